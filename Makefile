@@ -1,0 +1,49 @@
+# make demo     set up and train the quickstart recipe (two to three minutes on two cores after the installation)
+# make test     set up and run the tests
+# make check    ruff, pyright and the layering test; `make test check` is what CI runs
+# make docs     write the pages that are generated from the code
+# Override:     make test PYTHON=python3.12 VENV=/tmp/venv
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+PYTEST_ARGS ?=
+
+.PHONY: help install demo test check docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '/^#/!q; s/^# //p' Makefile
+
+install: $(VENV)/.quickstart
+
+demo: $(VENV)/.quickstart
+	$(BIN)/adaptkit train recipes/quickstart.toml
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pytest tests/laws/test_layers.py
+
+docs: $(VENV)/.quickstart
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per set of extras: an installation is repeated only when pyproject.toml changes.
+$(VENV)/.quickstart $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	@echo "installing adaptkit with [$*] into $(VENV) (PyTorch is large: this can take minutes)"
+	@$(PIP) install --editable ".[$*]"
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "adaptkit needs Python 3.11 or newer; $$($(PYTHON) --version 2>&1) is too old. Try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,91 @@
+"""Bottleneck adapters: Houlsby, Pfeiffer and parallel are one module at different sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.adapters import base
+from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.errors import SiteError
+from adaptkit.sides import Sides
+
+# B batch, T tokens, D width, P bottleneck
+
+
+@ADAPTERS.register("bottleneck")
+class Bottleneck(Adapter):
+    """Down-projection, activation, up-projection: `f(z) = scale * up(act(down(z)))`, added to the stream.
+
+    The placement makes the method: `at = ["attn.out", "mlp.out"]` is Houlsby et al. 2019 (eq. in section 2.1),
+    `at = ["mlp.sum"]` is Pfeiffer et al. 2021 (reads the normalised sum), `at = ["mlp.out"]` with
+    `read = "stream"` and `scale = 4.0` is the parallel adapter of He et al. 2022.
+
+    Identity at init: the up-projection is zero.
+
+    Args:
+        host: the stream, (B, T, D).
+        sides: none.
+        reduction_factor: P = D // reduction_factor, unless `bottleneck` is given.
+        bottleneck: P, width of the bottleneck.
+        activation: "gelu", "gelu_tanh", "relu", "silu", "tanh" or "leaky_relu".
+        scale: factor of the adapter's output, or "learned" (one scalar per adapter, starting at 1).
+        norm_before: LayerNorm on what the adapter reads.
+        norm_after: LayerNorm on what it adds.
+        dropout: probability of dropping a bottleneck unit in training.
+        init: "identity" (up-projection zero) or "published" (both N(0, 0.02), so not the identity).
+
+    Raises:
+        SiteError: the bottleneck would have no units.
+    """
+
+    paper = "Houlsby et al. 2019; Pfeiffer et al. 2021; He et al. 2022"
+    formula = "2·D·P + P + D"
+    needs_sides = (0, 0)
+
+    def __init__(
+        self,
+        host: Shape,
+        sides: Mapping[str, Shape],
+        *,
+        reduction_factor: int = 16,
+        bottleneck: int | None = None,
+        activation: str = "gelu",
+        scale: float | Literal["learned"] = 1.0,
+        norm_before: bool = False,
+        norm_after: bool = False,
+        dropout: float = 0.0,
+        init: Literal["identity", "published"] = "identity",
+    ) -> None:
+        super().__init__()
+        check_positive(reduction_factor=reduction_factor)
+        units = host.width // reduction_factor if bottleneck is None else bottleneck
+        if units < 1:
+            raise SiteError(
+                f"a width of {host.width} with reduction_factor = {reduction_factor} leaves no bottleneck.",
+                hint=f"Write reduction_factor <= {host.width} or give bottleneck.",
+            )
+        self.norm_before = nn.LayerNorm(host.width) if norm_before else nn.Identity()
+        self.down = nn.Linear(host.width, units)
+        self.up = nn.Linear(units, host.width)
+        self.norm_after = nn.LayerNorm(host.width) if norm_after else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.scale = nn.Parameter(torch.ones(())) if scale == "learned" else scale
+        self.act = base.activation(activation)
+        initialise(self.down, self.up, init)
+
+    def delta(self, z: Tensor, sides: Sides) -> Tensor:
+        a = self.dropout(self.act(self.down(self.norm_before(z))))  # (B, T, P)
+        return self.scale * self.norm_after(self.up(a))  # (B, T, D)
+
+
+def initialise(down: nn.Linear, up: nn.Linear, init: Literal["identity", "published"]) -> None:
+    """Down-projection N(0, 0.02), biases zero; the up-projection zero, or N(0, 0.02) as published."""
+    for projection in (down, up):
+        nn.init.normal_(projection.weight, std=0.02)
+        nn.init.zeros_(projection.bias)
+    if init == "identity":
+        nn.init.zeros_(up.weight)

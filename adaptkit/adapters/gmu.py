@@ -1,0 +1,109 @@
+"""Gated multimodal units inside a bottleneck: modality vectors enter the stream token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.adapters import base
+from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.bottleneck import initialise
+from adaptkit.sides import Side, Sides
+
+# B batch, T tokens, D width of the stream, E width of a side, M sides, P bottleneck, G gates
+
+
+@ADAPTERS.register("gmu")
+class GMU(Adapter):
+    """Gated multimodal unit between down- and up-projection (Arevalo et al. 2017, eq. 3; Multimodal-Adapters).
+
+    With a = act(down(norm(z))) per token and b_m = act(down_m(norm_m(side_m))) per sample:
+
+        one side (tied gate)      g = sigmoid(W [a; b]),     mix = g*a + (1 - g)*b
+        more sides (own gates)    g_i = sigmoid(W_i [a; b_1; ..; b_M]),  mix = g_0*a + g_1*b_1 + .. + g_M*b_M
+        output                    h + up(mix)
+
+    A sequence as side is averaged over its tokens. A side without any token (an absent modality under
+    `missing = "zero"`) contributes exactly b = 0. Identity at init: the up-projection is zero.
+
+    Args:
+        host: the stream, (B, T, D).
+        sides: one shape per side; its width is E.
+        bottleneck: P, width all inputs are projected to.
+        activation: of the projections; the published code computes the tanh form of GELU.
+        form: "readme" gives every input its own gate; "published" is the code as shipped, where with three
+            sides the last one shares the gate of the one before (its fourth gate is never used).
+        init: "identity" (up-projection zero) or "published" (N(0, 0.02)).
+    """
+
+    paper = "Arevalo et al. 2017; Rodriguez et al., Multimodal-Adapters"
+    formula = "2·D·P + 3·D + P + sum_m(E_m·P + 2·E_m + P) + G·P²·(M + 1), G = 1 for one side, else M + 1"
+    needs_sides = (1, None)
+
+    def __init__(
+        self,
+        host: Shape,
+        sides: Mapping[str, Shape],
+        *,
+        bottleneck: int = 64,
+        activation: str = "gelu_tanh",
+        form: Literal["readme", "published"] = "readme",
+        init: Literal["identity", "published"] = "identity",
+    ) -> None:
+        super().__init__()
+        check_positive(bottleneck=bottleneck)
+        self.act = base.activation(activation)
+        self.norm = nn.LayerNorm(host.width)
+        self.down = nn.Linear(host.width, bottleneck)
+        self.up = nn.Linear(bottleneck, host.width)
+        self.side_norms = nn.ModuleDict({name: nn.LayerNorm(side.width) for name, side in sides.items()})
+        self.side_downs = nn.ModuleDict({name: nn.Linear(side.width, bottleneck) for name, side in sides.items()})
+        inputs = 1 + len(sides)
+        self.tied = len(sides) == 1
+        self.shares_last_gate = form == "published" and len(sides) == 3
+        gates = 1 if self.tied else inputs - self.shares_last_gate
+        self.gate = nn.Linear(inputs * bottleneck, gates * bottleneck, bias=False)
+        initialise(self.down, self.up, init)
+        for down in self.side_downs.values():
+            nn.init.normal_(down.weight, std=0.02)
+            nn.init.zeros_(down.bias)
+
+    def delta(self, z: Tensor, sides: Sides) -> Tensor:
+        a = self.act(self.down(self.norm(z)))  # (B, T, P)
+        b = self.project_sides(sides)  # (B, M, P)   once per sample, not per token
+        width = a.shape[-1]
+        # W [a; b] = W_a a + W_b b: only the first term is per token.
+        of_token, of_sides = self.gate.weight[:, :width], self.gate.weight[:, width:]
+        gates = torch.sigmoid(a @ of_token.T + (b.flatten(1) @ of_sides.T).unsqueeze(1))  # (B, T, G·P)
+        return self.up(self.mix(a, b, gates))  # (B, T, D)
+
+    def project_sides(self, sides: Sides) -> Tensor:
+        """(B, T_m, E_m) each -> (B, M, P)."""
+        projected = []
+        for name, down in self.side_downs.items():
+            side = sides[name]
+            vector = mean_over_tokens(side).to(down.weight.dtype)  # (B, E)
+            heard = side.mask.any(dim=1, keepdim=True)  # (B, 1)
+            projected.append(self.act(down(self.side_norms[name](vector))) * heard)
+        return torch.stack(projected, dim=1)
+
+    def mix(self, a: Tensor, b: Tensor, gates: Tensor) -> Tensor:
+        """(B, T, P), (B, M, P), (B, T, G·P) -> (B, T, P)."""
+        if self.tied:
+            return gates * a + (1 - gates) * b  # (B, M=1, P) spreads over the tokens
+        shares = gates.chunk(gates.shape[-1] // a.shape[-1], dim=-1)  # G times (B, T, P)
+        if self.shares_last_gate:
+            shares = (*shares, shares[-1])
+        mixed = shares[0] * a
+        for index, share in enumerate(shares[1:]):
+            mixed = mixed + share * b[:, index].unsqueeze(1)
+        return mixed
+
+
+def mean_over_tokens(side: Side) -> Tensor:
+    """(B, T, E) -> (B, E), over the tokens that count; 0 where none does."""
+    weights = side.mask.unsqueeze(-1).to(side.tensor.dtype)  # (B, T, 1)
+    return (side.tensor * weights).sum(1) / weights.sum(1).clamp(min=1)

@@ -1,0 +1,192 @@
+"""Wander: low-rank fusion of whole sequences, of any number of modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.errors import SiteError
+from adaptkit.sides import Sides
+
+# B batch, T tokens of a modality, O output tokens, D width of the stream, E width of a modality,
+# P rank (bottleneck), R drank (CP rank over width), K trank (CP rank over tokens)
+
+# Above this many stored numbers the products are recomputed in backward instead of kept (256 MiB in float32).
+KEEP_AT_MOST = 2**26
+
+
+@ADAPTERS.register("wander")
+class Wander(Adapter):
+    """Low-rank sequence fusion (Guo et al., AAAI 2025): a CP-factorised product of all modalities' sequences.
+
+    With A_m = gelu(down_m(X_m)), (B, T_m, P), width factors D_m (R, P, D) and token factors T_m (K, T_m, O):
+
+        "cp"         F = sum_j sum_k  prod_m  T_m[k]^T A_m D_m[j]                    (the paper's decomposition)
+        "published"  F = prod_m  (sum_k T_m[k])^T A_m (sum_j D_m[j])                 (the code: rank 1 in effect)
+
+    Modality 0 is the stream itself. Padded tokens contribute exactly 0. In a block (`out_tokens = "host"`) F is
+    added to the stream; at `fusion` a number of `out_tokens` gives the published form, whose residual is the
+    first tokens of the concatenated modalities.
+
+    Identity at init, and trainable: only the stream's token factors are zero. (With all of them zero, as
+    published, no parameter ever receives a gradient.)
+
+    Args:
+        host: the stream; `tokens` bounds its length (`backbone.max_tokens`).
+        sides: the other modalities; each needs `tokens`.
+        rank: P, width of every modality's bottleneck.
+        drank: R, number of width factors.
+        trank: K, number of token factors.
+        combine: "cp" sums after the product over modalities, "published" before it.
+        out_tokens: "host" keeps the stream's tokens; a number makes a new sequence (at `fusion` only).
+
+    Raises:
+        SiteError: a length is unbounded, or a sequence is longer than its bound.
+    """
+
+    paper = "Guo et al. 2025 (arXiv 2412.08979)"
+    formula = "sum_m(E_m·P + P + R·P·D + K·T_m·O)"
+    needs_sides = (1, None)
+
+    def __init__(
+        self,
+        host: Shape,
+        sides: Mapping[str, Shape],
+        *,
+        rank: int = 16,
+        drank: int = 8,
+        trank: int = 12,
+        combine: Literal["cp", "published"] = "cp",
+        out_tokens: int | Literal["host"] = "host",
+    ) -> None:
+        super().__init__()
+        check_positive(rank=rank, drank=drank, trank=trank)
+        self.names = tuple(sides)
+        self.combine = combine
+        self.out_tokens = None if out_tokens == "host" else out_tokens
+        self.keeps_length = self.out_tokens is None
+        modalities = [host, *sides.values()]
+        lengths = [bounded("the stream", host), *(bounded(f"the side {n!r}", s) for n, s in sides.items())]
+        out = lengths[0] if self.out_tokens is None else self.out_tokens
+        check_positive(out_tokens=out)
+        self.downs = nn.ModuleList(nn.Linear(shape.width, rank) for shape in modalities)
+        self.width_factors = nn.ParameterList(torch.empty(drank, rank, host.width) for _ in modalities)
+        self.token_factors = nn.ParameterList(torch.empty(trank, length, out) for length in lengths)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """The stream's token factors zero; all others so spread that the product over modalities has unit scale."""
+        for index, (width, token) in enumerate(zip(self.width_factors, self.token_factors, strict=True)):
+            nn.init.normal_(width, std=width.shape[1] ** -0.5)
+            nn.init.normal_(token, std=token.shape[1] ** -0.5)
+            if index == 0:
+                nn.init.zeros_(token)
+
+    def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
+        """(B, T, D) -> (B, T, D), or (B, O, D) with a number of `out_tokens`."""
+        fused = self.delta(z, sides)
+        if self.out_tokens is None:
+            return h + fused
+        return fused + self.first_tokens(h, sides, self.out_tokens)
+
+    def delta(self, z: Tensor, sides: Sides) -> Tensor:
+        out = z.shape[1] if self.out_tokens is None else self.out_tokens
+        sequences = [(z, sides.mask), *((sides[name].tensor, sides[name].mask) for name in self.names)]
+        bottlenecks = []  # (B, T_m, P) each
+        for down, (x, mask) in zip(self.downs, sequences, strict=True):
+            a = functional.gelu(down(x.to(down.weight.dtype)))
+            bottlenecks.append(a if mask is None else a * mask.unsqueeze(-1))  # a padded token contributes exactly 0
+        tokens = [self.rows(m, a.shape[1], out) for m, a in enumerate(bottlenecks)]
+        return fuse(bottlenecks, tokens, list(self.width_factors), self.combine)
+
+    def rows(self, index: int, length: int, out: int) -> Tensor:
+        """(K, length, out): the token factors of the first `length` tokens."""
+        factors = self.token_factors[index]
+        names = ("the stream", *(f"the side {name!r}" for name in self.names))
+        for what, found, bound in (
+            (names[index], length, factors.shape[1]),
+            (names[0], out, factors.shape[2]),
+        ):
+            if found > bound:
+                raise SiteError(
+                    f"{what} has {found} tokens, and this Wander was built for {bound}.",
+                    hint="Raise max_tokens of the backbone or the modality.",
+                )
+        return factors[:, :length, :out]
+
+    def first_tokens(self, h: Tensor, sides: Sides, count: int) -> Tensor:
+        """(B, O, D): the first tokens of the concatenated modalities, zeros where there are fewer."""
+        alike = [sides[n].tensor for n in self.names if sides[n].tensor.shape[-1] == h.shape[-1]]
+        joined = torch.cat([h, *alike], dim=1)[:, :count]
+        return functional.pad(joined, (0, 0, 0, count - joined.shape[1]))
+
+
+def bounded(what: str, shape: Shape) -> int:
+    """The longest sequence of a modality: its token factors have one row per token."""
+    if shape.tokens is None:
+        raise SiteError(
+            f"Wander needs to know how many tokens {what} has at most.",
+            hint="Write max_tokens (of the backbone, or of the modality).",
+        )
+    return shape.tokens
+
+
+def fuse(
+    bottlenecks: list[Tensor],
+    tokens: list[Tensor],
+    widths: list[Tensor],
+    combine: Literal["cp", "published"],
+) -> Tensor:
+    """The fused sequence.
+
+    Args:
+        bottlenecks: per modality (B, T_m, P).
+        tokens: per modality (K, T_m, O).
+        widths: per modality (R, P, D).
+        combine: where the factors are summed: after the product over modalities ("cp") or before ("published").
+
+    Returns:
+        (B, O, D).
+    """
+    if combine == "published":
+        tokens = [t.sum(0, keepdim=True) for t in tokens]
+        widths = [d.sum(0, keepdim=True) for d in widths]
+    batch, out = bottlenecks[0].shape[0], tokens[0].shape[2]
+    kept = len(bottlenecks) * tokens[0].shape[0] * batch * out * widths[0].shape[0] * widths[0].shape[2]
+    recompute = kept > KEEP_AT_MOST and torch.is_grad_enabled()
+    fused = None
+    for k in range(tokens[0].shape[0]):  # accumulate over k: never all R·K products at once
+        inputs = [x for m, a in enumerate(bottlenecks) for x in (a, tokens[m][k], widths[m])]
+        term = checkpoint(product, *inputs, use_reentrant=False) if recompute else product(*inputs)
+        fused = term if fused is None else fused + term
+    assert fused is not None
+    return fused
+
+
+def product(*inputs: Tensor) -> Tensor:
+    """sum_j prod_m T_m^T A_m D_m[j] for one k; `inputs` are A, T, D of each modality in turn. (B, O, D)."""
+    result = None
+    for a, t, d in zip(inputs[0::3], inputs[1::3], inputs[2::3], strict=True):
+        factor = expand(a, t, d)  # (B, O, R, D)
+        result = factor if result is None else result * factor
+    assert result is not None
+    return result.sum(dim=2)
+
+
+def expand(a: Tensor, t: Tensor, d: Tensor) -> Tensor:
+    """T^T A D[j] for every j, in the cheaper order: (B, T, P), (T, O), (R, P, D) -> (B, O, R, D)."""
+    (length, out), (ranks, rank, width) = t.shape, d.shape
+    flat = d.transpose(0, 1).reshape(rank, ranks * width)  # (P, R·D)
+    mix_first = out * rank * (length + ranks * width)
+    widen_first = length * ranks * width * (rank + out)
+    if mix_first <= widen_first:
+        s = t.T @ a  # (B, O, P)
+        return (s @ flat).unflatten(-1, (ranks, width))
+    w = a @ flat  # (B, T, R·D)
+    return (t.T @ w).unflatten(-1, (ranks, width))

@@ -1,0 +1,74 @@
+"""What a backbone looks like, whatever library and architecture it is of.
+
+Only data and names are imported here; whatever needs torch is imported when it is first asked for, so that
+`adaptkit list models` and `adaptkit --help` stay fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adaptkit.anatomy.aliases import Alias, aliases
+from adaptkit.anatomy.models import ModelRef, resolve
+from adaptkit.anatomy.site import Anatomy, Layout, Module, Site, Stack
+
+if TYPE_CHECKING:
+    from adaptkit.anatomy.detect import study
+    from adaptkit.anatomy.dummy import dummy_inputs
+    from adaptkit.anatomy.fingerprints import fingerprint
+    from adaptkit.anatomy.folded import Node, tree
+    from adaptkit.anatomy.inputs import InputSpec, input_spec
+    from adaptkit.anatomy.loading import load, skeleton, tokenizer
+    from adaptkit.anatomy.probe import runnable_on_meta
+    from adaptkit.anatomy.selection import select, skipped
+
+_HOME = {
+    "InputSpec": "inputs",
+    "Node": "folded",
+    "dummy_inputs": "dummy",
+    "fingerprint": "fingerprints",
+    "input_spec": "inputs",
+    "load": "loading",
+    "runnable_on_meta": "probe",
+    "select": "selection",
+    "skeleton": "loading",
+    "skipped": "selection",
+    "study": "detect",
+    "tokenizer": "loading",
+    "tree": "folded",
+}
+
+__all__ = [
+    "Alias",
+    "Anatomy",
+    "InputSpec",
+    "Layout",
+    "ModelRef",
+    "Module",
+    "Node",
+    "Site",
+    "Stack",
+    "aliases",
+    "dummy_inputs",
+    "fingerprint",
+    "input_spec",
+    "load",
+    "resolve",
+    "runnable_on_meta",
+    "select",
+    "skeleton",
+    "skipped",
+    "study",
+    "tokenizer",
+    "tree",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

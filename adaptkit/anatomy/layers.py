@@ -1,0 +1,30 @@
+"""The linear maps of a model, whatever class they are: input and output width, in one vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def widths(module: Any) -> tuple[int, int] | None:
+    """(input, output) channels of a Linear, an HF Conv1D or a dense Conv2d; None for anything else.
+
+    A depthwise convolution mixes no channels and is none of them.
+    """
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if type(module).__name__ == "Conv1D" and hasattr(module, "nx") and hasattr(module, "nf"):
+        return module.nx, module.nf
+    if isinstance(module, (nn.Conv2d, nn.Conv1d)) and module.groups < max(2, module.in_channels):
+        return module.in_channels, module.out_channels
+    return None
+
+
+def norm_width(module: nn.Module) -> int | None:
+    """D of a normalisation layer (LayerNorm, RMSNorm, BatchNorm, ... by class name), else None."""
+    name = type(module).__name__.lower()
+    if "norm" not in name:
+        return None
+    weight = getattr(module, "weight", None)
+    return int(weight.numel()) if isinstance(weight, nn.Parameter) else None

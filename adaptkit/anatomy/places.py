@@ -1,0 +1,133 @@
+"""Where a branch touches the residual stream: its entry, its stream, and the sum after its add.
+
+Pre-norm blocks start with a norm, post-norm blocks do not. A norm that reads what a module of the block
+returned, and not a residual sum, is part of the branch (sandwich norms of Gemma 2, norms of timm's
+ResPostBlock): no site is on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from adaptkit.anatomy.block import Block, Norm
+from adaptkit.anatomy.branches import Branch
+from adaptkit.anatomy.probe import Call, Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A module and the side of it that the hook works on."""
+
+    path: str
+    when: Literal["before", "after"]
+    norm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The four places of a branch.
+
+    `sum` is None where no module boundary is between the add and its reader. Without a forward, `stream` and
+    `sum` are None unless the family table calls the block post-norm: the tree does not tell.
+    """
+
+    stream: Place | None
+    entry: Place
+    out: Place
+    sum: Place | None
+
+
+def find_places(block: Block, branches: tuple[Branch, ...], trace: Trace, norm: str = "") -> tuple[Places, ...]:
+    """The places of every branch, in the same order.
+
+    Args:
+        block: as the probe saw it.
+        branches: of `find_branches`.
+        trace: knows which tensors are residual sums.
+        norm: "post" from the family table, where no forward can be made; else it is found.
+    """
+    gaps = _gaps(block, branches)
+    pre = norm != "post" and bool(gaps[0])
+    leading = [gap[-1] if pre and gap else None for gap in gaps[:-1]]
+    for i, branch in enumerate(branches):  # parallel branches (GPT-J) read one norm
+        if i and leading[i] is None and block.ran and branch.firsts[0].reads == branches[i - 1].firsts[0].reads:
+            leading[i] = leading[i - 1]
+    trailing = [gap[0] if not pre and gap else None for gap in gaps[1:]]
+    if pre and gaps[-1] and gaps[-1][0].call.output == block.call.output:
+        trailing[-1] = gaps[-1][0]
+    places = []
+    for i, branch in enumerate(branches):
+        before, after = leading[i], trailing[i]
+        entry = _entry(block, branch, branches, before)
+        stream = Place(before.path, "before") if before else entry
+        total = _sum(block, branch, before, after, trace, last=i == len(branches) - 1)
+        if not block.ran and norm != "post":
+            stream = total = None
+        places.append(Places(stream, entry, Place(branch.last.path, "after"), total))
+    return tuple(places)
+
+
+def _gaps(block: Block, branches: tuple[Branch, ...]) -> list[list[Norm]]:
+    """Norms over the stream before the first branch, between each two, and after the last."""
+    bounds = [block.call.start, *(b.end for b in branches), block.call.end]
+    starts = [*(b.start for b in branches), block.call.end]
+    return [
+        [n for n in block.norms if low < n.call.start < high and not _is_inside_branch(n, block)]
+        for low, high in zip(bounds[:-1], starts, strict=True)
+    ]
+
+
+def _is_inside_branch(norm: Norm, block: Block) -> bool:
+    if not block.ran or norm.reads_stream:
+        return False
+    return any(call.output == norm.call.inputs[0] for call in block.inner if call.end < norm.call.start)
+
+
+def _entry(block: Block, branch: Branch, branches: tuple[Branch, ...], leading: Norm | None) -> Place:
+    """Where everything the branch reads passes through one module boundary."""
+    if len(branch.firsts) == 1:
+        return Place(branch.firsts[0].path, "before")
+    read = branch.firsts[0].reads
+    host = _smallest_around(block, [p.call for p in branch.firsts])
+    if host is not None and (not block.ran or host.inputs[:1] == (read,)):
+        return Place(host.path, "before")
+    shared = any(p.reads == read for other in branches if other is not branch for p in other.firsts)
+    if leading is not None and block.ran and leading.call.output == read and not shared:
+        return Place(leading.path, "after")
+    return Place(branch.firsts[0].path, "before")
+
+
+def _smallest_around(block: Block, calls: list[Call]) -> Call | None:
+    """The innermost module of the block whose call holds all these calls."""
+    around = [
+        outer for outer in block.inner if all(outer.start < call.start and call.end < outer.end for call in calls)
+    ]
+    return max(around, key=lambda outer: outer.start, default=None)
+
+
+def _sum(
+    block: Block, branch: Branch, leading: Norm | None, trailing: Norm | None, trace: Trace, last: bool
+) -> Place | None:
+    if trailing is not None:
+        return Place(trailing.path, "before", norm=True)
+    if leading is not None and block.ran:
+        around = _smallest_around(block, [leading.call, branch.last.call])
+        if around is not None and around.output in trace.adds:
+            return Place(around.path, "after")
+    if last and block.call.output in trace.adds and _ends_block(block, branch):
+        return Place(block.path, "after")
+    return None
+
+
+def _ends_block(block: Block, branch: Branch) -> bool:
+    """Whatever has weights and runs after the branch only scales or norms what the branch returned."""
+    last = branch.last.call
+    returned = {c.output for c in block.inner if c.start <= last.start and last.end <= c.end}
+    for call in block.inner:
+        if call.start > last.end:
+            if call.inputs[:1] and call.inputs[0] in returned:
+                returned.add(call.output)
+            elif call.path in block.weighted:
+                return False
+    return True

@@ -1,0 +1,102 @@
+"""What a backbone looks like to the rest of adaptkit: its stacks of blocks and its named sites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# Where the channels are: (B, T, D) tokens, (B, C, H, W) maps, (B, H, W, C) maps.
+Layout = Literal["btd", "bchw", "bhwd"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One named insertion point of one layer.
+
+    Attributes:
+        name: the meaning, the same word for every architecture: "mlp.out", "attn.q", "block.out", ...
+        stack: "encoder", "decoder", "text", "vision"; "" where the model has one stack of blocks.
+        layer: index of the block within its stack; None for sites of the whole stack (embed.out, final.out).
+        path: module that hosts the hook.
+        when: "before" works on the host's input, "after" on its output.
+        width: D, channels of what the hook sees (of the slice, for a fused projection).
+        layout: where those channels are.
+        norm: the host is the post-norm after the residual add: adapters read host(h), not h (Pfeiffer).
+        columns: (start, stop) of the output columns of a fused projection that belong to this site.
+        in_width: for projections (q, k, v, o, up, gate, down), the width of what they read; else None.
+    """
+
+    name: str
+    stack: str
+    layer: int | None
+    path: str
+    when: Literal["before", "after"]
+    width: int
+    layout: Layout = "btd"
+    norm: bool = False
+    columns: tuple[int, int] | None = None
+    in_width: int | None = None
+
+    @property
+    def full_name(self) -> str:
+        """`encoder.mlp.out`, or `mlp.out` where there is one stack."""
+        return f"{self.stack}.{self.name}" if self.stack else self.name
+
+    @property
+    def is_projection(self) -> bool:
+        return self.in_width is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module of the tree, for the escape hatch `path:<glob>`.
+
+    Attributes:
+        path: of the module.
+        width: D, channels of what it returns; 0 where it returns no tensor with channels.
+        layout: where those channels are.
+        in_width: of a projection, the width of what it reads; else None.
+    """
+
+    path: str
+    width: int
+    layout: Layout = "btd"
+    in_width: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A sequence of like blocks."""
+
+    name: str
+    blocks: tuple[str, ...]
+    width: int
+
+    @property
+    def depth(self) -> int:
+        return len(self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Everything surgery needs to know about a backbone.
+
+    Attributes:
+        model: the name the user typed or the id it stands for.
+        family: model type of transformers, or the timm family ("vision_transformer", "resnet").
+        found_by: "table" where a row of the family table spoke, "detected" where the module tree alone did.
+        stacks: the stacks of blocks, in order of execution.
+        sites: every named site, in order of layer.
+        parameters: number of parameters of the backbone, shared ones counted once.
+        notes: what a user should know (shared layers, sites that do not exist here and why).
+        modules: every module of the tree, for `path:<glob>`.
+    """
+
+    model: str
+    family: str
+    found_by: Literal["table", "detected"]
+    stacks: tuple[Stack, ...]
+    sites: tuple[Site, ...]
+    parameters: int
+    notes: tuple[str, ...] = ()
+    modules: tuple[Module, ...] = ()

@@ -1,0 +1,44 @@
+"""The artifact: the portable folder a training produces, and what can be done with it.
+
+Imported on first use, so that importing a torch-free module of this package stays fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adaptkit.artifact.export import export_adapter
+    from adaptkit.artifact.load import Artifact, artifact_folder, load_artifact, read_artifact
+    from adaptkit.artifact.merging import merge
+    from adaptkit.artifact.save import save_artifact
+
+_HOME = {
+    "Artifact": "load",
+    "artifact_folder": "load",
+    "export_adapter": "export",
+    "load_artifact": "load",
+    "merge": "merging",
+    "read_artifact": "load",
+    "save_artifact": "save",
+}
+
+__all__ = [
+    "Artifact",
+    "artifact_folder",
+    "export_adapter",
+    "load_artifact",
+    "merge",
+    "read_artifact",
+    "save_artifact",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

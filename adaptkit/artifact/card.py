@@ -1,0 +1,118 @@
+"""The model card: what the adapter is, how good, and how to use it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adaptkit.artifact.format import Description
+
+
+def write_card(description: Description, grafts: Sequence[Mapping[str, Any]]) -> str:
+    """README.md of an artifact.
+
+    Args:
+        description: what adapter.json says.
+        grafts: as in plan.json: adapter, kind, site, layer, parameters.
+    """
+    parts = [
+        _opening(description),
+        _adapters(grafts),
+        _labels(description.labels),
+        _metrics(description.metrics),
+        _usage(description),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _opening(description: Description) -> str:
+    base, counts = description.base, description.parameters
+    lines = [
+        f"# {description.name}",
+        "",
+        f"An adapter for `{base.id}`, made with adaptkit {description.adaptkit}.",
+    ]
+    if counts:
+        lines.append(
+            f"{counts['trainable']:,} trained parameters beside {counts['backbone']:,} of the backbone "
+            f"({counts['percent']:.2f} % of {counts['total']:,})."
+        )
+    if description.note:
+        lines.append(description.note)
+    revision = f", revision `{base.revision}`" if base.revision else ""
+    lines += [
+        "",
+        f"The backbone is not part of this folder. It is found by its name (`{base.id}`{revision})",
+        f"and must have the fingerprint `{base.fingerprint}`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _adapters(grafts: Sequence[Mapping[str, Any]]) -> str:
+    rows: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for graft in grafts:
+        rows[graft["adapter"], graft["kind"], graft["site"]].append(graft)
+    table = [
+        [name, kind, f"`{site}`", _layers(found), f"{sum(graft['parameters'] for graft in found):,}"]
+        for (name, kind, site), found in rows.items()
+    ]
+    return _section("Adapters", ["adapter", "kind", "site", "layers", "parameters"], table)
+
+
+def _layers(grafts: Sequence[Mapping[str, Any]]) -> str:
+    layers = sorted(graft["layer"] for graft in grafts if graft["layer"] is not None)
+    if not layers:
+        return "-"
+    if layers == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}-{layers[-1]}" if len(layers) > 1 else str(layers[0])
+    return ", ".join(map(str, layers))
+
+
+def _labels(labels: Mapping[str, list[str] | None]) -> str:
+    table = [[task, ", ".join(names)] for task, names in labels.items() if names]
+    return _section("Labels", ["task", "labels, in the order of the outputs"], table)
+
+
+def _metrics(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    table = [[split, *(_number(values.get(name)) for name in names)] for split, values in metrics.items()]
+    return _section("Results", ["split", *names], table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _usage(description: Description) -> str:
+    return "\n".join(
+        [
+            "## Use",
+            "",
+            "```",
+            "pip install adaptkit",
+            "adaptkit predict THIS_FOLDER --input samples.jsonl --output predictions.jsonl",
+            "```",
+            "",
+            "```python",
+            "import adaptkit as ak",
+            "",
+            'model = ak.load_artifact("THIS_FOLDER")',
+            "```",
+            "",
+            "`adapter.json` holds the complete recipe.",
+            "",
+        ]
+    )
+
+
+def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    lines = [f"## {title}", "", _row(header), _row(["---"] * len(header)), *map(_row, rows), ""]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

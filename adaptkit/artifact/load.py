@@ -1,0 +1,193 @@
+"""Reading an artifact back, with every check before a tensor is used. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from adaptkit.anatomy import fingerprint
+from adaptkit.artifact.format import DESCRIPTION, TENSORS, Description, read_description, sha256
+from adaptkit.artifact.save import refuse_not_finite
+from adaptkit.errors import ArtifactError
+from adaptkit.model import AdaptedModel, build_model
+from adaptkit.plan import make_plan
+from adaptkit.recipe import Recipe, parse_recipe
+
+_AGAIN = "The file is damaged; export or train the adapter again."
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An artifact whose files are whole and agree with each other.
+
+    Attributes:
+        folder: where it lies.
+        description: content of adapter.json.
+        tensors: content of adapter.safetensors.
+    """
+
+    folder: Path
+    description: Description
+    tensors: dict[str, Tensor]
+
+
+def load_artifact(
+    path: str | Path, *, device: str | torch.device | None = None, base: Path | None = None
+) -> AdaptedModel:
+    """The adapted model of a run or artifact folder, in evaluation mode.
+
+    Loads the backbone by its name, checks that it is the one the adapter was trained on, grafts the adapters
+    and fills in the trained tensors.
+
+    Args:
+        path: a run or artifact folder.
+        device: where the model goes; the CPU by default.
+        base: folder that relative paths of the recipe start from. By default that of the recipe the run was
+            started with, or the current folder.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, changed or of a newer format, or the backbone is another.
+        UnavailableError: the backbone cannot be had here.
+    """
+    artifact = read_artifact(artifact_folder(Path(path)))
+    model = rebuild(artifact, base=base)
+    return model.to(device).eval() if device is not None else model.eval()
+
+
+def rebuild(artifact: Artifact, *, base: Path | None = None) -> AdaptedModel:
+    """The model an artifact belongs to, with its tensors in it."""
+    described = artifact.description
+    recipe = artifact_recipe(artifact, base=base)
+    labels = {task: names for task, names in described.labels.items() if names}
+    model = build_model(make_plan(recipe, labels=labels))
+    found = fingerprint(model.backbone)
+    if found != described.base.fingerprint:
+        raise ArtifactError(
+            f"belongs to another backbone: {described.base.id} has the fingerprint {found[:19]}..., "
+            f"and the adapter was trained on {described.base.fingerprint[:19]}....",
+            where=str(artifact.folder),
+            hint="Use the model and revision that adapter.json names under `base`.",
+        )
+    _refuse_unfitting(artifact, model.trainable_state())
+    model.load_trainable_state(artifact.tensors)
+    return model
+
+
+def artifact_folder(path: Path) -> Path:
+    """The artifact in a run folder, or the folder itself.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    for folder in (path, path / "artifact"):
+        if (folder / DESCRIPTION).is_file() or (folder / TENSORS).is_file():
+            return folder
+    if not path.exists():
+        raise ArtifactError("does not exist.", where=str(path), hint="`adaptkit runs` lists the runs there are.")
+    status = _json(path / "status.json").get("status")
+    if status is not None:
+        hint = "Continue it: adaptkit train RECIPE --resume." if status == "interrupted" else ""
+        raise ArtifactError(f"the run has no artifact; it is {status}.", where=str(path), hint=hint)
+    raise ArtifactError("is neither a run nor an artifact folder.", where=str(path))
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Read and check the files of an artifact, without the backbone.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, changed, or of a newer format.
+    """
+    description = read_description(folder)
+    path = folder / TENSORS
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtifactError("is missing.", where=str(path), hint="Export or train the adapter again.") from error
+    except OSError as error:
+        raise ArtifactError(f"cannot be read: {error.strerror}.", where=str(path)) from error
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ArtifactError(f"is truncated or corrupt ({error}).", where=str(path), hint=_AGAIN) from error
+    if sha256(content) != description.sha256:
+        raise ArtifactError(
+            f"is not the file that {DESCRIPTION} describes: its SHA-256 differs.",
+            where=str(path),
+            hint=_AGAIN,
+        )
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    if shapes != description.shapes:
+        raise ArtifactError(
+            f"differs from what {DESCRIPTION} lists: {_difference(shapes, description.shapes)}.",
+            where=str(path),
+            hint=_AGAIN,
+        )
+    refuse_not_finite(tensors, where=str(path))
+    return Artifact(folder, description, tensors)
+
+
+def artifact_recipe(artifact: Artifact, *, base: Path | None = None) -> Recipe:
+    """The recipe in an artifact, its paths resolved against `base`.
+
+    Raises:
+        ArtifactError: it is not a recipe.
+    """
+    try:
+        document = tomllib.loads(artifact.description.recipe)
+        base = base or _recipe_folder(artifact.folder)
+        known = Path(artifact.description.base.id)
+        if known.is_absolute() and known.is_dir() and not (base / document["backbone"]["model"]).is_dir():
+            document["backbone"]["model"] = str(known)
+        return parse_recipe(document, base=base)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        where = str(artifact.folder / DESCRIPTION)
+        raise ArtifactError(f"the recipe in it is not readable: {error}.", where=where, hint=_AGAIN) from error
+
+
+def _recipe_folder(folder: Path) -> Path:
+    """Where the recipe of the run around an artifact lay; the current folder for an exported artifact."""
+    for around in list(folder.resolve().parents)[:3]:
+        recorded = _json(around / "env.json").get("recipe_folder")
+        if isinstance(recorded, str):
+            return Path(recorded)
+    return Path()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _refuse_unfitting(artifact: Artifact, wanted: dict[str, Tensor]) -> None:
+    shapes = {name: list(tensor.shape) for name, tensor in wanted.items()}
+    if shapes != artifact.description.shapes:
+        told = _difference(artifact.description.shapes, shapes)
+        raise ArtifactError(
+            f"does not fit the model its recipe describes: {told}.",
+            where=str(artifact.folder),
+            hint=f"It was made with adaptkit {artifact.description.adaptkit}.",
+        )
+
+
+def _difference(found: dict[str, list[int]], wanted: dict[str, list[int]]) -> str:
+    """The first three differences, as text."""
+    told = [f"{name} is missing" for name in sorted(set(wanted) - set(found))]
+    told += [f"{name} is unexpected" for name in sorted(set(found) - set(wanted))]
+    told += [
+        f"{name} is {tuple(found[name])}, not {tuple(wanted[name])}"
+        for name in sorted(set(found) & set(wanted))
+        if found[name] != wanted[name]
+    ]
+    more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+    return "; ".join(told[:3]) + more

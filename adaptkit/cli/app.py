@@ -1,0 +1,106 @@
+"""The commands in the order of work, each with one worked example."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from adaptkit.cli.environment import doctor, show_version
+from adaptkit.cli.evaluating import evaluate, predict
+from adaptkit.cli.exporting import export
+from adaptkit.cli.failures import UsageProblem
+from adaptkit.cli.help import HelpfulCommand, HelpfulGroup
+from adaptkit.cli.inspecting import inspect
+from adaptkit.cli.listing import list_things
+from adaptkit.cli.options import Json
+from adaptkit.cli.planning import plan, validate
+from adaptkit.cli.runs import runs
+from adaptkit.cli.schema import schema
+from adaptkit.cli.starting import init
+from adaptkit.cli.training import train
+from adaptkit.errors import UsageError
+
+START, PROVE, RUN, ENVIRONMENT = "Start", "Prove", "Run", "Environment"
+
+
+class Entry(NamedTuple):
+    name: str
+    function: Callable[..., Any]
+    panel: str
+    example: str
+
+
+COMMANDS = (
+    Entry("init", init, START, "adaptkit init my_recipe --from quickstart"),
+    Entry("list", list_things, START, "adaptkit list models --filter bert"),
+    Entry("inspect", inspect, START, "adaptkit inspect bert-base"),
+    Entry("validate", validate, PROVE, "adaptkit validate my_recipe.toml"),
+    Entry("plan", plan, PROVE, "adaptkit plan quickstart --set adapter.fuse.bottleneck=16"),
+    Entry("train", train, RUN, "adaptkit train quickstart --set train.epochs=2"),
+    Entry("evaluate", evaluate, RUN, "adaptkit evaluate --split test --drop image"),
+    Entry("predict", predict, RUN, "adaptkit predict --input questions.jsonl --output answers.jsonl"),
+    Entry("export", export, RUN, "adaptkit export --adapter-only --output my_adapter"),
+    Entry("runs", runs, RUN, "adaptkit runs --runs runs"),
+    Entry("schema", schema, ENVIRONMENT, "adaptkit schema > recipe.schema.json"),
+    Entry("doctor", doctor, ENVIRONMENT, "adaptkit doctor"),
+    Entry("version", show_version, ENVIRONMENT, "adaptkit version --json"),
+)
+
+EXAMPLES = """\
+Examples:
+  adaptkit plan quickstart         what would be grafted where
+  adaptkit train quickstart        train it; says where the artifact lies
+  adaptkit evaluate --drop image   what the newest run knows without its image"""
+
+
+class Command(HelpfulCommand):
+    """A command whose stdout belongs to its answer: whatever a library prints goes to stderr."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except UsageProblem as error:
+            error.ctx = getattr(error, "ctx", None) or ctx  # type: ignore[attr-defined]  # the parser forgets it
+            raise
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with contextlib.redirect_stdout(sys.stderr):
+            return super().invoke(ctx)
+
+
+def _start(
+    context: typer.Context,
+    json: Json = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> Any:
+    """Model surgery for frozen backbones: a recipe says what to graft where."""
+    if context.invoked_subcommand is not None:
+        return None
+    if version:
+        return show_version()
+    if json:
+        raise UsageError("no command given.", where="adaptkit", hint='Try "adaptkit --help".')
+    typer.echo(context.get_help())
+    return None
+
+
+@functools.cache
+def command() -> Any:
+    """The parser of all commands."""
+    app = typer.Typer(
+        cls=HelpfulGroup,
+        add_completion=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback(invoke_without_command=True, epilog=EXAMPLES)(_start)
+    for entry in COMMANDS:
+        app.command(entry.name, cls=Command, rich_help_panel=entry.panel, epilog=f"Example:\n  {entry.example}")(
+            entry.function
+        )
+    return typer.main.get_command(app)

@@ -1,0 +1,61 @@
+"""Every check of a recipe that needs no weights, so that all its mistakes are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from adaptkit.errors import AdaptkitError, Problem
+
+if TYPE_CHECKING:
+    from adaptkit.plan import Plan
+    from adaptkit.recipe import Recipe
+
+
+def validated(source: str, sets: Sequence[str]) -> dict[str, str]:
+    """What was checked, with what was found there.
+
+    Raises:
+        AdaptkitError: of the first kind of mistake found, carrying the mistakes of every kind.
+    """
+    from adaptkit.plan import make_plan
+    from adaptkit.recipe import load_recipe
+
+    recipe = load_recipe(source, sets)  # nothing else can be checked in a recipe that cannot be read
+    failures: list[AdaptkitError] = []
+    checked = {"schema": _schema_line(recipe)}
+    try:
+        checked["sites"] = _sites_line(make_plan(recipe))
+    except AdaptkitError as error:
+        failures.append(error)
+    try:
+        checked.update(_data_lines(recipe))
+    except AdaptkitError as error:
+        failures.append(error)
+    if failures:
+        raise _merged(failures)
+    return checked
+
+
+def _merged(failures: list[AdaptkitError]) -> AdaptkitError:
+    """One error with all problems. It has the class, and so the exit code, of the first."""
+    found: dict[Problem, None] = {problem: None for failure in failures for problem in failure.problems}
+    return type(failures[0]).all(found)
+
+
+def _schema_line(recipe: Recipe) -> str:
+    tables = {"modality": recipe.modality, "adapter": recipe.adapter, "task": recipe.task}
+    counts = ", ".join(f"{kind} {', '.join(names)}" for kind, names in tables.items() if names)
+    return f"{recipe.name}: {counts}"
+
+
+def _sites_line(plan: Plan) -> str:
+    return f"{len(plan.grafts)} grafts in {plan.ref.id}, {plan.parameters.trainable:,} trainable parameters"
+
+
+def _data_lines(recipe: Recipe) -> dict[str, str]:
+    from adaptkit.data import load_data
+
+    data = load_data(recipe)
+    counts = ", ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items())
+    return {"data": f"{recipe.data.format}: {counts}"}

@@ -1,0 +1,160 @@
+"""What one training step costs, counted on the meta device: no weight is read and nothing is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from adaptkit.encoders import Encoder
+from adaptkit.errors import RecipeError
+from adaptkit.model import AdaptedModel, build_model
+from adaptkit.plan import Plan
+from adaptkit.recipe import Optimizer
+from adaptkit.registry import nearest
+
+# B batch, T tokens, E width, C channels, H height, W width of an image
+
+# A text or a sequence of features that nothing bounds is counted at this length.
+UNBOUNDED = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Flops:
+    """Floating-point operations of one batch (a multiply-add counts as two); matrix products and attention only."""
+
+    forward: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of one training step. Activations are what backward needs; kernels' scratch space comes on top."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one training step of a plan costs, at its batch size and its longest inputs.
+
+    Attributes:
+        batch_size: B.
+        tokens: modality -> T that was counted.
+        flops: operations.
+        memory: bytes.
+    """
+
+    batch_size: int
+    tokens: Mapping[str, int]
+    flops: Flops
+    memory: Memory
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys `flops`, `memory`, `batch_size` and `tokens` of `adaptkit plan --json`."""
+        return {
+            "batch_size": self.batch_size,
+            "tokens": dict(self.tokens),
+            "flops": asdict(self.flops),
+            "memory": {**asdict(self.memory), "total": self.memory.total},
+        }
+
+
+def cost(plan: Plan) -> Cost:
+    """Run one training step of the adapted model on the meta device and count.
+
+    Raises:
+        RecipeError: an optimizer that torch does not have.
+    """
+    model = build_model(plan, weights=False).train()
+    train = plan.recipe.train
+    if train.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    batch = {name: dummy(encoder, train.batch_size) for name, encoder in model.named_encoders()}
+    saved = Saved(model)
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+            logits = model(batch)
+        forward = counter.get_total_flops()
+        losses = [value.sum() for value in logits.values() if value.requires_grad]
+        if losses:
+            torch.stack(losses).sum().backward()
+        step = counter.get_total_flops()
+    trainable = sum(nbytes(p) for p in model.parameters() if p.requires_grad)
+    memory = Memory(
+        weights=sum(map(nbytes, model.parameters())),
+        gradients=trainable,
+        optimizer=round(trainable * states_per_parameter(train.optimizer)),
+        activations=saved.bytes,
+    )
+    tokens = {name: length(encoder) for name, encoder in model.named_encoders() if not is_image(encoder)}
+    return Cost(train.batch_size, tokens, Flops(forward, step), memory)
+
+
+class Saved:
+    """Counts what autograd keeps for backward, each storage once, weights not."""
+
+    def __init__(self, model: AdaptedModel) -> None:
+        self.bytes = 0
+        self.kept: dict[int, Tensor] = {}
+        self.weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        key = tensor.untyped_storage()._cdata
+        if key not in self.weights and key not in self.kept:
+            self.kept[key] = tensor  # held, so that no later storage can take the same address
+            self.bytes += tensor.untyped_storage().nbytes()
+        return tensor
+
+    def unpack(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+
+def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
+    """A collated batch of this modality on the meta device, every sample present and as long as it can be."""
+    with torch.device("meta"):
+        present = torch.ones(batch, dtype=torch.bool)
+        if is_image(encoder):
+            return {"pixel_values": torch.empty(batch, encoder.channels, *encoder.size), "present": present}
+        shape = (batch, length(encoder))
+        if encoder.native:
+            ids = torch.zeros(shape, dtype=torch.long)
+            return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "present": present}
+        mask = torch.ones(shape, dtype=torch.bool)
+        return {"values": torch.empty(*shape, encoder.width), "mask": mask, "present": present}
+
+
+def is_image(encoder: Any) -> bool:
+    return hasattr(encoder, "channels")
+
+
+def length(encoder: Encoder) -> int:
+    return encoder.tokens or UNBOUNDED
+
+
+def nbytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def states_per_parameter(optimizer: Optimizer) -> float:
+    """Numbers that the optimizer keeps per trainable number: found by taking one step on a small tensor."""
+    known = {name.lower(): item for name, item in vars(torch.optim).items() if isinstance(item, type)}
+    if optimizer.name.lower() not in known:
+        raise RecipeError(f"unknown optimizer {optimizer.name!r}.", hint=nearest(optimizer.name.lower(), known))
+    parameter = nn.Parameter(torch.zeros(8, 8))
+    parameter.grad = torch.ones_like(parameter)
+    trial = known[optimizer.name.lower()]([parameter], lr=optimizer.lr, **optimizer.options)
+    trial.step()
+    states = [value for state in trial.state.values() for value in state.values() if isinstance(value, Tensor)]
+    return sum(state.numel() for state in states if state.numel() > 1) / parameter.numel()

@@ -1,0 +1,49 @@
+"""From a list of samples to one batch of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from adaptkit.data.sample import Sample
+
+
+class Encodes(Protocol):
+    """What a batch needs of an encoder."""
+
+    def prepare(self, value: Any, where: str) -> str | np.ndarray | None: ...
+    def collate(self, values: list[Any], ids: list[str]) -> dict[str, Tensor]: ...
+
+
+class Targets(Protocol):
+    """What a batch needs of a task."""
+
+    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor: ...
+
+
+class Collator:
+    """Samples -> {"ids": [...], "inputs": {modality: {name: tensor}}, "targets": {task: tensor}}.
+
+    Raises, when called:
+        DataError: a value an encoder or a task cannot take; the message names the sample.
+    """
+
+    def __init__(self, encoders: Mapping[str, Encodes], tasks: Mapping[str, Targets]) -> None:
+        self.encoders = dict(encoders)
+        self.tasks = dict(tasks)
+
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        places = [sample.place for sample in samples]
+        inputs = {
+            name: encoder.collate([encoder.prepare(s.inputs.get(name), s.place) for s in samples], places)
+            for name, encoder in self.encoders.items()
+        }
+        targets = {
+            name: task.encode([s.targets[name] for s in samples], places)
+            for name, task in self.tasks.items()
+            if all(name in s.targets for s in samples)
+        }
+        return {"ids": [sample.id for sample in samples], "inputs": inputs, "targets": targets}

@@ -1,0 +1,136 @@
+"""Running a model over a split: outputs, loss and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adaptkit.data import Sample
+from adaptkit.evaluation.metrics import compute
+from adaptkit.evaluation.monitor import metric_name
+from adaptkit.tasks import Task
+
+# B samples of a batch, N samples of the split, O outputs of a task
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a split gave.
+
+    Attributes:
+        metrics: "loss" and every metric of every task; None where undefined.
+        warnings: why something is undefined.
+        ids: (N,) names of the samples.
+        logits: task -> (N, O).
+        targets: task -> targets as the task encodes them.
+    """
+
+    metrics: dict[str, float | None]
+    warnings: tuple[str, ...]
+    ids: list[str]
+    logits: dict[str, np.ndarray]
+    targets: dict[str, np.ndarray]
+
+
+def measure(
+    model: nn.Module,
+    tasks: Mapping[str, Task],
+    samples: Sequence[Sample],
+    collate: Callable[[Sequence[Sample]], dict[str, Any]],
+    *,
+    batch_size: int,
+    precision: str = "fp32",
+    drop: Collection[str] = (),
+    between: Callable[[], None] | None = None,
+) -> Measured:
+    """Evaluate a split in evaluation mode; the model's mode is restored.
+
+    Args:
+        model: `model(inputs, drop=...)` gives task -> (B, O) logits.
+        tasks: name -> task.
+        samples: the split, in order.
+        collate: samples -> batch.
+        batch_size: samples per forward.
+        precision: as in training ("fp32", "bf16", "fp16").
+        drop: modalities to leave out.
+        between: called before every batch; what it raises ends the evaluation.
+    """
+    ids: list[str] = []
+    outputs: dict[str, list[Tensor]] = {name: [] for name in tasks}
+    targets: dict[str, list[Tensor]] = {name: [] for name in tasks}
+    loss = 0.0
+    for batch, logits in forward_all(
+        model, samples, collate, batch_size=batch_size, precision=precision, drop=drop, between=between
+    ):
+        ids += batch["ids"]
+        for name, task in tasks.items():
+            target = batch["targets"][name]
+            on_device = logits[name]
+            loss += task.weight * float(task.loss(on_device, target.to(on_device.device))) * len(batch["ids"])
+            outputs[name].append(on_device.cpu())
+            targets[name].append(target)
+    joined = {name: torch.cat(parts).numpy() for name, parts in outputs.items()}
+    wanted = {name: torch.cat(parts).numpy() for name, parts in targets.items()}
+    metrics, told = _metrics(tasks, joined, wanted)
+    return Measured({"loss": loss / max(1, len(ids)), **metrics}, told, ids, joined, wanted)
+
+
+def forward_all(
+    model: nn.Module,
+    samples: Sequence[Sample],
+    collate: Callable[[Sequence[Sample]], dict[str, Any]],
+    *,
+    batch_size: int,
+    precision: str = "fp32",
+    drop: Collection[str] = (),
+    between: Callable[[], None] | None = None,
+) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
+    """Every batch in order with its float32 logits; without gradients, in evaluation mode."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        for at in range(0, len(samples), batch_size):
+            if between is not None:
+                between()
+            batch = collate([samples[index] for index in range(at, min(at + batch_size, len(samples)))])
+            with torch.no_grad(), autocast(device, precision):
+                logits = model(_on(batch["inputs"], device), drop=drop)
+            yield batch, {name: value.float() for name, value in logits.items()}
+    finally:
+        model.train(was_training)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The computation type of the recipe's `train.precision` (fp16 runs as bf16 off a GPU)."""
+    dtype = _AUTOCAST.get(precision, torch.bfloat16)
+    if device.type == "cpu":
+        dtype = torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision in _AUTOCAST)
+
+
+def _metrics(
+    tasks: Mapping[str, Task], logits: dict[str, np.ndarray], targets: dict[str, np.ndarray]
+) -> tuple[dict[str, float | None], tuple[str, ...]]:
+    found: dict[str, float | None] = {}
+    told: list[str] = []
+    for name, task in tasks.items():
+        scores = task.scores(torch.from_numpy(logits[name]))
+        values, notes = compute(task.kind, scores, targets[name], threshold=task.threshold)
+        for metric, value in values.items():
+            found[metric_name(name, metric, several=len(tasks) > 1)] = value
+        told += [f"{name}: {note}" for note in notes]
+    return found, tuple(told)
+
+
+def _on(inputs: Any, device: torch.device) -> Any:
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
+    return {name: _on(value, device) for name, value in inputs.items()}

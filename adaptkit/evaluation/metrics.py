@@ -1,0 +1,137 @@
+"""Metrics under named conventions, by scikit-learn. What is undefined is None with a warning, never 0.
+
+Imports scikit-learn only when it computes, and torch never.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from adaptkit.tasks.metric import CLASSIFICATION, METRICS, MULTILABEL, REGRESSION, Metric, metrics_of
+
+__all__ = ["METRICS", "Metric", "compute", "metrics_of"]
+
+Values = dict[str, float | None]
+ZERO: dict[str, Any] = {"zero_division": 0}  # 0/0 in a ratio counts as 0
+
+# N samples, C labels, O outputs
+
+
+def compute(kind: str, scores: np.ndarray, targets: np.ndarray, *, threshold: float = 0.5) -> tuple[Values, list[str]]:
+    """Every metric of a kind of task, and a warning for each that is undefined or leaves something out.
+
+    Args:
+        kind: `classification`, `multilabel` or `regression`.
+        scores: (N, C) probabilities or logits for classification, (N, C) probabilities for multilabel, (N, O)
+            values for regression.
+        targets: (N,) label indices, (N, C) of 0 and 1, or (N, O) values.
+        threshold: probability from which a label of multilabel is predicted.
+
+    Returns:
+        metric -> value or None, in the order of `metrics_of(kind)`; warnings.
+    """
+    assert len(scores) == len(targets), f"{len(scores)} scores for {len(targets)} targets"
+    if len(targets) == 0:
+        return dict.fromkeys(metrics_of(kind)), ["there are no samples, so no metric is defined"]
+    if not np.isfinite(scores).all():
+        return dict.fromkeys(metrics_of(kind)), ["the outputs are not all finite, so no metric is defined"]
+    by_kind = {CLASSIFICATION: _classification, MULTILABEL: _multilabel, REGRESSION: _regression}
+    values, notes = by_kind[kind](np.asarray(scores, dtype=np.float64), np.asarray(targets), threshold)
+    return {name: values[name] for name in metrics_of(kind)}, notes
+
+
+def _classification(scores: np.ndarray, targets: np.ndarray, threshold: float) -> tuple[Values, list[str]]:
+    from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+    predicted = scores.argmax(axis=1)  # (N,)
+    values: Values = {"accuracy": float(accuracy_score(targets, predicted))}
+    occurring = np.unique(targets)
+    values["balanced_accuracy"] = float(recall_score(targets, predicted, labels=occurring, average="macro", **ZERO))
+    for average in ("micro", "macro", "weighted"):
+        values[f"f1_{average}"] = float(f1_score(targets, predicted, average=average, **ZERO))
+    return values, []
+
+
+def _multilabel(scores: np.ndarray, targets: np.ndarray, threshold: float) -> tuple[Values, list[str]]:
+    from sklearn.metrics import f1_score
+
+    targets = targets.astype(np.int64)  # (N, C)
+    values, notes = _average_precisions(scores, targets)
+    predicted = (scores >= threshold).astype(np.int64)
+    if (
+        targets.shape[1] == 1
+    ):  # scikit-learn takes one column for a binary task; a second, always false, changes nothing
+        blank = np.zeros_like(targets)
+        values["f1_samples"] = float((targets * predicted).mean())
+        padded = np.hstack([targets, blank]), np.hstack([predicted, blank])
+        for average in ("micro", "macro", "weighted"):
+            values[f"f1_{average}"] = float(f1_score(*padded, labels=[0], average=average, **ZERO))
+        return values, notes
+    for average in ("micro", "macro", "weighted", "samples"):
+        values[f"f1_{average}"] = float(f1_score(targets, predicted, average=average, **ZERO))
+    return values, notes
+
+
+def _average_precisions(scores: np.ndarray, targets: np.ndarray) -> tuple[Values, list[str]]:
+    from sklearn.metrics import average_precision_score
+
+    notes: list[str] = []
+    labels, samples = targets.sum(axis=0) > 0, targets.sum(axis=1) > 0  # (C,), (N,)
+    values: Values = {
+        "n_classes_evaluated": int(labels.sum()),
+        "ap_micro": None,
+        "ap_macro": None,
+        "ap_samples": None,
+    }
+    if not labels.any():
+        return values, ["ap_micro, ap_macro and ap_samples are undefined: no sample has a label"]
+    values["ap_micro"] = float(average_precision_score(targets.ravel(), scores.ravel()))
+    values["ap_macro"] = _mean(average_precision_score, targets.T[labels], scores.T[labels])
+    values["ap_samples"] = _mean(average_precision_score, targets[samples], scores[samples])
+    if not labels.all():
+        notes.append(f"ap_macro leaves out {int((~labels).sum())} of {len(labels)} labels: they have no positives")
+    if not samples.all():
+        notes.append(f"ap_samples leaves out {int((~samples).sum())} of {len(samples)} samples: they have no labels")
+    return values, notes
+
+
+def _regression(scores: np.ndarray, targets: np.ndarray, threshold: float) -> tuple[Values, list[str]]:
+    from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+
+    scores, targets = scores.reshape(len(scores), -1), targets.reshape(len(targets), -1)  # (N, O)
+    mse = float(mean_squared_error(targets, scores))
+    values: Values = {"mae": float(mean_absolute_error(targets, scores)), "mse": mse, "rmse": mse**0.5}
+    flat_targets, flat_scores = (bool((x == x[0]).all(axis=0).any()) for x in (targets, scores))
+    notes = []
+    values["r2"] = None if flat_targets else float(r2_score(targets, scores))
+    if flat_targets:
+        notes.append("r2, pearson and spearman are undefined: the targets are constant")
+    elif flat_scores:
+        notes.append("pearson and spearman are undefined: the predictions are constant")
+    if flat_targets or flat_scores:
+        return {**values, "pearson": None, "spearman": None}, notes
+    ranks = (np.apply_along_axis(_ranks, 0, x) for x in (targets, scores))
+    values["pearson"] = _mean(_correlation, targets.T, scores.T)
+    values["spearman"] = _mean(_correlation, *(x.T for x in ranks))
+    return values, notes
+
+
+def _mean(score: Callable[..., float], targets: np.ndarray, scores: np.ndarray) -> float:
+    with warnings.catch_warnings():  # a single positive class per sample is what is asked for here
+        warnings.simplefilter("ignore", UserWarning)
+        return float(np.mean([score(t, s) for t, s in zip(targets, scores, strict=True)]))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """(N,) ranks, ties averaged."""
+    from scipy.stats import rankdata
+
+    return rankdata(values)

@@ -1,0 +1,51 @@
+"""The recipe language: schema, reading with errors at file and line, writing back. It never imports torch."""
+
+from adaptkit.recipe.adapter import AdapterSpec
+from adaptkit.recipe.backbone import Backbone
+from adaptkit.recipe.bundled import bundled_description, bundled_folder, bundled_names, bundled_path
+from adaptkit.recipe.data import Data, DigitQuestions, Jsonl
+from adaptkit.recipe.json_schema import json_schema
+from adaptkit.recipe.modality import FeaturesModality, ImageModality, Modality, TextModality
+from adaptkit.recipe.read import load_recipe, parse_recipe
+from adaptkit.recipe.reference import reference_markdown
+from adaptkit.recipe.schema import Recipe
+from adaptkit.recipe.signatures import AdapterSignature, Parameter, adapter_signatures
+from adaptkit.recipe.task import Classification, Head, Multilabel, Regression, Task
+from adaptkit.recipe.training import EarlyStopping, Optimizer, Schedule, Train
+from adaptkit.recipe.write import digest, resolved_tables, resolved_toml
+
+__all__ = [
+    "AdapterSignature",
+    "AdapterSpec",
+    "Backbone",
+    "Classification",
+    "Data",
+    "DigitQuestions",
+    "EarlyStopping",
+    "FeaturesModality",
+    "Head",
+    "ImageModality",
+    "Jsonl",
+    "Modality",
+    "Multilabel",
+    "Optimizer",
+    "Parameter",
+    "Recipe",
+    "Regression",
+    "Schedule",
+    "Task",
+    "TextModality",
+    "Train",
+    "adapter_signatures",
+    "bundled_description",
+    "bundled_folder",
+    "bundled_names",
+    "bundled_path",
+    "digest",
+    "json_schema",
+    "load_recipe",
+    "parse_recipe",
+    "reference_markdown",
+    "resolved_tables",
+    "resolved_toml",
+]

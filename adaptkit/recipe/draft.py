@@ -1,0 +1,120 @@
+"""A recipe while it is read: its tables so far, and where each key was written."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptkit.errors import UsageError
+from adaptkit.recipe.locate import read_key
+from adaptkit.recipe.places import Finding, Places
+from adaptkit.recipe.shape import keys_at
+
+# A table whose kind changes is another table: nothing of the old one applies to it.
+_KINDS = ("kind", "format", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tables as TOML gives them, where each key stands, and what is wrong already."""
+
+    document: Mapping[str, Any]
+    places: Places
+    findings: tuple[Finding, ...] = ()
+
+    def over(self, below: Draft) -> Draft:
+        """This draft's keys laid over another one's. A table of another kind replaces the one below it."""
+        replaced: list[tuple[str, ...]] = []
+        document = _merged(below.document, self.document, (), replaced)
+        kept = {key: place for key, place in below.places.items() if not any(key[: len(r)] == r for r in replaced)}
+        return Draft(document, Places(kept | self.places), below.findings + self.findings)
+
+    def rebased(self, old: Path, new: Path) -> Draft:
+        """The same, with the relative paths of a file in `old` written as seen from `new`."""
+        if old.resolve() == new.resolve():
+            return self
+        document = dict(self.document)
+        data, backbone = document.get("data"), document.get("backbone")
+        if isinstance(data, dict) and "root" in keys_at(document, ("data",)):
+            document["data"] = data | {"root": _seen_from(data.get("root", "."), old, new)}
+        if isinstance(backbone, dict) and str(backbone.get("model")).startswith("."):
+            document["backbone"] = backbone | {"model": _seen_from(backbone["model"], old, new)}
+        return Draft(document, self.places, self.findings)
+
+    def with_set(self, text: str) -> Draft:
+        """With one `--set a.b.c=value`.
+
+        Raises:
+            UsageError: it is not written so.
+        """
+        key, value = parse_set(text)
+        place = f"--set {text}"
+        document = dict(self.document)
+        table = document
+        for depth, part in enumerate(key[:-1]):
+            inner = table.get(part, {})
+            if not isinstance(inner, dict):
+                here = key[: depth + 1]
+                finding = Finding(here, "is no table, so it has no keys.", "Set the whole value.")
+                return Draft(self.document, Places(self.places | {here: place}), (*self.findings, finding))
+            table[part] = dict(inner)
+            table = table[part]
+        table[key[-1]] = value
+        around = {key[:length]: place for length in range(1, len(key))}
+        kept = {old: its for old, its in self.places.items() if old[: len(key)] != key}
+        return Draft(document, Places(around | kept | {key: place}), self.findings)
+
+
+def _seen_from(path: Any, old: Path, new: Path) -> Any:
+    """A relative path of the folder `old` as seen from `new`; anything else stays as it is."""
+    if not isinstance(path, str) or Path(path).expanduser().is_absolute():
+        return path
+    moved = Path(os.path.relpath(old / path, new)).as_posix()
+    return moved if moved.startswith(".") else f"./{moved}"
+
+
+def _merged(
+    below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...], replaced: list[tuple[str, ...]]
+) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old, here = below.get(key), (*path, key)
+        if isinstance(old, dict) and isinstance(value, dict) and not _other_kind(old, value):
+            merged[key] = _merged(old, value, here, replaced)
+        else:
+            merged[key] = value
+            replaced.append(here)
+    return merged
+
+
+def _other_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return any(key in old and key in new and old[key] != new[key] for key in _KINDS)
+
+
+def parse_set(text: str) -> tuple[tuple[str, ...], Any]:
+    """`a.b.c=value` -> (("a", "b", "c"), value). A value that is no TOML but a bare word is text.
+
+    Raises:
+        UsageError: there is no key, no "=", or a value that is neither.
+    """
+    try:
+        key, position = read_key(text, 0)
+    except ValueError:
+        key, position = (), 0
+    if not key or not text.startswith("=", position):
+        raise UsageError("is not KEY=VALUE.", where=f"--set {text}", hint="Write --set train.epochs=5.")
+    value = text[position + 1 :].strip()
+    try:
+        parsed = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        parsed = {}
+    if set(parsed) == {"value"}:
+        return key, parsed["value"]
+    if not value or value[0] in "\"'[{" or "\n" in value:
+        hint = "Lists are [1, 2], text is a bare word or in quotes: 'a.b=\"x\"'."
+        raise UsageError("the value is no TOML.", where=f"--set {text}", hint=hint)
+    return key, value

@@ -1,0 +1,96 @@
+"""The recipe language as JSON schema, for editors that check and complete TOML (taplo, Even Better TOML)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adaptkit.recipe.schema import Recipe
+from adaptkit.recipe.signatures import AdapterSignature, Parameter, adapter_signatures
+from adaptkit.recipe.table import NAME_PATTERN
+
+_NAMED = ("modality", "adapter", "task")
+
+
+def json_schema() -> dict[str, Any]:
+    """One schema for a whole recipe: tables by kind, an adapter's keys by the arguments of its class.
+
+    A recipe that `extends` another may leave out root keys; inside a table it repeats the `kind`.
+    """
+    schema = _without_null(Recipe.model_json_schema(by_alias=True, mode="validation"))
+    definitions = schema["$defs"]
+    general = definitions.pop("AdapterSpec")
+    for signature in adapter_signatures().values():
+        definitions[_definition(signature)] = _adapter(signature, general)
+    properties = schema["properties"]
+    properties["adapter"]["additionalProperties"] = {
+        "oneOf": [{"$ref": f"#/$defs/{_definition(signature)}"} for signature in adapter_signatures().values()]
+    }
+    for key in _NAMED:
+        properties[key]["propertyNames"] = {"pattern": NAME_PATTERN}
+    properties["extends"] = {
+        "type": "string",
+        "description": "Recipe that this one changes: a file relative to this one, or a bundled name.",
+    }
+    required = schema.pop("required")
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "adaptkit recipe",
+        "description": "What to graft where, on which data and how to train it.",
+        **{key: value for key, value in schema.items() if key not in ("title", "description")},
+        "if": {"not": {"required": ["extends"]}},
+        "then": {"required": required},
+    }
+
+
+def _definition(signature: AdapterSignature) -> str:
+    return f"adapter_{signature.kind}"
+
+
+def _adapter(signature: AdapterSignature, general: dict[str, Any]) -> dict[str, Any]:
+    """The table of one kind of adapter: the keys of all adapters and its own."""
+    properties = {key: value for key, value in general["properties"].items() if key != "options"}
+    properties["kind"] = {"const": signature.kind, "type": "string", "description": signature.doc_first_line}
+    properties["sides"] = properties["sides"] | _count(signature)
+    properties |= {name: _parameter(parameter) for name, parameter in signature.parameters.items()}
+    required = [name for name, parameter in signature.parameters.items() if parameter.required]
+    return {
+        "type": "object",
+        "description": f"{signature.doc_first_line} ({signature.paper})",
+        "properties": properties,
+        "required": [*general["required"], *(["sides"] if signature.needs_sides[0] else []), *required],
+        "additionalProperties": False,
+    }
+
+
+def _count(signature: AdapterSignature) -> dict[str, int]:
+    least, most = signature.needs_sides
+    return {"minItems": least} | ({} if most is None else {"maxItems": most})
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = _without_null(parameter.check.json_schema()) | {"description": parameter.doc}
+    if not parameter.required and parameter.default is not None:
+        schema["default"] = parameter.default
+    return schema
+
+
+def _without_null(schema: Any) -> Any:
+    """TOML has no null: an absent key says it. The titles pydantic derives from the keys say nothing."""
+    if isinstance(schema, list):
+        return [_without_null(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "properties" in schema:
+        schema = schema | {"properties": {key: _without_null(item) for key, item in schema["properties"].items()}}
+    noise = ("title", "discriminator", "properties")
+    kept = {key: _without_null(item) for key, item in schema.items() if key not in noise}
+    kept |= {key: schema[key] for key in ("properties",) if key in schema}
+    if kept.get("default", ...) is None:
+        del kept["default"]
+    elif isinstance(kept.get("default"), dict):
+        kept["default"] = {key: value for key, value in kept["default"].items() if value is not None}
+    choices = [item for item in kept.get("anyOf", []) if item != {"type": "null"}]
+    if len(choices) == 1:
+        del kept["anyOf"]
+        return choices[0] | kept
+    return kept | ({"anyOf": choices} if choices else {})

@@ -1,0 +1,161 @@
+"""Reading a recipe: file, what it extends, `--set`, types and agreement. Every mistake is told at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from adaptkit.errors import RecipeError
+from adaptkit.recipe.bundled import find_recipe
+from adaptkit.recipe.checks import conflicts
+from adaptkit.recipe.draft import Draft
+from adaptkit.recipe.findings import findings
+from adaptkit.recipe.locate import key_lines
+from adaptkit.recipe.places import Finding, Places
+from adaptkit.recipe.schema import Origin, Recipe
+
+_AT_LINE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
+
+
+def load_recipe(source: str | Path, sets: Sequence[str] = (), *, base: Path | None = None) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        source: path of a TOML file, or the name of a bundled recipe.
+        sets: changes, as `a.b.c=value`, applied in order.
+        base: folder that relative paths of the recipe are resolved against; default: the file's folder.
+            (For the copy of a recipe that a run keeps.)
+
+    Raises:
+        RecipeError: the file is missing or no TOML, or everything that is wrong in it.
+        UsageError: a change is not KEY=VALUE.
+    """
+    path = find_recipe(source)
+    text = read_text(path)
+    draft = read_draft(path, text)
+    for change in sets:
+        draft = draft.with_set(change)
+    recipe = _checked(draft)
+    recipe._origin = Origin(path, text, base or path.parent, draft.places)
+    return recipe
+
+
+def parse_recipe(document: Mapping[str, Any], *, base: Path | None = None) -> Recipe:
+    """A recipe from tables made in Python, checked like a file.
+
+    Raises:
+        RecipeError: everything that is wrong in it.
+    """
+    recipe = _checked(Draft(document, Places()))
+    recipe._origin = Origin(base=base or Path())
+    return recipe
+
+
+def _checked(draft: Draft) -> Recipe:
+    found = [*draft.findings]
+    document = draft.document
+    options = [
+        Finding(("adapter", name, "options"), "unknown key.", f"Write its keys directly into [adapter.{name}].")
+        for name, table in _adapters(document).items()
+        if isinstance(table, Mapping) and "options" in table
+    ]
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(document)
+    except ValidationError as error:
+        found += findings(error, document)
+    except RecipeError:
+        pass  # the conflicts below, without their places
+    found += [*options, *conflicts(document)]
+    if found:
+        raise RecipeError.all(finding.problem(draft.places) for finding in _by_place(found, draft.places))
+    assert recipe is not None, "a recipe without mistakes validates"
+    return recipe
+
+
+def _adapters(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    adapters = document.get("adapter")
+    return adapters if isinstance(adapters, Mapping) else {}
+
+
+def _by_place(found: Sequence[Finding], places: Places) -> list[Finding]:
+    """In the order of lines, so that a user mends them from top to bottom; none twice."""
+
+    def line(finding: Finding) -> tuple[str, int]:
+        file, _, number = places.of(finding.path).rpartition(":")
+        return (file, int(number)) if number.isdecimal() else ("", 0)
+
+    return sorted(dict.fromkeys(found), key=line)
+
+
+def read_draft(path: Path, text: str, above: tuple[Path, ...] = ()) -> Draft:
+    """The tables of a file, laid over those of the file it extends.
+
+    Args:
+        above: the files that extend this one, to find a circle.
+
+    Raises:
+        RecipeError: no TOML, or a circle of `extends`.
+    """
+    label = shown(path)
+    document = parse_toml(text, label)
+    places = Places({key: f"{label}:{line}" for key, line in key_lines(text).items()})
+    places[()] = label
+    base = document.pop("extends", None)
+    if base is None:
+        return Draft(document, places)
+    where = places.of(("extends",))
+    if not isinstance(base, str):
+        raise RecipeError("extends: should be one file.", where=where, hint='Write for example extends = "base.toml".')
+    below = find_recipe(base, folder=path.parent, where=where)
+    chain = (*above, path.resolve())
+    if below.resolve() in chain:
+        circle = " -> ".join(shown(file) for file in (*chain, below))
+        raise RecipeError(f"extends: goes in a circle ({circle}).", where=where, hint="Extend a file that does not.")
+    draft = read_draft(below, read_text(below), chain).rebased(below.parent, path.parent)
+    return Draft(document, places).over(draft)
+
+
+def read_text(path: Path) -> str:
+    """The text of a recipe, to the letter.
+
+    Raises:
+        RecipeError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"is not UTF-8 text ({error.reason}).", where=shown(path), hint="Save it as UTF-8.") from None
+    except OSError as error:
+        raise RecipeError(f"cannot be read ({error.strerror}).", where=shown(path)) from None
+
+
+def parse_toml(text: str, label: str) -> dict[str, Any]:
+    """tomllib, with the place of a syntax error.
+
+    Raises:
+        RecipeError: a syntax error, as `file:line`.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = _AT_LINE.match(str(error))
+        line = int(found["line"]) if found else text.rstrip().count("\n") + 1
+        what = f"{found['what']} (column {found['column']})" if found else str(error)
+        hint = 'Text needs quotes: name = "value".' if what.startswith("Invalid value") else ""
+        raise RecipeError(f"TOML syntax: {what}.", where=f"{label}:{line}", hint=hint) from None
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be said from the working folder."""
+    nice = os.path.normpath(path)
+    if os.path.isabs(nice):
+        inside = os.path.relpath(nice)
+        return nice if inside.startswith("..") else inside
+    return nice

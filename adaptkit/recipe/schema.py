@@ -1,0 +1,95 @@
+"""A recipe as a whole: its tables, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+
+from adaptkit.errors import RecipeError
+from adaptkit.recipe.adapter import AdapterSpec
+from adaptkit.recipe.backbone import Backbone
+from adaptkit.recipe.checks import conflicts
+from adaptkit.recipe.data import Data
+from adaptkit.recipe.modality import Modality
+from adaptkit.recipe.places import Places
+from adaptkit.recipe.table import Table
+from adaptkit.recipe.task import Task
+from adaptkit.recipe.training import Train
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a recipe came from. It says nothing about what the recipe means, so it takes no part in equality.
+
+    Attributes:
+        source: the file; None for a recipe made in Python.
+        text: the file as it is, to the letter.
+        base: folder that relative paths of the recipe are resolved against.
+        places: dotted key -> "file:line" or "--set ...".
+    """
+
+    source: Path | None = field(default=None, compare=False)
+    text: str = field(default="", compare=False)
+    base: Path = field(default=Path(), compare=False)
+    places: Mapping[tuple[str, ...], str] = field(default_factory=dict, compare=False)
+
+
+class Recipe(Table):
+    """What to graft where, on which data and how to train it.
+
+    Raises:
+        RecipeError: tables that contradict each other (a side that no modality feeds, ...).
+    """
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
+
+    schema_: Literal[1] = Field(default=1, alias="schema", description="Version of the recipe language.")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        examples=["my_recipe"],
+        description="Name of the recipe and of its folder of runs.",
+    )
+    backbone: Backbone = Field(examples=[{"model": "bert-base"}], description="The pretrained model.")
+    modality: dict[str, Modality] = Field(
+        examples=[{"text": {"kind": "text", "route": "backbone"}}], description="The input streams, by name."
+    )
+    adapter: dict[str, AdapterSpec] = Field(default={}, description="The adapters, by name, in order of insertion.")
+    data: Data = Field(examples=[{"format": "jsonl"}], description="Where samples come from.")
+    task: dict[str, Task] = Field(examples=[{"label": {"kind": "classification"}}], description="The targets, by name.")
+    train: Train = Field(default=Train(), description="How to train.")
+
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @model_validator(mode="after")
+    def _tables_agree(self) -> Self:
+        found = conflicts(self.model_dump())
+        if found:
+            raise RecipeError.all(conflict.problem(Places()) for conflict in found)
+        return self
+
+    @property
+    def source(self) -> Path | None:
+        """The file it came from; None for a recipe made in Python."""
+        return self._origin.source
+
+    @property
+    def text(self) -> str:
+        """The file as it is, to the letter."""
+        return self._origin.text
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative paths are resolved against."""
+        return self._origin.base
+
+    def where(self, dotted_key: str) -> str:
+        """`recipes/mosi.toml:31`: the line of this key, or of the table that lacks it; "" without a file."""
+        return Places(self._origin.places).of(tuple(dotted_key.split(".")))
+
+    def path(self, text: str) -> Path:
+        """A path of the recipe, absolute or relative to its folder."""
+        return self.base / Path(text).expanduser()

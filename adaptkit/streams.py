@@ -1,0 +1,172 @@
+"""The modalities of a recipe as modules: encoders, projections into the input sequence, and the shapes they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptkit.adapters.base import Shape
+from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, tokenizer
+from adaptkit.encoders import BackboneContext, Encoder
+from adaptkit.errors import RecipeError, SiteError
+from adaptkit.recipe import Recipe
+
+
+def build_encoders(recipe: Recipe, ref: ModelRef, spec: InputSpec, width: int) -> dict[str, Encoder]:
+    """One encoder per modality, on the current default device.
+
+    Raises:
+        RecipeError: a modality that the backbone cannot take.
+    """
+    context = partial(
+        BackboneContext,
+        width=width,
+        tokenizer=partial(tokenizer, ref) if "text" in spec.kinds else None,
+        image_size=spec.image_size,
+        channels=spec.channels,
+        mean=spec.mean,
+        std=spec.std,
+    )
+    # The prefix first: the text gets what the position embeddings leave.
+    encoders = {
+        name: Encoder.build(modality, name, context())
+        for name, modality in recipe.modality.items()
+        if modality.route != "backbone"
+    }
+    check_native(recipe, ref, spec)
+    room = text_room(recipe, spec, encoders)
+    for name, modality in recipe.modality.items():
+        if modality.route == "backbone":
+            encoders[name] = Encoder.build(modality, name, context(max_tokens=room))
+    return {name: encoders[name] for name in recipe.modality}
+
+
+def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
+    """Route "backbone" must give the backbone what it reads, once; route "tokens" needs a text sequence."""
+    given: dict[str, str] = {}
+    for name, modality in recipe.modality.items():
+        where = recipe.where(f"modality.{name}.route")
+        if modality.route == "tokens" and spec.form not in ("text", "encoder_decoder"):
+            raise RecipeError(
+                f'modality.{name}.route = "tokens" needs a backbone that reads text; {ref.name} does not.',
+                where=where,
+                hint='Write route = "side" or "fusion".',
+            )
+        if modality.route != "backbone":
+            continue
+        if modality.kind not in spec.kinds:
+            raise RecipeError(
+                f"{ref.name} reads {' and '.join(spec.kinds)}, and modality.{name} is {modality.kind}.",
+                where=where,
+                hint='Write route = "side", "tokens" or "fusion", or take another backbone.',
+            )
+        if modality.kind in given:
+            raise RecipeError(
+                f"modality.{given[modality.kind]} and modality.{name} both claim {ref.name}'s {modality.kind} input.",
+                where=where,
+                hint="One modality of each kind can take the route backbone.",
+            )
+        given[modality.kind] = name
+    if not given:
+        raise RecipeError(
+            f"no modality feeds the backbone: {ref.name} reads {' and '.join(spec.kinds)}.",
+            where=recipe.where("modality"),
+            hint=f'Give one modality of kind "{spec.kinds[0]}" the route "backbone".',
+        )
+
+
+def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int | None:
+    """N, tokens of route "tokens" that go before the text; None where only the data knows."""
+    lengths = [encoders[name].tokens for name, m in recipe.modality.items() if m.route == "tokens"]
+    return None if None in lengths else sum(length or 0 for length in lengths)
+
+
+def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) -> int | None:
+    """Most text tokens: what the recipe says, within what the position embeddings leave."""
+    prefix = prefix_length(recipe, encoders)
+    asked = recipe.backbone.max_tokens
+    if spec.max_tokens is None:
+        return asked
+    where = recipe.where("backbone.max_tokens")
+    if prefix is None:
+        raise RecipeError(
+            'route "tokens" puts a sequence of unknown length before the text.',
+            where=recipe.where("modality"),
+            hint="Write max_tokens (or pool) in that modality.",
+        )
+    room = spec.max_tokens - prefix
+    if room < 1 or (asked is not None and asked > room):
+        taken = f", of which {prefix} are taken by other modalities" if prefix else ""
+        raise SiteError(
+            f"backbone.max_tokens = {asked} does not fit: the backbone has {spec.max_tokens} positions{taken}.",
+            where=where,
+            hint=f"Write max_tokens <= {max(room, 0)}.",
+        )
+    return asked or room
+
+
+def build_projections(recipe: Recipe, encoders: Mapping[str, Encoder], width: int) -> dict[str, nn.Linear]:
+    """Linear(E, D) for every modality of route "tokens"."""
+    return {
+        name: nn.Linear(encoders[name].width, width)
+        for name, modality in recipe.modality.items()
+        if modality.route == "tokens"
+    }
+
+
+def side_shapes(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, Shape]:
+    """Shapes of the modalities that adapters may read."""
+    return {
+        name: Shape(encoders[name].width, encoders[name].tokens)
+        for name, modality in recipe.modality.items()
+        if modality.route in ("side", "fusion")
+    }
+
+
+def stream_lengths(
+    recipe: Recipe, model: nn.Module, anatomy: Anatomy, spec: InputSpec, encoders: Mapping[str, Encoder]
+) -> dict[str, int | None]:
+    """Stack -> T, the longest stream that its blocks see; None where nothing bounds it."""
+    texts = [encoders[name].tokens for name, m in recipe.modality.items() if m.kind == "text"]
+    text = texts[0] if texts else None
+    prefix = prefix_length(recipe, encoders)
+    whole = None if text is None or prefix is None else text + prefix
+    if spec.form == "text":
+        return {stack.name: whole for stack in anatomy.stacks}
+    if spec.form == "encoder_decoder":
+        return {"encoder": whole, "decoder": 1}
+    images = image_lengths(model, anatomy, spec)
+    return {stack.name: text if stack.name == "text" else images.get(stack.name) for stack in anatomy.stacks}
+
+
+def image_lengths(model: Any, anatomy: Anatomy, spec: InputSpec) -> dict[str, int]:
+    """Stack -> number of tokens of an image, seen in one forward on the meta device. Maps have none."""
+    seen: dict[str, int] = {}
+
+    def remember(name: str, args: tuple[Any, ...]) -> None:
+        if args and args[0].dim() == 3:
+            seen[name] = args[0].shape[1]  # (B, T, D)
+
+    assert spec.image_size is not None
+    pixels = torch.empty(1, spec.channels, *spec.image_size, device=next(model.parameters()).device)
+    hooks = [
+        model.get_submodule(stack.blocks[0]).register_forward_pre_hook(
+            lambda _, args, name=stack.name: remember(name, args)
+        )
+        for stack in anatomy.stacks
+        if stack.name != "text"
+    ]
+    try:
+        with torch.no_grad():
+            if spec.form == "timm":
+                model.forward_features(pixels)
+            else:
+                (model.vision_model if spec.form == "two_towers" else model)(pixel_values=pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen

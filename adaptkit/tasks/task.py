@@ -1,0 +1,112 @@
+"""The base of all tasks: a target, its loss, its metrics, and how outputs are read.
+
+Tasks import torch only where they compute, so that they can be listed without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from adaptkit.errors import RecipeError
+from adaptkit.registry import Registry, nearest
+from adaptkit.tasks.metric import METRICS, metrics_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from adaptkit.recipe import Task as TaskSpec
+
+# B batch, O outputs
+
+TASKS: Registry[type[Task]] = Registry("task")
+
+
+class Task:
+    """One thing to learn.
+
+    Args:
+        name: of its table in the recipe.
+        outputs: O, how many numbers the head gives.
+        labels: their names; empty for regression.
+        monitor: metric that chooses the best epoch; None for the default of the kind.
+        weight: of its loss among several tasks.
+
+    Raises:
+        RecipeError: the monitor is no metric of this kind of task.
+    """
+
+    kind: ClassVar[str]
+    default_monitor: ClassVar[str]
+    threshold: float = 0.5
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        outputs: int,
+        labels: tuple[str, ...] = (),
+        monitor: str | None = None,
+        weight: float = 1.0,
+    ) -> None:
+        self.name, self.outputs, self.labels, self.weight = name, outputs, labels, weight
+        self.metrics = metrics_of(self.kind)
+        self.monitor = monitor or self.default_monitor
+        self._check_monitor()
+
+    @classmethod
+    def build(cls, spec: TaskSpec, name: str, training_targets: Sequence[Any] | None = None) -> Task:
+        """The task that `[task.NAME]` asks for.
+
+        Args:
+            spec: the table.
+            name: its name.
+            training_targets: raw targets of the training split: the labels (where the recipe lists none) and
+                the weights of the loss come from them. None where nothing is trained.
+
+        Raises:
+            RecipeError: an unknown monitor, weights that do not fit the labels, no labels and no targets.
+            DataError: targets that cannot be what the recipe says.
+        """
+        return TASKS.named(spec.kind, where=f"task.{name}.kind").of(spec, name, training_targets)
+
+    @classmethod
+    def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> Task:
+        """This class, built from its table of the recipe."""
+        raise NotImplementedError
+
+    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
+        """Raw targets as the tensor that `loss` takes.
+
+        Raises:
+            DataError: naming the sample.
+        """
+        raise NotImplementedError
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Scalar loss of (B, O) logits, mean over the batch, in float32."""
+        raise NotImplementedError
+
+    def scores(self, logits: Tensor) -> np.ndarray:
+        """(B, O) probabilities (or values, in regression) that metrics and predictions are made from."""
+        raise NotImplementedError
+
+    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+        """One prediction per sample, as plain data."""
+        raise NotImplementedError
+
+    def higher_is_better(self, metric: str) -> bool:
+        """The direction of a metric that can be monitored."""
+        better = METRICS[metric].higher_is_better
+        assert better is not None, f"{metric} is a count"
+        return better
+
+    def _check_monitor(self) -> None:
+        known = ["loss", *(name for name in self.metrics if METRICS[name].higher_is_better is not None)]
+        if self.monitor not in known:
+            raise RecipeError(
+                f"{self.monitor!r} is no metric of {self.kind}.",
+                where=f"task.{self.name}.monitor",
+                hint=nearest(self.monitor, known),
+            )

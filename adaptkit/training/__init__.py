@@ -1,0 +1,53 @@
+"""Training: from a recipe to a run folder with metrics and an artifact.
+
+Imported on first use, so that importing a torch-free module of this package stays fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adaptkit.training.console import PlainReporter, RichReporter, console_reporter
+    from adaptkit.training.folder import RunInfo, list_runs, newest_finished, newest_unfinished, read_run
+    from adaptkit.training.report import Reporter
+    from adaptkit.training.result import RunResult
+    from adaptkit.training.run import train
+
+_HOME = {
+    "PlainReporter": "console",
+    "Reporter": "report",
+    "RichReporter": "console",
+    "RunInfo": "folder",
+    "RunResult": "result",
+    "console_reporter": "console",
+    "list_runs": "folder",
+    "newest_finished": "folder",
+    "newest_unfinished": "folder",
+    "read_run": "folder",
+    "train": "run",
+}
+
+__all__ = [
+    "PlainReporter",
+    "Reporter",
+    "RichReporter",
+    "RunInfo",
+    "RunResult",
+    "console_reporter",
+    "list_runs",
+    "newest_finished",
+    "newest_unfinished",
+    "read_run",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

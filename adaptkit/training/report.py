@@ -1,0 +1,100 @@
+"""What a training tells while it runs. `Reporter` itself is silent: a library does not print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins (or continues): `steps` optimizer steps per seed, `trainable` of `total` parameters."""
+
+    run: Path
+    name: str
+    seeds: tuple[int, ...]
+    epochs: int
+    steps: int
+    trainable: int
+    total: int
+    device: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeedStarted:
+    """The training of one seed begins, at `step` if it continues."""
+
+    seed: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One optimizer step of one seed; epoch and step count from 1."""
+
+    seed: int
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """A validation at the end of an epoch; `best` if it is the best so far."""
+
+    seed: int
+    epoch: int
+    epochs: int
+    metrics: Mapping[str, float | None]
+    monitor: str
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A split was evaluated with the best state; `dropped` names the modalities left out."""
+
+    seed: int
+    split: str
+    dropped: tuple[str, ...]
+    metrics: Mapping[str, float | None]
+    monitor: str
+
+
+class Reporter:
+    """Receives the events of a training in order. Override what is of interest; the rest is silent."""
+
+    def run_started(self, event: RunStarted) -> None:
+        """Before the first seed."""
+
+    def seed_started(self, event: SeedStarted) -> None:
+        """Before the first step of a seed."""
+
+    def step_done(self, event: StepDone) -> None:
+        """After every optimizer step."""
+
+    def validated(self, event: Validated) -> None:
+        """After every validation."""
+
+    def evaluated(self, event: Evaluated) -> None:
+        """After every split of the final evaluation."""
+
+    def note(self, text: str) -> None:
+        """Something a user should know: early stopping, a metric that is undefined."""
+
+    def run_finished(self, run: Path, seconds: float) -> None:
+        """After everything is written; not called when the run ends early."""
+
+    def close(self) -> None:
+        """Always the last call, also when the run ends early."""
+
+
+def written(metrics: Mapping[str, float | None], monitor: str) -> str:
+    """The loss and what is monitored: `loss 0.4120  accuracy 0.8740`; an undefined metric is a dash."""
+    shown = dict.fromkeys(("loss", *monitor.split(" + ")))
+    values = {name: metrics.get(name) for name in shown}
+    return "  ".join(f"{name} -" if value is None else f"{name} {value:.4f}" for name, value in values.items())

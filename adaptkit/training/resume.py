@@ -1,0 +1,86 @@
+"""Which run `--resume` continues, and why not."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptkit.errors import RunError
+from adaptkit.recipe import Recipe, digest, resolved_toml
+from adaptkit.training.folder import RunInfo, list_runs, newest_unfinished, read_run
+
+
+def run_to_resume(runs: Path, recipe: Recipe, data: str, *, named: Path | None = None) -> RunInfo:
+    """The unfinished run of exactly this recipe and data.
+
+    Args:
+        runs: where runs are kept.
+        recipe: what is to be trained now.
+        data: hash of its data.
+        named: a run folder, if the user named one; else the newest that fits.
+
+    Raises:
+        RunError: there is none, it is finished or still running, or its recipe or data were others.
+    """
+    run = read_run(named) if named is not None else _newest(runs, recipe)
+    if run.status == "finished":
+        raise RunError("the run is finished; there is nothing to resume.", where=str(run.path))
+    if run.status == "unreadable":
+        raise RunError("the run's status.json is damaged.", where=str(run.path), hint="Train again without --resume.")
+    if run.alive:
+        raise RunError(f"the run is still going on, in process {run.process}.", where=str(run.path))
+    if run.digest != digest(recipe):
+        raise RunError(
+            f"the run was started with another recipe: {told_difference(run.path, recipe)}.",
+            where=str(run.path),
+            hint="Undo the change, or train anew without --resume.",
+        )
+    if run.data != data:
+        raise RunError(
+            "the data has changed since the run was started.",
+            where=str(run.path),
+            hint="Train anew without --resume.",
+        )
+    return run
+
+
+def _newest(runs: Path, recipe: Recipe) -> RunInfo:
+    found = newest_unfinished(runs, name=recipe.name, digest=digest(recipe))
+    if found is not None:
+        return found
+    others = [run for run in list_runs(runs) if run.name == recipe.name and run.status != "finished"]
+    if others:
+        return others[0]  # `run_to_resume` says what is wrong with it
+    raise RunError(
+        f"there is no unfinished run of {recipe.name!r} to resume.",
+        where=str(runs / recipe.name),
+        hint="Train it: leave out --resume.",
+    )
+
+
+def told_difference(run: Path, recipe: Recipe) -> str:
+    """`train.epochs was 3 and is 4; ...`, the first three."""
+    try:
+        then = _flat(tomllib.loads((run / "resolved.toml").read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError):
+        return "its resolved.toml is not readable"
+    now = _flat(tomllib.loads(resolved_toml(recipe)))
+    keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+    told = [f"{key} was {_shown(then, key)} and is {_shown(now, key)}" for key in keys]
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _shown(table: Mapping[str, Any], key: str) -> str:
+    return repr(table[key]) if key in table else "not there"

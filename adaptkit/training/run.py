@@ -1,0 +1,182 @@
+"""`adaptkit train`: a run folder, every seed trained in it, and the summary."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from adaptkit.artifact.atomic import new_folder, write_json, write_text
+from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
+from adaptkit.evaluation.material import gather
+from adaptkit.plan import Plan, make_plan
+from adaptkit.recipe import Recipe, bundled_folder, digest, resolved_toml
+from adaptkit.training.engine import build_accelerator
+from adaptkit.training.environment import environment
+from adaptkit.training.folder import RunInfo, create_run, set_status
+from adaptkit.training.interrupt import Stop, StopRequested
+from adaptkit.training.log import Log, Logs, MetricsLog
+from adaptkit.training.loop import total_steps
+from adaptkit.training.report import Reporter, RunStarted
+from adaptkit.training.result import RunResult, SeedResult, best_of, mean, std
+from adaptkit.training.resume import run_to_resume
+from adaptkit.training.seed import SeedRun
+from adaptkit.training.tensorboard import TensorBoardLog, require_tensorboard
+
+
+def train(
+    recipe: Recipe | Plan,
+    *,
+    runs: Path = Path("runs"),
+    resume: bool | Path = False,
+    force: bool = False,
+    report: Reporter | None = None,
+) -> RunResult:
+    """Train a recipe and write its run folder.
+
+    Ctrl-C (or SIGTERM) finishes the step, saves and raises Interrupted; with `resume` the training goes on,
+    and on the CPU its adapter equals that of an uninterrupted run bit for bit. A second Ctrl-C stops at once.
+
+    Args:
+        recipe: a recipe, or the plan made of it.
+        runs: folder that the run goes into, as `<runs>/<recipe>/<timestamp>-<hash>/`.
+        resume: continue the newest unfinished run of this very recipe, or the run folder given here.
+        force: replace a run folder of the same name.
+        report: what is told of the progress; by default nothing.
+
+    Raises:
+        RunError: the run folder exists or cannot be written, or there is nothing to resume.
+        Diverged: loss, gradient or parameters are not finite; the last good state is kept.
+        OutOfMemory: a batch does not fit.
+        Interrupted: the user stopped it; the state is saved.
+    """
+    began = time.monotonic()
+    report = report or Reporter()
+    plan = make_plan(recipe) if isinstance(recipe, Recipe) else recipe
+    spec = plan.recipe.train
+    if spec.tensorboard:
+        require_tensorboard()
+    device = str(build_accelerator(spec.precision).device)
+    material = gather(plan)
+    if resume:
+        named = None if resume is True else Path(resume)
+        run = set_status(run_to_resume(runs, plan.recipe, material.data.hash, named=named), "running")
+    else:
+        name, mark = plan.recipe.name, digest(plan.recipe)
+        run = create_run(runs, name=name, digest=mark, data=material.data.hash, force=force)
+    with _closing(run, plan, report), Stop() as stop, _logs(run, spec.tensorboard) as log:
+        if not resume:
+            _write_beginning(run, plan, device)
+        seeds = SeedRun(plan, material, log, report, stop, run.path / METRICS)
+        report.run_started(_started(run, seeds, device))
+        results = [seeds.run(seed, seed_folder(run.path, spec.seeds, seed)) for seed in spec.seeds]
+        result = _finish(run, plan, results, seeds.monitor.name, time.monotonic() - began)
+        set_status(run, "finished")
+        report.run_finished(run.path, result.seconds)
+    return result
+
+
+METRICS = "metrics.jsonl"
+
+
+def seed_folder(run: Path, seeds: list[int], seed: int) -> Path:
+    """The run folder itself for a single seed, else `seeds/<seed>` in it."""
+    return run if len(seeds) == 1 else run / "seeds" / str(seed)
+
+
+@contextmanager
+def _closing(run: RunInfo, plan: Plan, report: Reporter) -> Iterator[None]:
+    """Record how the run ended, whatever ended it."""
+    try:
+        yield
+    except (StopRequested, KeyboardInterrupt) as stopped:
+        set_status(run, "interrupted")
+        saved = "saved" if isinstance(stopped, StopRequested) else "that of the last checkpoint"
+        source = plan.recipe.source
+        name = source.stem if source is not None and source.parent == bundled_folder() else source or "RECIPE"
+        raise Interrupted(
+            f"interrupted; the state is {saved}.",
+            where=str(run.path),
+            hint=f"Continue with: adaptkit train {name} --resume",
+        ) from None
+    except Diverged as error:
+        set_status(run, "diverged", str(error))
+        raise _placed(error, run.path) from error
+    except BaseException as error:
+        set_status(run, "failed", str(error) or type(error).__name__)
+        raise
+    finally:
+        report.close()
+
+
+def _placed(error: Diverged, run: Path) -> AdaptkitError:
+    """The same error with the run in it, where the last good state lies."""
+    problem = error.problems[0]
+    message = f"{problem.message} The last good state is kept in the run's checkpoints."
+    return Diverged.all([Problem(message, problem.where or str(run), problem.hint)])
+
+
+@contextmanager
+def _logs(run: RunInfo, tensorboard: bool) -> Iterator[Log]:
+    logs: list[Log] = [MetricsLog(run.path / METRICS)]
+    if tensorboard:
+        logs.append(TensorBoardLog(run.path / "tensorboard"))
+    log = Logs(*logs)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _write_beginning(run: RunInfo, plan: Plan, device: str) -> None:
+    recipe = plan.recipe
+    resolved = resolved_toml(recipe)
+    write_text(run.path / "recipe.toml", recipe.text or resolved)
+    write_text(run.path / "resolved.toml", resolved)
+    write_json(run.path / "plan.json", plan.as_dict())
+    env = {**environment(device), "recipe_folder": str(recipe.base.resolve())}
+    write_json(run.path / "env.json", env)
+
+
+def _started(run: RunInfo, seeds: SeedRun, device: str) -> RunStarted:
+    plan, material = seeds.plan, seeds.material
+    spec, counts = plan.recipe.train, plan.parameters
+    return RunStarted(
+        run=run.path,
+        name=plan.recipe.name,
+        seeds=tuple(spec.seeds),
+        epochs=spec.epochs,
+        steps=total_steps(spec, seeds.epochs(spec.seeds[0])),
+        trainable=counts.trainable,
+        total=counts.total,
+        device=device,
+        data=material.data.description,
+    )
+
+
+def _finish(run: RunInfo, plan: Plan, results: list[SeedResult], monitor: str, seconds: float) -> RunResult:
+    """Bring the best seed's artifact and predictions to the top, and write summary.json."""
+    best = best_of(results)
+    source = seed_folder(run.path, plan.recipe.train.seeds, best.seed)
+    if source != run.path:
+        for name in ("artifact", "predictions"):
+            with new_folder(run.path / name, replace=True) as temporary:
+                shutil.copytree(source / name, temporary, dirs_exist_ok=True)
+    result = RunResult(
+        run=run.path,
+        artifact=run.path / "artifact",
+        metrics=mean([r.metrics for r in results]) if len(results) > 1 else best.metrics,
+        ablations=mean([r.ablations for r in results]) if len(results) > 1 else best.ablations,
+        parameters=plan.parameters.as_dict(),
+        seconds=round(seconds, 3),
+        monitor=monitor,
+        best_seed=best.seed,
+        std=std([r.metrics for r in results]),
+        ablations_std=std([r.ablations for r in results]),
+        per_seed={str(r.seed): r.as_dict() for r in results},
+        warnings=tuple(dict.fromkeys(text for r in results for text in r.warnings)),
+    )
+    write_json(run.path / "summary.json", {"status": "finished", **result.as_dict()})
+    return result

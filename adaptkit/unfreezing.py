@@ -1,0 +1,47 @@
+"""What of the backbone moves besides the adapters: `backbone.train = ["norm", "bias", "all", "<glob>"]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from adaptkit.errors import SiteError
+from adaptkit.registry import nearest
+
+
+def unfrozen_parameters(model: nn.Module, selections: Sequence[str], *, where: str = "") -> tuple[str, ...]:
+    """Names of the parameters that the selections mean, in the model's order.
+
+    Args:
+        model: the backbone.
+        selections: "all", "norm" (normalisation layers), "bias", or globs of parameter names.
+        where: the place of the key, for the error.
+
+    Raises:
+        SiteError: a selection matches no parameter.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    chosen: set[str] = set()
+    for selection in selections:
+        matched = matches(model, names, selection)
+        if not matched:
+            raise SiteError(
+                f"backbone.train: {selection!r} matches no parameter.",
+                where=where,
+                hint=nearest(selection, ["norm", "bias", "all", *names]),
+            )
+        chosen.update(matched)
+    return tuple(name for name in names if name in chosen)
+
+
+def matches(model: nn.Module, names: list[str], selection: str) -> list[str]:
+    if selection == "all":
+        return names
+    if selection == "bias":
+        return [name for name in names if name.split(".")[-1] == "bias"]
+    if selection == "norm":
+        norms = {path for path, module in model.named_modules() if "norm" in type(module).__name__.lower()}
+        return [name for name in names if name.rpartition(".")[0] in norms]
+    return [name for name in names if fnmatchcase(name, selection)]

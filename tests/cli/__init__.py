@@ -1,0 +1,1 @@
+"""The command line, run in this process: `adaptkit.cli.main.main(argv)` returns the exit code."""

@@ -1,0 +1,49 @@
+"""`--help`, `version`, `schema`, `list` and `init` answer at once: they do not import torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+HEAVY = ("torch", "transformers", "timm", "sklearn", "numpy", "accelerate")
+
+PROGRAM = """
+import json, sys
+from adaptkit.cli.main import main
+commands, found = json.loads(sys.argv[1]), {}
+for words in commands:
+    code = main(words)
+    found[" ".join(words)] = [code, sorted(sys.modules)]
+print(json.dumps(found), file=sys.stderr)
+"""
+
+
+def imported(commands: list[list[str]], folder: Path) -> dict[str, tuple[int, list[str]]]:
+    """Exit code and imported modules after each command, all in one fresh process."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(commands)],
+        cwd=folder,
+        env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+def test_quick_commands_do_not_import_torch(tmp_path: Path) -> None:
+    kinds = ("models", "adapters", "encoders", "sites", "tasks", "metrics", "formats", "recipes")
+    commands = [["--help"], ["version"], ["--version"], ["train", "--help"], ["init", "mine"], ["schema"]]
+    commands += [["list", word] for word in kinds]
+    for words, (code, modules) in imported(commands, tmp_path).items():
+        assert code == 0, words
+        assert not set(HEAVY) & set(modules), words
+
+
+def test_help_does_not_even_import_pydantic(tmp_path: Path) -> None:
+    ((_, modules),) = imported([["--help"]], tmp_path).values()
+    assert "pydantic" not in modules

@@ -1,0 +1,186 @@
+"""Placement: whole backbones with adapters as saved by AdapterHub and PEFT give the published outputs (float32)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from adaptkit.adapters.base import Shape
+from adaptkit.anatomy import select, study
+from adaptkit.graft import Graft
+from adaptkit.surgery import insert
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def backbone(folder: str, weights: str, rename: Callable[[str], str] = str) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    settings = json.loads((GOLDENS / folder / "config.json").read_text())
+    model = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
+    state = {rename(name): value for name, value in load_file(GOLDENS / folder / weights).items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all("embed_tokens" in name or "position_ids" in name for name in missing), missing
+    return model
+
+
+def graft_all(model: nn.Module, kind: str, at: list[str], **options) -> list[Graft]:
+    """Insert one adapter at all sites of these names."""
+    grafts = [
+        Graft("golden", kind, site, Shape(site.width, None, site.in_width), options=options)
+        for site in select(study(model), at, "all")
+    ]
+    insert(model, grafts)
+    return grafts
+
+
+def fill(model: nn.Module, grafts: list[Graft], weights: Callable[[Graft], dict[str, Tensor]]) -> None:
+    for graft in grafts:
+        model.get_submodule(graft.site.path).adapters[graft.child].load_state_dict(weights(graft))
+
+
+def bottleneck_of(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        f"{ours}.{kind}": saved[f"{prefix}.{theirs}.{kind}"]
+        for ours, theirs in (("down", "adapter_down.0"), ("up", "adapter_up"))
+        for kind in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "act"),
+    [("double_seq_bn", ["attn.out", "mlp.out"], "silu"), ("seq_bn", ["mlp.sum"], "relu")],
+    ids=["houlsby", "pfeiffer"],
+)
+def test_adapterhub_bert(name: str, at: list[str], act: str) -> None:
+    model = backbone("adapterhub/bert/backbone", "backbone.safetensors")
+    saved = load_file(GOLDENS / "adapterhub/bert" / name / "adapter.safetensors")
+    inputs = load_file(GOLDENS / "adapterhub/bert/inputs.safetensors")
+    plain = load_file(GOLDENS / "adapterhub/bert/plain_outputs.safetensors")
+    expected = load_file(GOLDENS / "adapterhub/bert" / name / "outputs.safetensors")
+    torch.testing.assert_close(model(**inputs).last_hidden_state, plain["last_hidden_state"], **CLOSE)
+    grafts = graft_all(model, "bottleneck", at, reduction_factor=4, activation=act)
+
+    def weights(graft: Graft) -> dict[str, Tensor]:
+        branch = "attention.output" if graft.site.name.startswith("attn") else "output"
+        return bottleneck_of(saved, f"encoder.layer.{graft.site.layer}.{branch}.adapters.{name}")
+
+    fill(model, grafts, weights)
+    assert len(grafts) == len(saved) // 4
+    torch.testing.assert_close(model(**inputs).last_hidden_state, expected["last_hidden_state"], **CLOSE)
+
+
+def test_adapterhub_bert_lora() -> None:
+    model = backbone("adapterhub/bert/backbone", "backbone.safetensors")
+    saved = load_file(GOLDENS / "adapterhub/bert/lora/adapter.safetensors")
+    inputs = load_file(GOLDENS / "adapterhub/bert/inputs.safetensors")
+    expected = load_file(GOLDENS / "adapterhub/bert/lora/outputs.safetensors")
+    grafts = graft_all(model, "lora", ["attn.q", "attn.v"], rank=4, alpha=8.0)
+    fill(model, grafts, lambda g: {x: saved[f"{g.site.path}.loras.lora.lora_{x}"] for x in "AB"})
+    torch.testing.assert_close(model(**inputs).last_hidden_state, expected["last_hidden_state"], **CLOSE)
+
+
+def test_adapterhub_bart_houlsby_with_cross_attention() -> None:
+    name = "double_seq_bn_cross"
+    model = backbone("adapterhub/bart/backbone", "backbone.safetensors")
+    saved = load_file(GOLDENS / "adapterhub/bart" / name / "adapter.safetensors")
+    inputs = load_file(GOLDENS / "adapterhub/bart/inputs.safetensors")
+    expected = load_file(GOLDENS / "adapterhub/bart" / name / "outputs.safetensors")
+    grafts = graft_all(
+        model, "bottleneck", ["attn.out", "cross_attn.out", "mlp.out"], reduction_factor=4, activation="silu"
+    )
+    places = {
+        "attn": "attention_adapters",
+        "cross_attn": "cross_attention_adapters",
+        "mlp": "output_adapters",
+    }
+
+    def weights(graft: Graft) -> dict[str, Tensor]:
+        branch = places[graft.site.name.partition(".")[0]]
+        return bottleneck_of(saved, f"{graft.site.stack}.layers.{graft.site.layer}.{branch}.adapters.{name}")
+
+    fill(model, grafts, weights)
+    assert len(grafts) == len(saved) // 4
+    found = model(**inputs)
+    torch.testing.assert_close(found.last_hidden_state, expected["last_hidden_state"], **CLOSE)
+    torch.testing.assert_close(found.encoder_last_hidden_state, expected["encoder_last_hidden_state"], **CLOSE)
+
+
+# Names of transformers 4 -> 5.
+VIT_NAMES = (
+    (r"^encoder\.layer\.", "layers."),
+    (r"attention\.attention\.(query|key|value)", lambda m: f"attention.{m[1][0]}_proj"),
+    (r"attention\.output\.dense", "attention.o_proj"),
+    (r"intermediate\.dense", "mlp.fc1"),
+    (r"(?<!attention\.)output\.dense", "mlp.fc2"),
+)
+
+
+def vit_name(name: str) -> str:
+    for pattern, replacement in VIT_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def test_adapterhub_vit_pfeiffer() -> None:
+    model = backbone("adapterhub/vit/backbone", "backbone.safetensors", vit_name)
+    saved = load_file(GOLDENS / "adapterhub/vit/seq_bn/adapter.safetensors")
+    inputs = load_file(GOLDENS / "adapterhub/vit/inputs.safetensors")
+    expected = load_file(GOLDENS / "adapterhub/vit/seq_bn/outputs.safetensors")
+    grafts = graft_all(model, "bottleneck", ["mlp.sum"], reduction_factor=4, activation="relu")
+    fill(
+        model,
+        grafts,
+        lambda g: bottleneck_of(saved, f"encoder.layer.{g.site.layer}.output.output_adapters.adapters.seq_bn"),
+    )
+    torch.testing.assert_close(model(**inputs).last_hidden_state, expected["last_hidden_state"], **CLOSE)
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("bert", "bert."), ("llama", "model."), ("bart", "model.")])
+def test_peft_lora(name: str, prefix: str) -> None:
+    """Head models of PEFT: our surgery on the whole model, sites found in its backbone."""
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+        AutoModelForSequenceClassification,
+    )
+
+    auto = {
+        "bert": AutoModelForSequenceClassification,
+        "llama": AutoModelForCausalLM,
+        "bart": AutoModelForSeq2SeqLM,
+    }[name]
+    folder = GOLDENS / "peft" / f"{name}_backbone"
+    settings = json.loads((folder / "config.json").read_text())
+    model = auto.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
+    model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    model.tie_weights()
+    io = load_file(GOLDENS / "peft" / f"{name}_lora" / "io.safetensors")
+    inputs = {key.removeprefix("in."): value for key, value in io.items() if key.startswith("in.")}
+    torch.testing.assert_close(model(**inputs).logits, io["out.base_logits"], **CLOSE)
+
+    base = model.get_submodule(prefix.rstrip("."))
+    at = ["attn.q", "attn.v", "cross_attn.q", "cross_attn.v"] if name == "bart" else ["attn.q", "attn.v"]
+    grafts = graft_all(base, "lora", at, rank=4, alpha=8.0)
+    torch.testing.assert_close(model(**inputs).logits, io["out.init_logits"], **CLOSE)
+    saved = load_file(GOLDENS / "peft" / f"{name}_lora" / "adapter_model.safetensors")
+    fill(
+        base,
+        grafts,
+        lambda g: {x: saved[f"base_model.model.{prefix}{g.site.path}.lora_{x}.weight"] for x in "AB"},
+    )
+    if name == "bert":
+        model.classifier.load_state_dict(
+            {kind: saved[f"base_model.model.classifier.{kind}"] for kind in ("weight", "bias")}
+        )
+    torch.testing.assert_close(model(**inputs).logits, io["out.adapter_logits"], **CLOSE)

@@ -1,0 +1,17 @@
+"""One test for every family."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.anatomy.tiny_families import FAMILIES, TRANSFORMERS, build
+from torch import nn
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    return build(request.param)
+
+
+@pytest.fixture(params=TRANSFORMERS)
+def transformer(request: pytest.FixtureRequest) -> nn.Module:
+    return build(request.param)

@@ -1,0 +1,159 @@
+"""An artifact comes back as it was, and every way of being damaged is its own clear error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save, save_file
+
+from adaptkit.artifact import load_artifact, save_artifact
+from adaptkit.artifact.format import sha256
+from adaptkit.errors import ArtifactError, RunError
+from adaptkit.model import build_model
+from adaptkit.plan import make_plan
+from adaptkit.recipe import load_recipe
+
+
+@pytest.fixture
+def artifact(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return Path(shutil.copytree(tiny_run / "artifact", tmp_path / "artifact"))
+
+
+def describe(artifact: Path, **changes: Any) -> None:
+    path = artifact / "adapter.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def rewrite(artifact: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    """Change the tensors and make the hash right again."""
+    tensors = load_file(artifact / "adapter.safetensors")
+    change(tensors)
+    save_file(tensors, artifact / "adapter.safetensors")
+    describe(artifact, sha256=sha256((artifact / "adapter.safetensors").read_bytes()))
+
+
+def test_run_and_artifact_give_the_same_model(tiny_run: Path, artifact: Path) -> None:
+    one, other = load_artifact(tiny_run), load_artifact(artifact)
+    assert not one.training
+    state = other.trainable_state()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in one.trainable_state().items())
+    assert one.plan.recipe.name == "tiny"
+    assert one.plan.labels["answer"] == ("no", "yes")
+
+
+def test_saving_again_gives_the_same_bytes(tiny_run: Path, tmp_path: Path) -> None:
+    again = save_artifact(load_artifact(tiny_run), tmp_path / "again")
+    names = ("adapter.safetensors",)
+    assert all((again / name).read_bytes() == (tiny_run / "artifact" / name).read_bytes() for name in names)
+    with pytest.raises(RunError, match="exists already"):
+        save_artifact(load_artifact(tiny_run), again)
+
+
+def test_the_card_tells_what_it_is(artifact: Path) -> None:
+    card = (artifact / "README.md").read_text()
+    described = json.loads((artifact / "adapter.json").read_text())
+    assert card.startswith("# tiny\n")
+    assert described["base"]["fingerprint"] in card
+    assert "| fuse | gmu | `mlp.out` | 0-1 | 480 |" in card
+    assert "| answer | no, yes |" in card
+    assert f"{described['metrics']['test']['accuracy']:.4f}" in card
+
+
+def damages() -> dict[str, tuple[Callable[[Path], Any], str]]:
+    def cut(artifact: Path) -> None:
+        path = artifact / "adapter.safetensors"
+        path.write_bytes(path.read_bytes()[:-10])
+
+    def flip(artifact: Path) -> None:
+        path = artifact / "adapter.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(bytes(content))
+
+    def pop(tensors: dict[str, torch.Tensor]) -> None:
+        tensors.popitem()
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        next(iter(tensors.values())).view(-1)[0] = torch.nan
+
+    def other_shape(artifact: Path) -> None:
+        described = json.loads((artifact / "adapter.json").read_text())
+        name = next(iter(described["shapes"]))
+        tensors = load_file(artifact / "adapter.safetensors")
+        tensors[name] = torch.zeros(7)
+        content = save(tensors)
+        (artifact / "adapter.safetensors").write_bytes(content)
+        describe(artifact, sha256=sha256(content), shapes={**described["shapes"], name: [7]})
+
+    def other_backbone(artifact: Path) -> None:
+        base = json.loads((artifact / "adapter.json").read_text())["base"]
+        describe(artifact, base={**base, "fingerprint": "sha256:" + "0" * 64})
+
+    def write(name: str, text: str) -> Callable[[Path], Any]:
+        return lambda artifact: (artifact / name).write_text(text)
+
+    return {
+        "no tensors": (lambda a: (a / "adapter.safetensors").unlink(), r"adapter\.safetensors  is missing"),
+        "no description": (lambda a: (a / "adapter.json").unlink(), r"adapter\.json  is missing"),
+        "truncated": (cut, "truncated or corrupt"),
+        "empty": (lambda a: (a / "adapter.safetensors").write_bytes(b""), "truncated or corrupt"),
+        "not tensors": (write("adapter.safetensors", "x" * 100), "truncated or corrupt"),
+        "one bit": (flip, "SHA-256 differs"),
+        "missing tensor": (lambda a: rewrite(a, pop), "is missing"),
+        "unexpected tensor": (
+            lambda a: rewrite(a, lambda tensors: tensors.update(extra=torch.ones(2))),
+            "extra is unexpected",
+        ),
+        "not finite": (lambda a: rewrite(a, spoil), "NaN or infinite"),
+        "wrong shape": (other_shape, r"does not fit the model.*\(7,\), not"),
+        "other backbone": (other_backbone, "belongs to another backbone"),
+        "newer format": (lambda a: describe(a, format=99), r"has format 99.*upgrade"),
+        "no format": (write("adapter.json", "{}"), "is not an adaptkit artifact"),
+        "not JSON": (write("adapter.json", '{"format": 1,'), "is not valid JSON"),
+        "a list": (write("adapter.json", "[]"), "is not an adaptkit artifact"),
+        "incomplete": (write("adapter.json", '{"format": 1, "base": {}}'), "incomplete"),
+        "recipe": (lambda a: describe(a, recipe="= what"), "recipe in it is not readable"),
+    }
+
+
+@pytest.mark.parametrize("name", damages())
+def test_damaged(artifact: Path, name: str) -> None:
+    damage, message = damages()[name]
+    damage(artifact)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        load_artifact(artifact)
+    assert caught.value.code == 4
+
+
+def test_places_without_an_artifact(tmp_path: Path, tiny_run: Path) -> None:
+    with pytest.raises(ArtifactError, match="does not exist"):
+        load_artifact(tmp_path / "nowhere")
+    with pytest.raises(ArtifactError, match="neither a run nor an artifact"):
+        load_artifact(tmp_path)
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    shutil.rmtree(run / "artifact")
+    (run / "status.json").write_text('{"status": "interrupted"}')
+    with pytest.raises(ArtifactError, match=r"no artifact; it is interrupted.*--resume"):
+        load_artifact(run)
+
+
+def test_what_is_not_finite_is_not_saved(tiny_run: Path, tmp_path: Path) -> None:
+    model = load_artifact(tiny_run)
+    with torch.no_grad():
+        next(model.heads.parameters()).fill_(torch.inf)
+    with pytest.raises(ArtifactError, match="NaN or infinite"):
+        save_artifact(model, tmp_path / "artifact")
+    assert not (tmp_path / "artifact").exists()
+
+
+def test_a_trained_backbone_needs_its_original_fingerprint(tiny_recipe: Path, tmp_path: Path) -> None:
+    model = build_model(make_plan(load_recipe(tiny_recipe, ['backbone.train=["norm"]'])))
+    with pytest.raises(ArtifactError, match="base_fingerprint"):
+        save_artifact(model, tmp_path / "artifact")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from adaptkit.errors import DataError, UsageError
+from adaptkit.evaluation import evaluate
+from adaptkit.evaluation.monitor import Monitor
+
+
+def test_evaluation_repeats_what_training_measured(tiny_run: Path) -> None:
+    summary = json.loads((tiny_run / "summary.json").read_text())
+    found = evaluate(tiny_run, device="cpu")
+    assert found.metrics == summary["metrics"]
+    assert found.ablations == summary["ablations"]
+    assert evaluate(tiny_run / "artifact", device="cpu").metrics == found.metrics
+
+
+def test_the_batch_size_does_not_matter(tiny_run: Path) -> None:
+    one, other = (evaluate(tiny_run, splits=["test"], batch_size=size, device="cpu") for size in (3, 16))
+    assert one.metrics["test"]["loss"] == pytest.approx(other.metrics["test"]["loss"], rel=1e-5)
+    assert one.metrics["test"]["accuracy"] == other.metrics["test"]["accuracy"]
+
+
+def test_chosen_splits_and_modalities(tiny_run: Path) -> None:
+    found = evaluate(tiny_run, splits=["train", "validation"], drop=["features"], device="cpu")
+    assert set(found.metrics) == {"train", "validation"}
+    assert set(found.ablations) == {"features"}
+    assert set(found.ablations["features"]) == {"train", "validation"}
+    assert found.ablations["features"]["train"]["loss"] != found.metrics["train"]["loss"]
+
+
+def test_an_exported_artifact_evaluates_from_anywhere(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_run / "artifact", tmp_path / "adapter")
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(Path("adapter"), device="cpu").metrics == evaluate(tiny_run, device="cpu").metrics
+
+
+def test_wrong_names(tiny_run: Path) -> None:
+    with pytest.raises(UsageError, match=r"no split 'tset'.*test"):
+        evaluate(tiny_run, splits=["tset"])
+    with pytest.raises(UsageError, match=r"no modality 'feature'.*features"):
+        evaluate(tiny_run, drop=["feature"])
+    with pytest.raises(UsageError, match="backbone's own input"):
+        evaluate(tiny_run, drop=["question"])
+
+
+def test_data_that_is_gone(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    path = run / "artifact" / "adapter.json"
+    described = json.loads(path.read_text())
+    described["recipe"] = described["recipe"].replace('test = "test.jsonl"', 'test = "gone.jsonl"')
+    path.write_text(json.dumps(described))
+    with pytest.raises(DataError, match=r"gone\.jsonl"):
+        evaluate(run)
+
+
+def test_the_score_of_a_monitor() -> None:
+    monitor = Monitor(("a.accuracy", "b.mae"), (1, -1))
+    assert monitor.name == "a.accuracy + b.mae"
+    assert monitor.score({"a.accuracy": 0.75, "b.mae": 0.25}) == 0.25
+    assert monitor.score({"a.accuracy": None, "b.mae": 0.25}) is None
+    assert monitor.score({"a.accuracy": float("nan"), "b.mae": 0.25}) is None

@@ -1,0 +1,48 @@
+"""Heads: shapes, the published parameter count, freezing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adaptkit.errors import RecipeError
+from adaptkit.heads import build_head
+from adaptkit.recipe import Head
+
+
+def count(head: torch.nn.Module) -> int:
+    return sum(p.numel() for p in head.parameters())
+
+
+def test_the_mlp_is_the_classifier_of_multimodal_adapters() -> None:
+    head = build_head(Head(kind="mlp"), 768, 13)
+    assert count(head) == 602_125
+    kinds = [type(layer).__name__ for layer in head]  # type: ignore[attr-defined]
+    assert kinds == ["Linear", "Dropout", "GELU", "LayerNorm", "Linear"]
+    assert head[2].approximate == "tanh"  # type: ignore[index]
+    assert head[3].eps == 1e-12  # type: ignore[index]
+
+
+def test_linear_and_hidden_widths() -> None:
+    assert count(build_head(Head(), 10, 3)) == 33
+    assert count(build_head(Head(kind="mlp", hidden=5), 10, 3)) == 55 + 10 + 18
+    for spec in (Head(), Head(dropout=0.5), Head(kind="mlp", hidden=4)):
+        assert build_head(spec, 10, 3)(torch.zeros(2, 10)).shape == (2, 3)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    head = build_head(Head(dropout=0.5), 64, 2)
+    x = torch.ones(1, 64)
+    assert not torch.equal(head(x), head(x))
+    head.eval()
+    assert torch.equal(head(x), head(x))
+
+
+def test_a_head_may_stay_as_it_is() -> None:
+    assert not any(p.requires_grad for p in build_head(Head(kind="mlp", train=False), 8, 2).parameters())
+    assert all(p.requires_grad for p in build_head(Head(), 8, 2).parameters())
+
+
+def test_a_linear_head_has_no_hidden_width() -> None:
+    with pytest.raises(RecipeError, match="no hidden layer"):
+        build_head(Head(hidden=5), 10, 3)

@@ -1,0 +1,164 @@
+"""A training that was interrupted and resumed ends bit for bit where an uninterrupted one ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptkit.errors import Interrupted, RunError
+from adaptkit.recipe import Recipe, load_recipe
+from adaptkit.training import Reporter, list_runs, read_run, train
+from adaptkit.training.report import Evaluated, StepDone, Validated
+
+# Everything that has a state: chance in the forward pass, momentum, a schedule, accumulation, logging sums.
+STATEFUL = (
+    'modality.features.missing="learned"',
+    "modality.features.modality_dropout=0.3",
+    'train.schedule={name="plateau", warmup=3, patience=0}',
+    "train.epochs=3",
+    "train.accumulation=2",
+    "train.log_every=2",
+)
+
+
+class Interrupting(Reporter):
+    """Sends Ctrl-C when a given event comes."""
+
+    def __init__(self, kind: str, seed: int, at: int) -> None:
+        self.wanted = (kind, seed, at)
+
+    def _see(self, kind: str, seed: int, at: int) -> None:
+        if (kind, seed, at) == self.wanted:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def step_done(self, event: StepDone) -> None:
+        self._see("step", event.seed, event.step)
+
+    def validated(self, event: Validated) -> None:
+        self._see("validated", event.seed, event.epoch)
+
+    def evaluated(self, event: Evaluated) -> None:
+        self._see("evaluated", event.seed, len(event.dropped))
+
+
+def recipe_of(path: Path, *more: str) -> Recipe:
+    return load_recipe(path, [*STATEFUL, *more])
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """What must be equal: every artifact's and checkpoint's bytes, every logged line, every metric."""
+    summary = json.loads((run / "summary.json").read_text())
+    lines = sorted((run / "metrics.jsonl").read_text().splitlines())
+    tensors = {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*.safetensors")}
+    return {
+        "metrics": summary["metrics"],
+        "per_seed": summary["per_seed"],
+        "lines": lines,
+        "tensors": tensors,
+        "predictions": (run / "predictions" / "test.jsonl").read_bytes(),
+    }
+
+
+@pytest.fixture
+def whole(tiny_recipe: Path, tmp_path: Path) -> dict[str, Any]:
+    return outcome(train(recipe_of(tiny_recipe), runs=tmp_path / "whole").run)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [("step", 1), ("step", 4), ("step", 6), ("step", 9), ("validated", 2), ("evaluated", 0)],
+)
+def test_bit_for_bit(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any], kind: str, at: int) -> None:
+    runs, recipe = tmp_path / "runs", recipe_of(tiny_recipe)
+    with pytest.raises(Interrupted, match="--resume"):
+        train(recipe, runs=runs, report=Interrupting(kind, 0, at))
+    (run,) = list_runs(runs)
+    assert run.status == "interrupted"
+    result = train(recipe, runs=runs, resume=True)
+    assert result.run == run.path
+    assert read_run(run.path).status == "finished"
+    assert outcome(result.run) == whole
+
+
+def test_bit_for_bit_across_seeds(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(tiny_recipe, "train.seeds=[3, 4]", "train.epochs=2")
+    expected = outcome(train(recipe, runs=tmp_path / "whole").run)
+    with pytest.raises(Interrupted):
+        train(recipe, runs=tmp_path / "runs", report=Interrupting("step", 4, 2))
+    first = list_runs(tmp_path / "runs")[0].path
+    done = (first / "seeds" / "3" / "artifact" / "adapter.safetensors").stat().st_mtime_ns
+    result = train(recipe, runs=tmp_path / "runs", resume=first)
+    assert outcome(result.run) == expected
+    assert (first / "seeds" / "3" / "artifact" / "adapter.safetensors").stat().st_mtime_ns == done
+
+
+def test_interrupted_twice(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
+    runs, recipe = tmp_path / "runs", recipe_of(tiny_recipe)
+    with pytest.raises(Interrupted):
+        train(recipe, runs=runs, report=Interrupting("step", 0, 2))
+    with pytest.raises(Interrupted):
+        train(recipe, runs=runs, resume=True, report=Interrupting("step", 0, 5))
+    assert outcome(train(recipe, runs=runs, resume=True).run) == whole
+
+
+def test_after_a_crash_that_nothing_could_record(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
+    """Killed in the second epoch: the first one's checkpoint stands, later log lines are written again."""
+    runs, recipe = tmp_path / "runs", recipe_of(tiny_recipe)
+
+    class Crash(Reporter):
+        def step_done(self, event: StepDone) -> None:
+            if event.step == 5:
+                shutil.copytree(runs, tmp_path / "crashed")
+
+    train(recipe, runs=runs, report=Crash())
+    (run,) = list_runs(tmp_path / "crashed")
+    assert run.status == "running"
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "tr')
+    assert outcome(train(recipe, runs=tmp_path / "crashed", resume=True).run) == whole
+
+
+def test_a_second_ctrl_c_leaves_the_last_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
+    class Twice(Reporter):
+        def step_done(self, event: StepDone) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="last checkpoint"):
+        train(recipe_of(tiny_recipe), runs=tmp_path / "runs", report=Twice())
+    assert list_runs(tmp_path / "runs")[0].status == "interrupted"
+
+
+def test_another_recipe_is_refused_with_the_difference(tiny_recipe: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with pytest.raises(Interrupted):
+        train(recipe_of(tiny_recipe), runs=runs, report=Interrupting("step", 0, 1))
+    with pytest.raises(RunError, match=r"train\.batch_size was 8 and is 4"):
+        train(recipe_of(tiny_recipe, "train.batch_size=4"), runs=runs, resume=True)
+
+
+def test_other_data_is_refused(tiny_recipe: Path, tiny_data: Path, tmp_path: Path) -> None:
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    shutil.copytree(tiny_data, data)
+    tiny_recipe.write_text(tiny_recipe.read_text().replace(tiny_data.as_posix(), data.as_posix()))
+    with pytest.raises(Interrupted):
+        train(recipe_of(tiny_recipe), runs=runs, report=Interrupting("step", 0, 1))
+    lines = (data / "train.jsonl").read_text().splitlines()
+    (data / "train.jsonl").write_text("\n".join(reversed(lines)) + "\n")
+    with pytest.raises(RunError, match="data has changed"):
+        train(recipe_of(tiny_recipe), runs=runs, resume=True)
+
+
+def test_nothing_to_resume(tiny_recipe: Path, tmp_path: Path, tiny_run: Path) -> None:
+    with pytest.raises(RunError, match="no unfinished run of 'tiny'"):
+        train(recipe_of(tiny_recipe), runs=tmp_path / "runs", resume=True)
+    with pytest.raises(RunError, match="finished; there is nothing to resume"):
+        train(recipe_of(tiny_recipe), resume=tiny_run)
+    with pytest.raises(RunError, match="is not a run folder"):
+        train(recipe_of(tiny_recipe), resume=tmp_path)

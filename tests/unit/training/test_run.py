@@ -1,0 +1,257 @@
+"""What a training writes, and how it ends when something goes wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adaptkit.errors import DataError, Diverged, RunError, UnavailableError
+from adaptkit.recipe import load_recipe
+from adaptkit.training import Reporter, list_runs, read_run, train
+from adaptkit.training.checkpoint import load_best, load_last
+from adaptkit.training.report import StepDone, Validated
+
+
+class Keeping(Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepDone] = []
+        self.validations: list[Validated] = []
+        self.notes: list[str] = []
+        self.closed = 0
+
+    def step_done(self, event: StepDone) -> None:
+        self.steps.append(event)
+
+    def validated(self, event: Validated) -> None:
+        self.validations.append(event)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_the_run_folder(tiny_run: Path) -> None:
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names == {
+        "recipe.toml",
+        "resolved.toml",
+        "plan.json",
+        "env.json",
+        "status.json",
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoints",
+        "predictions",
+        "artifact",
+    }
+    assert load_recipe(tiny_run / "resolved.toml", base=Path()) == load_recipe(tiny_run / "recipe.toml", base=Path())
+    plan, summary = (json.loads((tiny_run / name).read_text()) for name in ("plan.json", "summary.json"))
+    assert [graft["layer"] for graft in plan["grafts"]] == [0, 1]
+    assert summary["parameters"] == plan["parameters"]
+    assert set(summary["metrics"]) == {"validation", "test"}
+    assert set(summary["ablations"]) == {"features"}
+    assert summary["monitor"]["value"] == summary["metrics"]["validation"]["accuracy"]
+    lines = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in lines] == [
+        ("train", 2),
+        ("train", 4),
+        ("train", 6),
+        ("validation", 6),
+        ("train", 8),
+        ("train", 10),
+        ("train", 12),
+        ("validation", 12),
+    ]
+    predictions = [json.loads(line) for line in (tiny_run / "predictions" / "test.jsonl").read_text().splitlines()]
+    right = [line["label"] == line["target"] for line in predictions]
+    assert statistics.fmean(right) == summary["metrics"]["test"]["accuracy"]
+    assert not list(tiny_run.rglob("*.tmp"))
+
+
+def test_the_artifact_holds_the_best_state(tiny_run: Path) -> None:
+    tensors = load_file(tiny_run / "artifact" / "adapter.safetensors")
+    best = load_best(tiny_run / "checkpoints")
+    assert tensors.keys() == best.keys()
+    assert all(torch.equal(tensor, best[name]) for name, tensor in tensors.items())
+
+
+def test_training_learns_and_repeats_bit_for_bit(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(tiny_recipe)
+    kept = Keeping()
+    first = train(recipe, runs=tmp_path / "a", report=kept)
+    second = train(recipe, runs=tmp_path / "b")
+    assert first.metrics == second.metrics
+    content = [(result.artifact / "adapter.safetensors").read_bytes() for result in (first, second)]
+    assert content[0] == content[1]
+    assert kept.closed == 1
+    assert [event.step for event in kept.steps] == list(range(1, 13))
+
+
+def test_several_seeds(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(tiny_recipe, ["train.seeds=[1, 2, 3]", "train.epochs=1"])
+    result = train(recipe, runs=tmp_path)
+    losses = [result.per_seed[seed]["metrics"]["test"]["loss"] for seed in ("1", "2", "3")]
+    assert len(set(losses)) == 3
+    assert result.metrics["test"]["loss"] == pytest.approx(statistics.fmean(losses))
+    assert result.std["test"]["loss"] == pytest.approx(statistics.stdev(losses))
+    scores = {seed: found["score"] for seed, found in result.per_seed.items()}
+    assert scores[str(result.best_seed)] == max(scores.values())
+    best = result.run / "seeds" / str(result.best_seed) / "artifact"
+    for file in best.iterdir():
+        assert file.read_bytes() == (result.artifact / file.name).read_bytes()
+    assert (result.run / "predictions" / "test.jsonl").is_file()
+
+
+def test_early_stopping(tiny_recipe: Path, tmp_path: Path) -> None:
+    changes = [
+        "train.epochs=20",
+        "train.early_stopping={patience=2, min_delta=10.0}",
+        'task.answer.monitor="loss"',
+    ]
+    kept = Keeping()
+    train(load_recipe(tiny_recipe, changes), runs=tmp_path, report=kept)
+    assert [event.epoch for event in kept.validations] == [1, 2, 3]
+    losses = [event.metrics["loss"] for event in kept.validations]
+    assert [event.best for event in kept.validations] == [
+        loss == min(losses[: index + 1]) for index, loss in enumerate(losses)
+    ]
+    assert any("stopped early" in note for note in kept.notes)
+
+
+def test_max_steps_ends_within_an_epoch(tiny_recipe: Path, tmp_path: Path) -> None:
+    kept = Keeping()
+    recipe = load_recipe(tiny_recipe, ["train.max_steps=8", "train.accumulation=1"])
+    result = train(recipe, runs=tmp_path, report=kept)
+    assert kept.steps[-1].step == kept.steps[-1].steps == 8
+    assert [event.epoch for event in kept.validations] == [1, 2]
+    assert result.per_seed["0"]["steps"] == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ['train.precision="bf16"'],
+        ["train.gradient_checkpointing=true"],
+        ["train.workers=1"],
+        ["train.clip=0.5", 'train.optimizer={name="sgd", lr=0.1, momentum=0.9}'],
+        ['modality.features.missing="mean"'],
+        ['backbone.train=["norm"]'],
+    ],
+)
+def test_settings_that_must_train(tiny_recipe: Path, tmp_path: Path, changes: list[str]) -> None:
+    result = train(load_recipe(tiny_recipe, ["train.epochs=1", *changes]), runs=tmp_path)
+    assert math.isfinite(result.metrics["validation"]["loss"] or math.nan)
+
+
+def test_several_tasks(tiny_recipe: Path, tmp_path: Path) -> None:
+    changes = ['task.amount={kind="regression", weight=0.5, monitor="mae"}', "train.epochs=1"]
+    result = train(load_recipe(tiny_recipe, changes), runs=tmp_path)
+    found = result.metrics["validation"]
+    assert {"loss", "answer.accuracy", "amount.mae"} <= set(found)
+    assert result.monitor == "answer.accuracy + amount.mae"
+    assert result.per_seed["0"]["score"] == pytest.approx((found["answer.accuracy"] - found["amount.mae"]) / 2)
+    line = json.loads((result.run / "predictions" / "test.jsonl").read_text().splitlines()[0])
+    assert set(line) == {"id", "answer", "amount", "target"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of TensorBoard's own imports
+def test_tensorboard_files(tiny_recipe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    result = train(load_recipe(tiny_recipe, ["train.epochs=1", "train.tensorboard=true"]), runs=tmp_path)
+    assert list((result.run / "tensorboard").glob("events.*"))
+
+
+def test_gradient_checkpointing_changes_nothing(tiny_recipe: Path, tmp_path: Path) -> None:
+    plain = train(load_recipe(tiny_recipe), runs=tmp_path / "plain")
+    saving = train(load_recipe(tiny_recipe, ["train.gradient_checkpointing=true"]), runs=tmp_path / "saving")
+    assert plain.metrics == saving.metrics
+
+
+class Breaking(Reporter):
+    """After step 8 every linear layer gives NaN."""
+
+    def step_done(self, event: StepDone) -> None:
+        if event.step == 8:
+            self.hook = torch.nn.modules.module.register_module_forward_hook(_spoil)
+
+
+def _spoil(module: torch.nn.Module, args: object, output: object) -> object:
+    if isinstance(module, torch.nn.Linear) and isinstance(output, torch.Tensor):
+        return output * math.nan
+    return None
+
+
+def test_a_loss_that_turns_nan_keeps_the_last_good_state(tiny_recipe: Path, tmp_path: Path) -> None:
+    breaking = Breaking()
+    try:
+        with pytest.raises(Diverged, match=r"loss is not finite.*last good state is kept") as caught:
+            train(load_recipe(tiny_recipe), runs=tmp_path, report=breaking)
+    finally:
+        breaking.hook.remove()
+    assert caught.value.code == 8
+    assert "lr" in caught.value.problems[0].hint
+    (run,) = list_runs(tmp_path)
+    assert run.status == "diverged"
+    assert "not finite" in run.message
+    found = load_last(run.path / "checkpoints")
+    assert found is not None
+    assert found[0].step == 8
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found[1].values())
+    assert load_best(run.path / "checkpoints").keys() == found[1].keys()
+
+
+def test_a_step_that_breaks_the_parameters_does_not_replace_the_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(tiny_recipe, ['train.optimizer={name="sgd", lr=1e38}'])
+    with pytest.raises(Diverged):
+        train(recipe, runs=tmp_path)
+    found = load_last(list_runs(tmp_path)[0].path / "checkpoints")
+    assert found is not None
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found[1].values())
+
+
+def test_a_failure_is_recorded(tiny_recipe: Path, tmp_path: Path) -> None:
+    class Failing(Keeping):
+        def step_done(self, event: StepDone) -> None:
+            raise ValueError("of a caller's reporter")
+
+    failing = Failing()
+    with pytest.raises(ValueError, match="caller"):
+        train(load_recipe(tiny_recipe), runs=tmp_path, report=failing)
+    (run,) = list_runs(tmp_path)
+    assert (run.status, run.message) == ("failed", "of a caller's reporter")
+    assert failing.closed == 1
+
+
+def test_a_folder_that_cannot_be_written(tiny_recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written"):
+        train(load_recipe(tiny_recipe), runs=tmp_path / "file")
+
+
+def test_missing_data_leaves_no_run(tiny_recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        train(load_recipe(tiny_recipe, ['data.test="nowhere.jsonl"']), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_tensorboard_names_the_extra(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptkit.training.tensorboard.find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match=r"adaptkit\[tensorboard\]"):
+        train(load_recipe(tiny_recipe, ["train.tensorboard=true"]), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_status_tells_a_finished_run(tiny_run: Path) -> None:
+    run = read_run(tiny_run)
+    assert (run.status, run.name, run.alive) == ("finished", "tiny", False)
+    assert run.summary["status"] == "finished"
