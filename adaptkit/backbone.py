@@ -98,10 +98,7 @@ def run(backbone: Any, spec: InputSpec, call: Call) -> tuple[Tensor, Tensor]:
     elif spec.form == "two_towers":
         sequence = towers(backbone, call)
     else:
-        inputs = dict(call.inputs)
-        if inputs.get("attention_mask") is not None and inputs["attention_mask"].is_meta:
-            inputs["attention_mask"] = None  # transformers looks into masks, which have no values on the meta device
-        sequence = backbone(**inputs).last_hidden_state
+        sequence = backbone(**call.inputs).last_hidden_state
     mask = call.mask
     if mask is None:
         mask = torch.ones(sequence.shape[:2], dtype=torch.bool, device=sequence.device)

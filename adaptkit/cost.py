@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit.encoders import Encoder
+from adaptkit.encoders.image import ImageEncoder
 from adaptkit.errors import RecipeError
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
@@ -33,7 +35,10 @@ class Flops:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of one training step. Activations are what backward needs; kernels' scratch space comes on top."""
+    """Bytes of one training step.
+
+    Activations are what backward needs, with attention computed in full; fused kernels keep less of it.
+    """
 
     weights: int
     gradients: int
@@ -77,12 +82,19 @@ def cost(plan: Plan) -> Cost:
     Raises:
         RecipeError: an optimizer that torch does not have.
     """
-    model = build_model(plan, weights=False).train()
-    train = plan.recipe.train
-    if train.gradient_checkpointing:
+    # Fake tensors, not just the meta device: transformers looks at the values of masks unless it sees a fake one.
+    model = build_model(plan, weights=False)
+    if plan.recipe.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
+    model.train()
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        weights = [fake.from_tensor(parameter) for parameter in model.parameters()]
+        return count(plan, model, Saved(weights))
+
+
+def count(plan: Plan, model: AdaptedModel, saved: Saved) -> Cost:
+    train = plan.recipe.train
     batch = {name: dummy(encoder, train.batch_size) for name, encoder in model.named_encoders()}
-    saved = Saved(model)
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
             logits = model(batch)
@@ -98,17 +110,19 @@ def cost(plan: Plan) -> Cost:
         optimizer=round(trainable * states_per_parameter(train.optimizer)),
         activations=saved.bytes,
     )
-    tokens = {name: length(encoder) for name, encoder in model.named_encoders() if not is_image(encoder)}
+    tokens = {
+        name: length(encoder) for name, encoder in model.named_encoders() if not isinstance(encoder, ImageEncoder)
+    }
     return Cost(train.batch_size, tokens, Flops(forward, step), memory)
 
 
 class Saved:
     """Counts what autograd keeps for backward, each storage once, weights not."""
 
-    def __init__(self, model: AdaptedModel) -> None:
+    def __init__(self, weights: Sequence[Tensor]) -> None:
         self.bytes = 0
         self.kept: dict[int, Tensor] = {}
-        self.weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+        self.weights = {weight.untyped_storage()._cdata for weight in weights}
 
     def pack(self, tensor: Tensor) -> Tensor:
         key = tensor.untyped_storage()._cdata
@@ -125,7 +139,7 @@ def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
     """A collated batch of this modality on the meta device, every sample present and as long as it can be."""
     with torch.device("meta"):
         present = torch.ones(batch, dtype=torch.bool)
-        if is_image(encoder):
+        if isinstance(encoder, ImageEncoder):
             return {"pixel_values": torch.empty(batch, encoder.channels, *encoder.size), "present": present}
         shape = (batch, length(encoder))
         if encoder.native:
@@ -133,10 +147,6 @@ def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
             return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "present": present}
         mask = torch.ones(shape, dtype=torch.bool)
         return {"values": torch.empty(*shape, encoder.width), "mask": mask, "present": present}
-
-
-def is_image(encoder: Any) -> bool:
-    return hasattr(encoder, "channels")
 
 
 def length(encoder: Encoder) -> int:

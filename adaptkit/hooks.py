@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,18 +44,20 @@ class Adapters(nn.ModuleDict):
     """The adapters of one host, by name. A class of its own, so that ours are told from anybody else's."""
 
 
-def carried(host: nn.Module) -> Adapters:
-    """The adapters of a host; empty where it has none."""
+def carried(host: nn.Module) -> dict[str, Adapter]:
+    """The adapters of a host by name, in order; empty where it has none."""
     found = getattr(host, "adapters", None)
-    return found if isinstance(found, Adapters) else Adapters()
+    if not isinstance(found, Adapters):
+        return {}
+    return cast(dict[str, Adapter], dict(found.items()))
 
 
 def attach(host: nn.Module, name: str, adapter: Adapter, port: Port) -> None:
     """Make the adapter a child of its host and see that the host's hook is there, once."""
     adapter.port = port
     if not hasattr(host, "adapters"):
-        host.adapters = Adapters()
-    host.adapters[name] = adapter
+        host.add_module("adapters", Adapters())
+    cast(Adapters, host.adapters)[name] = adapter
     if port.when == "before" and before not in host._forward_pre_hooks.values():
         host.register_forward_pre_hook(before, with_kwargs=True)
     if port.when == "after" and after not in host._forward_hooks.values():
@@ -63,11 +65,12 @@ def attach(host: nn.Module, name: str, adapter: Adapter, port: Port) -> None:
 
 
 def detach(host: nn.Module, name: str) -> None:
-    when = host.adapters[name].port.when
-    del host.adapters[name]
-    if all(other.port.when != when for other in host.adapters.values()):
+    when = carried(host)[name].port.when
+    del cast(Adapters, host.adapters)[name]
+    left = carried(host)
+    if all(other.port.when != when for other in left.values()):
         drop(host, before if when == "before" else after)
-    if not len(host.adapters):
+    if not left:
         del host.adapters
 
 
@@ -76,24 +79,27 @@ def watch(source: nn.Module, adapter: Adapter, when: Literal["before", "after"])
 
     A plain list, not a registered child: the adapter's parameters belong to its host alone.
     """
-    name = READERS[when]
-    if not hasattr(source, name):
-        setattr(source, name, [])
+    known = readers(source, when)
+    if not known:
         if when == "before":
             source.register_forward_pre_hook(show_input, with_kwargs=True)
         else:
             source.register_forward_hook(show_output)
-    getattr(source, name).append(adapter)
+    setattr(source, READERS[when], [*known, adapter])
 
 
 def unwatch(source: nn.Module, adapter: Adapter, when: Literal["before", "after"]) -> None:
-    name = READERS[when]
-    left = [reader for reader in getattr(source, name) if reader is not adapter]
+    left = [reader for reader in readers(source, when) if reader is not adapter]
     if left:
-        setattr(source, name, left)
+        setattr(source, READERS[when], left)
         return
-    delattr(source, name)
+    delattr(source, READERS[when])
     drop(source, show_input if when == "before" else show_output)
+
+
+def readers(source: nn.Module, when: Literal["before", "after"]) -> list[Adapter]:
+    """The adapters elsewhere that read what goes into (or comes out of) a module."""
+    return getattr(source, READERS[when], [])
 
 
 def drop(host: nn.Module, hook: Callable) -> None:
@@ -110,7 +116,7 @@ def drop(host: nn.Module, hook: Callable) -> None:
 def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
     """Forward pre-hook: the adapters that change the host's input."""
     h = first_tensor(args, kwargs)
-    for adapter in module.adapters.values():
+    for adapter in carried(module).values():
         if adapter.port.when == "before":
             h = run(adapter, module, h, h)
     if args and isinstance(args[0], Tensor):
@@ -122,7 +128,7 @@ def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """Forward hook: the adapters that change the host's output (of a tuple or ModelOutput, its first tensor)."""
     h = output if isinstance(output, Tensor) else output[0]
-    for adapter in module.adapters.values():
+    for adapter in carried(module).values():
         if adapter.port.when == "after":
             h = run(adapter, module, first_tensor(args, kwargs) if adapter.port.reads == "input" else h, h)
     if isinstance(output, Tensor):
@@ -134,13 +140,13 @@ def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outp
 
 def show_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Forward pre-hook of a module whose input adapters elsewhere read."""
-    for adapter in module.adapter_input_readers:
+    for adapter in readers(module, "before"):
         adapter.shown = first_tensor(args, kwargs)
 
 
 def show_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
     """Forward hook of a module whose output adapters elsewhere read."""
-    for adapter in module.adapter_output_readers:
+    for adapter in readers(module, "after"):
         adapter.shown = output if isinstance(output, Tensor) else output[0]
 
 
@@ -150,6 +156,7 @@ def run(adapter: Adapter, module: nn.Module, z: Tensor, h: Tensor) -> Tensor:
     if port.reads == "norm":
         z = module.forward(h)  # the host's own norm, without its hooks
     elif port.reads == "elsewhere":
+        assert adapter.shown is not None, "the place it reads runs before its host"
         z, adapter.shown = adapter.shown, None  # dropped at once: a kept tensor would hold its graph
     given = sides.read(port.sides, port.stack)
     dtype = next(adapter.parameters()).dtype

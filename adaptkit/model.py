@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from adaptkit import sides
 from adaptkit.anatomy import load, skeleton
@@ -52,17 +53,14 @@ class AdaptedModel(nn.Module):
             }
         )
         self.receipt = insert(backbone, plan.inside, unfrozen=plan.unfrozen, seed=seed)
-        self.fusion_receipt = insert(self.fusion_host(), plan.at_fusion, seed=seed)
+        # The fusion place under the path that its grafts are planned for.
+        self.fusion_receipt = insert(nn.ModuleDict({"fusion": self.fusion}), plan.at_fusion, seed=seed)
 
     def named_encoders(self) -> Iterator[tuple[str, Encoder]]:
         """(modality, encoder), in recipe order."""
         for name, encoder in self.encoders.items():
             assert isinstance(encoder, Encoder)
             yield name, encoder
-
-    def fusion_host(self) -> nn.Module:
-        """The fusion place under the path its grafts are planned for."""
-        return nn.ModuleDict({"fusion": self.fusion})
 
     def forward(self, inputs: Inputs, *, drop: Collection[str] = ()) -> dict[str, Tensor]:
         """Logits of every task.
@@ -75,7 +73,7 @@ class AdaptedModel(nn.Module):
             task -> (B, outputs).
         """
         streams = self.encode(inputs, drop)
-        call = prepare(self.backbone, self.plan.spec, self.native(inputs), self.prefix(streams))
+        call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), prefix(self, streams))
         with sides.use(streams, call.masks):
             sequence, mask = run(self.backbone, self.plan.spec, call)  # (B, T, D), (B, T)
         with sides.use(streams, {"fusion": mask}):
@@ -98,25 +96,6 @@ class AdaptedModel(nn.Module):
                 given["present"] = torch.zeros_like(given["present"])
             streams[name] = encoder(given)
         return streams
-
-    def native(self, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]:
-        """Kind of modality -> what the backbone reads itself."""
-        return {
-            modality.kind: {key: value for key, value in inputs[name].items() if key != "present"}
-            for name, modality in self.plan.recipe.modality.items()
-            if modality.route == "backbone"
-        }
-
-    def prefix(self, streams: Mapping[str, Side]) -> Side | None:
-        """The modalities of route "tokens", projected to the backbone's width and in recipe order."""
-        if not self.projections:
-            return None
-        parts = [(self.projections[name](streams[name].tensor), streams[name]) for name in self.projections]
-        return Side(
-            torch.cat([tensor for tensor, _ in parts], dim=1),
-            torch.cat([side.mask for _, side in parts], dim=1),
-            torch.stack([side.present for _, side in parts]).any(dim=0),
-        )
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, in which the frozen part stays as it is: without dropout, with fixed batch statistics."""
@@ -203,6 +182,37 @@ def build_model(plan: Plan, *, weights: bool = True, seed: int = 0) -> AdaptedMo
         encoders = build_encoders(recipe, plan.ref, plan.spec, plan.width)
         model = AdaptedModel(plan, backbone, encoders, seed)
     return model.eval()
+
+
+def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]:
+    """Kind of modality -> what the backbone reads itself."""
+    return {
+        modality.kind: {key: value for key, value in inputs[name].items() if key != "present"}
+        for name, modality in plan.recipe.modality.items()
+        if modality.route == "backbone"
+    }
+
+
+def prefix(model: AdaptedModel, streams: Mapping[str, Side]) -> Side | None:
+    """The modalities of route "tokens", projected to the backbone's width, in recipe order; None for none.
+
+    Each takes its full length, so that the text's positions do not depend on the other samples of the batch.
+    """
+    parts = []
+    encoders = dict(model.named_encoders())
+    for name, projection in model.projections.items():
+        side, full = streams[name], encoders[name].tokens
+        assert full is not None, "the plan checks that its length is known"
+        missing = full - side.mask.shape[1]
+        vectors = functional.pad(projection(side.tensor), (0, 0, 0, missing))  # (B, N, D)
+        parts.append(Side(vectors, functional.pad(side.mask, (0, missing)), side.present))
+    if not parts:
+        return None
+    return Side(
+        torch.cat([part.tensor for part in parts], dim=1),
+        torch.cat([part.mask for part in parts], dim=1),
+        torch.stack([part.present for part in parts]).any(dim=0),
+    )
 
 
 def outputs_of(plan: Plan, task: str) -> int:

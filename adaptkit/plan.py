@@ -12,11 +12,12 @@ from torch import nn
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
 from adaptkit.data import load_data
 from adaptkit.encoders import Encoder
+from adaptkit.errors import RecipeError
 from adaptkit.graft import Graft
 from adaptkit.grafting import FUSION, plan_grafts
 from adaptkit.heads import build_head
 from adaptkit.pooling import check_pool
-from adaptkit.recipe import Recipe
+from adaptkit.recipe import Recipe, located
 from adaptkit.streams import build_encoders, build_projections, side_shapes, stream_lengths
 from adaptkit.tasks import Task
 from adaptkit.unfreezing import unfrozen_parameters
@@ -114,6 +115,12 @@ def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = No
         DataError: the labels have to be read from data that is not there.
         UnavailableError: the backbone's configuration cannot be had.
     """
+    with located(recipe):
+        return resolved(recipe, labels or {})
+
+
+def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
+    check_names(recipe)
     ref = resolve(
         recipe.backbone.model,
         base=recipe.base,
@@ -135,7 +142,7 @@ def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = No
     unfrozen = unfrozen_parameters(model, recipe.backbone.train, where=recipe.where("backbone.train"))
 
     head_width = pooled_width(recipe, encoders, spec, width, pool)
-    tasks = tasks_of(recipe, labels or {})
+    tasks = tasks_of(recipe, labels)
     with torch.device("meta"):
         heads = [build_head(recipe.task[name].head, head_width, task.outputs) for name, task in tasks.items()]
     own = dict(model.named_parameters())
@@ -151,6 +158,19 @@ def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = No
     counts = Counts(total=sum(parts.values()), trainable=trainable, **parts)
     found = {name: tuple(task.labels) for name, task in tasks.items()}
     return Plan(recipe, ref, anatomy, spec, grafts, unfrozen, found, pool, width, head_width, counts)
+
+
+def check_names(recipe: Recipe) -> None:
+    """Names become names of submodules, where torch's containers have attributes of their own."""
+    taken = nn.ModuleDict()
+    for table in ("modality", "adapter", "task"):
+        for name in getattr(recipe, table):
+            if hasattr(taken, name):
+                raise RecipeError(
+                    f"{table}.{name}: torch's modules have an attribute of this name.",
+                    where=recipe.where(f"{table}.{name}"),
+                    hint=f'Choose another, for example "{name}_{table}".',
+                )
 
 
 def tasks_of(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> dict[str, Task]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from adaptkit.adapters.base import Shape
-from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, tokenizer
+from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, runnable_on_meta, tokenizer
 from adaptkit.encoders import BackboneContext, Encoder
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.recipe import Recipe
@@ -79,10 +79,25 @@ def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
         )
 
 
-def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int | None:
-    """N, tokens of route "tokens" that go before the text; None where only the data knows."""
-    lengths = [encoders[name].tokens for name, m in recipe.modality.items() if m.route == "tokens"]
-    return None if None in lengths else sum(length or 0 for length in lengths)
+def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
+    """N, tokens of route "tokens" that go before the text.
+
+    Raises:
+        RecipeError: a modality whose length only the data knows.
+    """
+    total = 0
+    for name, modality in recipe.modality.items():
+        if modality.route != "tokens":
+            continue
+        tokens = encoders[name].tokens
+        if tokens is None:
+            raise RecipeError(
+                f'modality.{name}: route = "tokens" puts it before the text, and its length is not known.',
+                where=recipe.where(f"modality.{name}"),
+                hint="Write max_tokens (or pool) there.",
+            )
+        total += tokens
+    return total
 
 
 def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) -> int | None:
@@ -91,19 +106,12 @@ def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) 
     asked = recipe.backbone.max_tokens
     if spec.max_tokens is None:
         return asked
-    where = recipe.where("backbone.max_tokens")
-    if prefix is None:
-        raise RecipeError(
-            'route "tokens" puts a sequence of unknown length before the text.',
-            where=recipe.where("modality"),
-            hint="Write max_tokens (or pool) in that modality.",
-        )
     room = spec.max_tokens - prefix
     if room < 1 or (asked is not None and asked > room):
         taken = f", of which {prefix} are taken by other modalities" if prefix else ""
         raise SiteError(
             f"backbone.max_tokens = {asked} does not fit: the backbone has {spec.max_tokens} positions{taken}.",
-            where=where,
+            where=recipe.where("backbone.max_tokens"),
             hint=f"Write max_tokens <= {max(room, 0)}.",
         )
     return asked or room
@@ -133,8 +141,7 @@ def stream_lengths(
     """Stack -> T, the longest stream that its blocks see; None where nothing bounds it."""
     texts = [encoders[name].tokens for name, m in recipe.modality.items() if m.kind == "text"]
     text = texts[0] if texts else None
-    prefix = prefix_length(recipe, encoders)
-    whole = None if text is None or prefix is None else text + prefix
+    whole = None if text is None else text + prefix_length(recipe, encoders)
     if spec.form == "text":
         return {stack.name: whole for stack in anatomy.stacks}
     if spec.form == "encoder_decoder":
@@ -161,7 +168,7 @@ def image_lengths(model: Any, anatomy: Anatomy, spec: InputSpec) -> dict[str, in
         if stack.name != "text"
     ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), runnable_on_meta(model):
             if spec.form == "timm":
                 model.forward_features(pixels)
             else:

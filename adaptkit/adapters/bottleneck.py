@@ -75,17 +75,17 @@ class Bottleneck(Adapter):
         self.dropout = nn.Dropout(dropout)
         self.scale = nn.Parameter(torch.ones(())) if scale == "learned" else scale
         self.act = base.activation(activation)
-        initialise(self.down, self.up, init)
+        initialise(self.down)
+        initialise(self.up, zero=init == "identity")
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         a = self.dropout(self.act(self.down(self.norm_before(z))))  # (B, T, P)
         return self.scale * self.norm_after(self.up(a))  # (B, T, D)
 
 
-def initialise(down: nn.Linear, up: nn.Linear, init: Literal["identity", "published"]) -> None:
-    """Down-projection N(0, 0.02), biases zero; the up-projection zero, or N(0, 0.02) as published."""
-    for projection in (down, up):
-        nn.init.normal_(projection.weight, std=0.02)
-        nn.init.zeros_(projection.bias)
-    if init == "identity":
-        nn.init.zeros_(up.weight)
+def initialise(projection: nn.Linear, *, zero: bool = False) -> None:
+    """Weights N(0, 0.02) as published, or zero; biases zero."""
+    nn.init.normal_(projection.weight, std=0.02)
+    nn.init.zeros_(projection.bias)
+    if zero:
+        nn.init.zeros_(projection.weight)

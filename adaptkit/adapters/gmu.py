@@ -66,10 +66,11 @@ class GMU(Adapter):
         self.shares_last_gate = form == "published" and len(sides) == 3
         gates = 1 if self.tied else inputs - self.shares_last_gate
         self.gate = nn.Linear(inputs * bottleneck, gates * bottleneck, bias=False)
-        initialise(self.down, self.up, init)
+        initialise(self.down)
+        initialise(self.up, zero=init == "identity")
         for down in self.side_downs.values():
-            nn.init.normal_(down.weight, std=0.02)
-            nn.init.zeros_(down.bias)
+            assert isinstance(down, nn.Linear)
+            initialise(down)
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         a = self.act(self.down(self.norm(z)))  # (B, T, P)
@@ -85,7 +86,7 @@ class GMU(Adapter):
         projected = []
         for name, down in self.side_downs.items():
             side = sides[name]
-            vector = mean_over_tokens(side).to(down.weight.dtype)  # (B, E)
+            vector = mean_over_tokens(side).to(self.gate.weight.dtype)  # (B, E)
             heard = side.mask.any(dim=1, keepdim=True)  # (B, 1)
             projected.append(self.act(down(self.side_norms[name](vector))) * heard)
         return torch.stack(projected, dim=1)

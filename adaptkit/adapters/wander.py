@@ -68,7 +68,7 @@ class Wander(Adapter):
         super().__init__()
         check_positive(rank=rank, drank=drank, trank=trank)
         self.names = tuple(sides)
-        self.combine = combine
+        self.combine: Literal["cp", "published"] = combine
         self.out_tokens = None if out_tokens == "host" else out_tokens
         self.keeps_length = self.out_tokens is None
         modalities = [host, *sides.values()]

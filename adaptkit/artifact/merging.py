@@ -33,7 +33,8 @@ def merge(model: AdaptedModel | nn.Module, receipt: Receipt | None = None) -> No
             would not be finite.
     """
     if isinstance(model, AdaptedModel):
-        _refuse_unmergeable(list(_adapters(model.fusion_host(), model.fusion_receipt)))
+        after_backbone = nn.ModuleDict({"fusion": model.fusion})
+        _refuse_unmergeable(list(_adapters(after_backbone, model.fusion_receipt)))
         merge(model.backbone, model.receipt)
         model.receipt = Receipt((), (), model.receipt.trainable)
         return

@@ -65,7 +65,7 @@ def train(
         plan = make_plan(load_recipe(recipe, changes))
     _say_plan(plan)
     result = train_plan(plan, runs=folder, resume=run or resume, force=force, report=console_reporter())
-    return Answer(result.as_dict(), lambda out: _show(out, result))
+    return Answer(result.as_dict(), lambda out: show_result(out, result))
 
 
 def _say_plan(plan: Plan) -> None:
@@ -76,7 +76,7 @@ def _say_plan(plan: Plan) -> None:
         note(line)
 
 
-def _show(out: Console, result: RunResult) -> None:
+def show_result(out: Console, result: RunResult) -> None:
     out.print(metric_table(result.metrics, result.ablations, result.std, result.ablations_std))
     for warning in result.warnings:
         out.print(f"note: {warning}", soft_wrap=True)

@@ -56,7 +56,8 @@ def _lines(node: Node, indent: str, marks: Mapping[str, Mark] | None, name: str 
     for mark in (marks[site] for site in node.sites) if marks is not None else ():
         yield f"{mark.sign} {indent}  {mark.text}  {mark.parameters:,}"
     for child_name, child, times in _children(node):
-        if _is_marked(child) or (child.parameters and (marks is None or not indent)):
+        overview = not indent or child_name[-1].isdigit()  # top level, and layers that are left alone
+        if _is_marked(child) or (child.parameters and (marks is None or overview)):
             yield from _lines(child, indent + "  ", marks, child_name, times)
 
 

@@ -5,6 +5,7 @@ from adaptkit.recipe.backbone import Backbone
 from adaptkit.recipe.bundled import bundled_description, bundled_folder, bundled_names, bundled_path
 from adaptkit.recipe.data import Data, DigitQuestions, Jsonl
 from adaptkit.recipe.json_schema import json_schema
+from adaptkit.recipe.located import located
 from adaptkit.recipe.modality import FeaturesModality, ImageModality, Modality, TextModality
 from adaptkit.recipe.read import load_recipe, parse_recipe
 from adaptkit.recipe.reference import reference_markdown
@@ -44,6 +45,7 @@ __all__ = [
     "digest",
     "json_schema",
     "load_recipe",
+    "located",
     "parse_recipe",
     "reference_markdown",
     "resolved_tables",

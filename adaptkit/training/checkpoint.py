@@ -69,18 +69,34 @@ def load_last(folder: Path) -> tuple[Progress, dict[str, Tensor], dict[str, Any]
     return None if state is None else (Progress(**state["progress"]), state["trainable"], state["engine"])
 
 
-def save_best(folder: Path, trainable: dict[str, Tensor]) -> None:
-    """Write the trainable state of the best validation so far.
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best validation of a training.
+
+    Attributes:
+        trainable: the model's trainable state then.
+        metrics: what the validation split gave with it.
+        warnings: why a metric is undefined.
+    """
+
+    trainable: dict[str, Tensor]
+    metrics: dict[str, float | None]
+    warnings: tuple[str, ...] = ()
+
+
+def save_best(folder: Path, best: Best) -> None:
+    """Write the best validation so far.
 
     Raises:
         Diverged: the parameters are not finite; the file that was there stays.
     """
-    _refuse_not_finite(folder / BEST, trainable)
-    write_bytes(folder / BEST, pack({"trainable": trainable}))
+    _refuse_not_finite(folder / BEST, best.trainable)
+    state = {"trainable": best.trainable, "metrics": best.metrics, "warnings": best.warnings}
+    write_bytes(folder / BEST, pack(state))
 
 
-def load_best(folder: Path) -> dict[str, Tensor]:
-    """The trainable state of the best validation.
+def load_best(folder: Path) -> Best:
+    """What `save_best` wrote.
 
     Raises:
         RunError: there is none, or it is not readable.
@@ -88,7 +104,7 @@ def load_best(folder: Path) -> dict[str, Tensor]:
     state = _read(folder / BEST)
     if state is None:
         raise RunError("is missing.", where=str(folder / BEST), hint="Train again without --resume.")
-    return state["trainable"]
+    return Best(**state)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

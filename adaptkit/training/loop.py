@@ -13,7 +13,7 @@ from torch import Tensor
 from adaptkit.errors import Diverged
 from adaptkit.recipe import Train
 from adaptkit.training.batches import Epochs
-from adaptkit.training.checkpoint import Progress, load_last, save_best, save_last
+from adaptkit.training.checkpoint import Best, Progress, load_last, save_best, save_last
 from adaptkit.training.engine import Engine
 from adaptkit.training.interrupt import Stop, StopRequested
 from adaptkit.training.log import Log
@@ -34,6 +34,7 @@ class Validation:
     metrics: dict[str, float | None]
     monitor: str
     score: float | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class SeedTraining:
         stopping = self.spec.early_stopping
         best = now.best_epoch == 0 or is_gain(result.score, now.best_score)
         if best:
-            save_best(self.checkpoints, self.model.trainable_state())
+            save_best(self.checkpoints, Best(self.model.trainable_state(), result.metrics, result.warnings))
             now = replace(now, best_score=result.score, best_epoch=now.epoch + 1)
         if is_gain(result.score, now.reference, stopping.min_delta if stopping else 0.0):
             now = replace(now, reference=result.score, stale=0)

@@ -99,7 +99,7 @@ def _closing(run: RunInfo, plan: Plan, report: Reporter) -> Iterator[None]:
         raise Interrupted(
             f"interrupted; the state is {saved}.",
             where=str(run.path),
-            hint=f"Continue with: adaptkit train {name} --resume",
+            hint=f"Continue with the same command and --resume: adaptkit train {name} --resume",
         ) from None
     except Diverged as error:
         set_status(run, "diverged", str(error))

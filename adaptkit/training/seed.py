@@ -19,7 +19,7 @@ from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.training.batches import Epochs, load_batches
 from adaptkit.training.chance import chance_untouched, seed_everything
-from adaptkit.training.checkpoint import Progress, load_best
+from adaptkit.training.checkpoint import Best, Progress, load_best
 from adaptkit.training.engine import Engine, build_accelerator, memory_errors
 from adaptkit.training.interrupt import Stop
 from adaptkit.training.log import Log, forget_after
@@ -86,8 +86,9 @@ class SeedRun:
         seed_everything(seed)
         with memory_errors():
             progress = self._train(model, epochs, folder)
-            model.load_trainable_state(load_best(folder / "checkpoints"))
-            result = self._measure(model, seed, folder, progress)
+            best = load_best(folder / "checkpoints")
+            model.load_trainable_state(best.trainable)
+            result = self._measure(model, best, seed, folder, progress)
         # Frozen means frozen: what was not to move has not moved by a bit.
         assert self.plan.unfrozen or fingerprint(model.backbone) == original, "the frozen backbone has changed"
         save_artifact(
@@ -123,7 +124,7 @@ class SeedRun:
     def _validate(self, model: AdaptedModel, check: Callable[[], None]) -> Validation:
         with chance_untouched():
             found = self._split(model, "validation", between=check)
-        return Validation(found.metrics, self.monitor.name, self.monitor.score(found.metrics))
+        return Validation(found.metrics, self.monitor.name, self.monitor.score(found.metrics), found.warnings)
 
     def _split(
         self,
@@ -144,9 +145,10 @@ class SeedRun:
             between=between,
         )
 
-    def _measure(self, model: AdaptedModel, seed: int, folder: Path, progress: Progress) -> SeedResult:
-        warnings: list[str] = []
-        metrics: Splits = {}
+    def _measure(self, model: AdaptedModel, best: Best, seed: int, folder: Path, progress: Progress) -> SeedResult:
+        """The test splits and the ablations; the validation split was measured in this state already."""
+        warnings = [f"validation: {text}" for text in best.warnings]
+        metrics: Splits = {"validation": best.metrics}
         ablations: dict[str, Splits] = {}
 
         def look(split: str, drop: tuple[str, ...] = ()) -> Measured:
@@ -155,11 +157,10 @@ class SeedRun:
             warnings.extend(f"{split}: {text}" for text in found.warnings)
             return found
 
-        for split in ("validation", *self.material.tests):
+        for split in self.material.tests:
             found = look(split)
             metrics[split] = found.metrics
-            if split != "validation":
-                self._write_predictions(folder, split, found)
+            self._write_predictions(folder, split, found)
         if "test" in self.material.data.splits:
             ablations = {name: {"test": look("test", (name,)).metrics} for name in droppable(self.plan)}
         for text in dict.fromkeys(warnings):

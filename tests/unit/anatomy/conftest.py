@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.anatomy.tiny_families import FAMILIES, TRANSFORMERS, build
 from torch import nn
+
+from tests.unit.anatomy.tiny_families import FAMILIES, TRANSFORMERS, build
 
 
 @pytest.fixture(params=FAMILIES)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.unit.anatomy.tiny_families import build
 
 from adaptkit.anatomy import dummy_inputs, input_spec, resolve, skeleton
+from tests.unit.anatomy.tiny_families import build
 
 
 @pytest.mark.parametrize(

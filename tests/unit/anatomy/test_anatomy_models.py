@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.anatomy.tiny_families import build
 
 from adaptkit.anatomy import aliases, fingerprint, load, resolve, skeleton, study, tokenizer, weights
 from adaptkit.errors import RecipeError, UnavailableError
+from tests.unit.anatomy.tiny_families import build
 
 # Published sizes of the bare models (no language-modelling or classification head).
 PARAMETERS = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.anatomy.tiny_families import build
 from transformers import AutoConfig, AutoModel
 
 from adaptkit.anatomy import Anatomy, select, skipped, study
 from adaptkit.errors import SiteError
+from tests.unit.anatomy.tiny_families import build
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from collections import Counter
 
 import pytest
 import torch
-from tests.unit.anatomy.tiny_families import CONFIGS, FAMILIES, at, build, forward, see
 from torch import Tensor, nn
 
 from adaptkit.anatomy import Anatomy, Site, study
+from tests.unit.anatomy.tiny_families import CONFIGS, FAMILIES, at, build, forward, see
 
 ATTENTION = {"attn.stream", "attn.in", "attn.q", "attn.k", "attn.v", "attn.o", "attn.out"}
 MLP = {"mlp.stream", "mlp.in", "mlp.up", "mlp.down", "mlp.out", "mlp.sum"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from tests.unit.anatomy.tiny_families import FAMILIES, build
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from adaptkit.anatomy import Node, dummy_inputs, runnable_on_meta, study, tree
+from tests.unit.anatomy.tiny_families import FAMILIES, build
 
 
 def lines(node: Node, depth: int = 0) -> list[str]:

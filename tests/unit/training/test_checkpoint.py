@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adaptkit.errors import Diverged
-from adaptkit.training.checkpoint import Progress, load_best, load_last, save_best, save_last
+from adaptkit.training.checkpoint import Best, Progress, load_best, load_last, save_best, save_last
 
 GOOD = {"weight": torch.ones(3)}
 BAD = {"weight": torch.tensor([1.0, math.inf, 0.0])}
@@ -25,13 +25,15 @@ def test_last_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_parameters_that_are_not_finite_never_replace_a_good_checkpoint(tmp_path: Path) -> None:
-    save_best(tmp_path, GOOD)
+    save_best(tmp_path, Best(GOOD, {"accuracy": 0.5, "f1": None}, ("why",)))
     save_last(tmp_path, Progress(), GOOD, {})
     with pytest.raises(Diverged, match="last good state is kept"):
         save_last(tmp_path, Progress(step=1), BAD, {})
     with pytest.raises(Diverged):
-        save_best(tmp_path, BAD)
-    assert torch.equal(load_best(tmp_path)["weight"], GOOD["weight"])
+        save_best(tmp_path, Best(BAD, {}))
+    best = load_best(tmp_path)
+    assert torch.equal(best.trainable["weight"], GOOD["weight"])
+    assert (best.metrics, best.warnings) == ({"accuracy": 0.5, "f1": None}, ("why",))
     found = load_last(tmp_path)
     assert found is not None
     assert found[0] == Progress()

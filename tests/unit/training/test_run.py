@@ -80,7 +80,7 @@ def test_the_run_folder(tiny_run: Path) -> None:
 
 def test_the_artifact_holds_the_best_state(tiny_run: Path) -> None:
     tensors = load_file(tiny_run / "artifact" / "adapter.safetensors")
-    best = load_best(tiny_run / "checkpoints")
+    best = load_best(tiny_run / "checkpoints").trainable
     assert tensors.keys() == best.keys()
     assert all(torch.equal(tensor, best[name]) for name, tensor in tensors.items())
 
@@ -207,7 +207,7 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_state(tiny_recipe: Path, tmp_
     assert found is not None
     assert found[0].step == 8
     assert all(bool(torch.isfinite(tensor).all()) for tensor in found[1].values())
-    assert load_best(run.path / "checkpoints").keys() == found[1].keys()
+    assert load_best(run.path / "checkpoints").trainable.keys() == found[1].keys()
 
 
 def test_a_step_that_breaks_the_parameters_does_not_replace_the_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:

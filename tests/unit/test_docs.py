@@ -1,0 +1,138 @@
+"""The documentation says what is so: recipes parse and plan, links lead somewhere, scripts and examples run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from adaptkit.plan import make_plan
+from adaptkit.recipe import adapter_signatures, load_recipe, reference_markdown
+from adaptkit.tasks import METRICS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+RECIPES = [
+    pytest.param(block, id=f"{page.stem}-{index}")
+    for page in PAGES
+    for index, block in enumerate(re.findall(r"```toml recipe\n(.*?)```", page.read_text(), re.DOTALL))
+]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", RECIPES)
+def test_complete_recipes_plan(block: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(block)
+    assert make_plan(load_recipe(path)).grafts
+
+
+def test_every_adapter_has_a_page_with_a_complete_recipe() -> None:
+    for kind, signature in adapter_signatures().items():
+        page = (DOCS / "adapters" / f"{kind}.md").read_text()
+        assert f'kind = "{kind}"' in page
+        assert "```toml recipe" in page
+        assert str(signature.paper).split()[0] in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link:
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists() or path.parent == DOCS / "images", link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, link
+
+
+def test_the_recipe_reference_is_current() -> None:
+    assert (DOCS / "recipe.md").read_text() == reference_markdown()
+
+
+def test_metrics_page_has_every_metric_with_its_convention() -> None:
+    text = (DOCS / "metrics.md").read_text()
+    for metric in METRICS.values():
+        assert re.search(rf"^\| `{metric.name}` \| .* \| {re.escape(metric.description)} \|$", text, re.MULTILINE)
+
+
+def test_every_decision_has_its_three_parts() -> None:
+    pages = sorted((DOCS / "decisions").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    for page in pages:
+        assert re.findall(r"^## (\w+)$", page.read_text(), re.MULTILINE) == ["Context", "Decision", "Consequence"]
+
+
+@pytest.mark.parametrize("name", ["insert_into_bert", "own_adapter"])
+def test_example_restores_the_model(name: str, tmp_path: Path) -> None:
+    printed = run([str(ROOT / "examples" / f"{name}.py")], tmp_path)
+    assert "restored bit for bit: True" in printed
+    assert "False" not in printed
+
+
+def test_example_trains(tmp_path: Path) -> None:
+    small = ["data.questions_per_image=1", "data.images_test=0.02", "data.images_validation=0.02", "train.max_steps=2"]
+    printed = run([str(ROOT / "examples" / "train_from_python.py"), *small], tmp_path)
+    assert "with the image" in printed
+    assert len(list(tmp_path.glob("runs/quickstart/*/artifact/adapter.json"))) == 1
+
+
+def test_pictures_show_what_the_commands_print(tiny_run: Path, tmp_path: Path) -> None:
+    script("pictures").draw_training(tiny_run, tmp_path / "train.svg")
+    drawn = re.sub(r"<[^>]*>|&#160;", " ", (tmp_path / "train.svg").read_text())
+    for words in ("epoch 2/2", "test without features", "artifact", "accuracy"):
+        assert re.sub(r"\s+", " ", words) in re.sub(r"\s+", " ", drawn)
+
+
+def test_measured_table(tmp_path: Path) -> None:
+    measured = script("measured")
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact" / "adapter.safetensors").write_bytes(bytes(730_000))
+    contents = {
+        "summary.json": {
+            "parameters": {"trainable": 1234, "percent": 0.5},
+            "metrics": {"test": {"accuracy": 0.75}, "test_unseen": {"accuracy": 0.5}},
+            "ablations": {"image": {"test": {"accuracy": 0.25}}},
+            "seconds": 12.4,
+        },
+        "plan.json": {"recipe": "quickstart", "grafts": [{"kind": "gmu", "site": "mlp.out"}] * 6},
+        "env.json": {"packages": {"torch": "2.11.0"}, "gpu": None, "device": "cpu", "threads": 2},
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    readme = (ROOT / "README.md").read_text()
+    filled = measured.filled(readme, measured.measured_table([tmp_path]))
+    row = "| `quickstart` | 6 x gmu at `mlp.out` | 1,234 (0.50 %) | 0.750 | 0.500 | 0.250 | 12 s | 0.73 MB |"
+    assert row in filled
+    assert "Measured with torch 2.11.0 on cpu, 2 threads." in filled
+    assert measured.filled(filled, measured.measured_table([tmp_path])) == filled
+    with pytest.raises(SystemExit, match="no block"):
+        measured.filled("", "")
