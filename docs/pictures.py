@@ -1,7 +1,7 @@
 """Draws the pictures of the README from what the commands print.
 
-    python docs/pictures.py                       docs/images/plan.svg
-    python docs/pictures.py runs/quickstart/RUN   docs/images/train.svg as well, replayed from this finished run
+python docs/pictures.py                       docs/images/plan.svg
+python docs/pictures.py runs/quickstart/RUN   docs/images/train.svg as well, replayed from this finished run
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ def main(arguments: list[str]) -> None:
 def recorder(width: int = 88) -> Console:
     """A console like the commands' own, which keeps what is printed."""
     return Console(
-        record=True, file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False, color_system="standard"
+        record=True,
+        file=io.StringIO(),
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system="standard",
     )
 
 

@@ -15,9 +15,7 @@ from adaptkit.anatomy import select, study
 # B batch, T tokens, E width of the side
 
 torch.manual_seed(0)
-config = BertConfig(
-    vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64
-)
+config = BertConfig(vocab_size=100, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64)
 model = BertModel(config).eval()
 text = {"input_ids": torch.randint(0, 100, (2, 7)), "attention_mask": torch.ones(2, 7, dtype=torch.long)}
 poster = torch.randn(2, 10)  # (B, E)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -66,11 +66,12 @@ class GMU(Adapter):
         self.shares_last_gate = form == "published" and len(sides) == 3
         gates = 1 if self.tied else inputs - self.shares_last_gate
         self.gate = nn.Linear(inputs * bottleneck, gates * bottleneck, bias=False)
-        initialise(self.down)
-        initialise(self.up, zero=init == "identity")
+        initialise([self.down, *self.linear_sides()], self.up, init)
+
+    def linear_sides(self) -> Iterator[nn.Linear]:
         for down in self.side_downs.values():
             assert isinstance(down, nn.Linear)
-            initialise(down)
+            yield down
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         a = self.act(self.down(self.norm(z)))  # (B, T, P)

@@ -32,6 +32,8 @@ class ImageEncoder(Encoder):
         std: divides, likewise.
     """
 
+    size: tuple[int, int]
+    channels: int
     description = "images (files or arrays): pixels, rows or patches as tokens, or as the backbone reads them"
 
     def __init__(

@@ -12,9 +12,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+import adaptkit as ak
+from adaptkit.adapters import GMU, Adapter, Bottleneck, LoRA, Wander
+from adaptkit.adapters.base import Shape
+from adaptkit.cli.main import main
 from adaptkit.plan import make_plan
 from adaptkit.recipe import adapter_signatures, load_recipe, reference_markdown
+from adaptkit.sides import Side, Sides
 from adaptkit.tasks import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +67,70 @@ def test_every_adapter_has_a_page_with_a_complete_recipe() -> None:
         assert str(signature.paper).split()[0] in page
 
 
+# B batch, T tokens, D width of the stream, C width a projection reads, E width of a side, P bottleneck, M sides
+B, T, D, C, E, P = 3, 7, 32, 16, 5, 4
+
+
+def counted(adapter: Adapter, sides: int, length: int, width: int = D) -> int:
+    given = Sides({f"s{index}": Side.of(torch.randn(B, length, E)) for index in range(sides)})
+    with FlopCounterMode(display=False) as counter:
+        adapter.delta(torch.randn(B, T, width), given)
+    return counter.get_total_flops()
+
+
+def test_documented_flops_are_those_of_the_code() -> None:
+    """The formulas of docs/adapters/*.md."""
+    assert counted(Bottleneck(Shape(D), {}, bottleneck=P), 0, 1) == B * T * 4 * D * P
+    assert counted(LoRA(Shape(D, None, C), {}, rank=2), 0, 1, C) == B * T * 2 * 2 * (C + D)
+    for m in (1, 2, 3):
+        gates = 1 if m == 1 else m + 1
+        per_token, per_sample = 4 * D * P + 2 * gates * P**2, m * 2 * E * P + 2 * gates * m * P**2
+        gmu = GMU(Shape(D), {f"s{index}": Shape(E) for index in range(m)}, bottleneck=P)
+        assert counted(gmu, m, 1) == B * (T * per_token + per_sample)
+
+
+@pytest.mark.parametrize("length", [5, 40])
+@pytest.mark.parametrize(("combine", "r", "k"), [("cp", 3, 2), ("published", 1, 1)])
+def test_documented_flops_of_wander(combine: str, r: int, k: int, length: int) -> None:
+    wander = Wander(Shape(D, T), {"s0": Shape(E, length)}, rank=P, drank=3, trank=2, combine=combine)  # type: ignore[arg-type]
+    down = 2 * T * D * P + 2 * length * E * P
+    fusion = sum(2 * k * min(T * P * (t + r * D), t * r * D * (P + T)) for t in (T, length))
+    assert counted(wander, 1, length) == B * (down + fusion)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["version", "doctor", "list metrics", "runs --runs RUNS", "evaluate RUN --split test", "validate RECIPE",
+     "inspect RECIPE", "plan RECIPE --against RECIPE", "train"],
+)  # fmt: skip
+def test_every_key_of_the_json_is_documented(
+    command: str, tiny_recipe: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if command == "train":
+        answer = json.loads((tiny_run / "summary.json").read_text())
+    else:
+        names = {"RECIPE": str(tiny_recipe), "RUN": str(tiny_run), "RUNS": str(tiny_run.parents[1])}
+        main([*(names.get(word, word) for word in command.split()), "--json"])
+        answer = json.loads(capsys.readouterr().out)
+    text, name = (DOCS / "json.md").read_text(), command.split()[0]
+    section = re.search(rf"^### {name}\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    row = re.search(rf"^\| `{name}[^`]*` \|.*$", text, re.MULTILINE)
+    assert row is not None
+    documented = set(re.findall(r"`(\w+)`", (section.group(1) if section else "") + row.group()))
+    assert answer.keys() - {"ok", "code", "errors"} <= documented
+    for entries in ("grafts", "sites", "checks", "runs", "stacks"):
+        for entry in answer.get(entries, []):
+            assert entry.keys() <= documented
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_in_the_docs_uses_names_that_exist(page: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        compile(block, str(page), "exec")
+        for name in re.findall(r"\bak\.(\w+)", block):
+            assert hasattr(ak, name)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
@@ -67,7 +138,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         target, _, anchor = link.partition("#")
         path = (page.parent / target).resolve() if target else page
-        assert path.exists() or path.parent == DOCS / "images", link
+        assert path.exists(), f"{link} (pictures: python docs/pictures.py RUN)"
         if anchor:
             headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
@@ -110,6 +181,13 @@ def test_pictures_show_what_the_commands_print(tiny_run: Path, tmp_path: Path) -
     drawn = re.sub(r"<[^>]*>|&#160;", " ", (tmp_path / "train.svg").read_text())
     for words in ("epoch 2/2", "test without features", "artifact", "accuracy"):
         assert re.sub(r"\s+", " ", words) in re.sub(r"\s+", " ", drawn)
+
+
+def test_the_readme_has_its_measured_table() -> None:
+    measured = script("measured")
+    table = (ROOT / "README.md").read_text().partition(measured.START)[2].partition(measured.END)[0]
+    missing = [name for name in measured.RECIPES if f"`{name}`" not in table]
+    assert not missing, "python docs/measured.py RUNS"
 
 
 def test_measured_table(tmp_path: Path) -> None:
