@@ -46,8 +46,10 @@ def build_encoders(recipe: Recipe, ref: ModelRef, spec: InputSpec, width: int) -
 
 
 def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
-    """Route "backbone" must give the backbone what it reads, once; route "tokens" needs a text sequence."""
-    given: dict[str, str] = {}
+    """Route "backbone" must give the backbone what it reads; route "tokens" needs a text sequence.
+
+    That at least one modality, and at most one of each kind, takes the route "backbone" is the recipe's own check.
+    """
     for name, modality in recipe.modality.items():
         where = recipe.where(f"modality.{name}.route")
         if modality.route == "tokens" and spec.form not in ("text", "encoder_decoder"):
@@ -56,27 +58,12 @@ def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
                 where=where,
                 hint='Write route = "side" or "fusion".',
             )
-        if modality.route != "backbone":
-            continue
-        if modality.kind not in spec.kinds:
+        if modality.route == "backbone" and modality.kind not in spec.kinds:
             raise RecipeError(
                 f"{ref.name} reads {' and '.join(spec.kinds)}, and modality.{name} is {modality.kind}.",
                 where=where,
                 hint='Write route = "side", "tokens" or "fusion", or take another backbone.',
             )
-        if modality.kind in given:
-            raise RecipeError(
-                f"modality.{given[modality.kind]} and modality.{name} both claim {ref.name}'s {modality.kind} input.",
-                where=where,
-                hint="One modality of each kind can take the route backbone.",
-            )
-        given[modality.kind] = name
-    if not given:
-        raise RecipeError(
-            f"no modality feeds the backbone: {ref.name} reads {' and '.join(spec.kinds)}.",
-            where=recipe.where("modality"),
-            hint=f'Give one modality of kind "{spec.kinds[0]}" the route "backbone".',
-        )
 
 
 def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
