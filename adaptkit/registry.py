@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from adaptkit.errors import RecipeError
 
 T = TypeVar("T")
+Entry = TypeVar("Entry")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -27,13 +28,13 @@ class Registry(dict[str, T], Generic[T]):
         super().__init__()
         self.noun = noun
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Entry], Entry]:
         """Decorator: `@ADAPTERS.register("gmu")`."""
 
-        def add(entry: T) -> T:
+        def add(entry: Entry) -> Entry:
             if name in self:
                 raise ValueError(f"{self.noun} {name!r} is registered twice")
-            self[name] = entry
+            self[name] = cast(T, entry)
             return entry
 
         return add

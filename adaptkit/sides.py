@@ -1,6 +1,6 @@
 """The side inputs of the running forward: named modality vectors that adapters read.
 
-Whoever runs the model lays the sides out with `use`; adapters pick them up; afterwards they are cleared, so that
+Whoever runs the model lays the sides out with `use_sides`; adapters pick them up; afterwards they are cleared, so that
 no adapter ever sees the vectors of another batch. Kept per thread (a `ContextVar` cannot be set inside
 `torch.compile(fullgraph=True)`, a thread-local can, and data-parallel threads stay apart).
 """
@@ -69,8 +69,8 @@ _running = _Running()
 
 
 @contextmanager
-def use(sides: Mapping[str, Side | Tensor], masks: Mapping[str, Tensor] | None = None) -> Iterator[None]:
-    """Lay out the sides of one forward: `with use({"poster": vectors}): model(**inputs)`.
+def use_sides(sides: Mapping[str, Side | Tensor], masks: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+    """Lay out the sides of one forward: `with use_sides({"poster": vectors}): model(**inputs)`.
 
     Args:
         sides: name -> side, or a tensor (B, E) or (B, T, E) without gaps.
@@ -109,7 +109,7 @@ def read(names: tuple[str, ...], stack: str = "") -> Sides:
 def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """`context_fn` for `torch.utils.checkpoint`: the recomputation sees the sides of its own forward.
 
-    The recomputation runs inside backward, long after `use` ended, on a GPU in another thread.
+    The recomputation runs inside backward, long after `use_sides` ended, on a GPU in another thread.
     """
     sides, masks = _running.sides, _running.masks
-    return nullcontext(), (nullcontext() if sides is None else use(sides, masks))
+    return nullcontext(), (nullcontext() if sides is None else use_sides(sides, masks))

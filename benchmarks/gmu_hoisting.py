@@ -1,6 +1,6 @@
 """GMU adapter at Moviescope shapes: the modality once per sample against the published once per token.
 
-    python benchmarks/gmu_hoisting.py
+python benchmarks/gmu_hoisting.py
 """
 
 from __future__ import annotations

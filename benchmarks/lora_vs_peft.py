@@ -1,6 +1,6 @@
 """One training step of a frozen BERT with LoRA: adaptkit's surgery against PEFT's wrappers, same weights.
 
-    pip install peft && python benchmarks/lora_vs_peft.py
+pip install peft && python benchmarks/lora_vs_peft.py
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from transformers import BertConfig, BertModel
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import select, study
-from adaptkit.graft import Graft
-from adaptkit.surgery import insert
+from adaptkit.surgery import Graft, insert
 
 BATCH, TOKENS, RANK = 32, 32, 16
 

@@ -1,6 +1,6 @@
 """Wander at Food-101 shapes: mixing tokens before widening against the published order (widen, then mix).
 
-    python benchmarks/wander_order.py
+python benchmarks/wander_order.py
 """
 
 from __future__ import annotations

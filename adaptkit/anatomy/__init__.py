@@ -6,11 +6,12 @@ Only data and names are imported here; whatever needs torch is imported when it 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptkit.anatomy.aliases import Alias, aliases
 from adaptkit.anatomy.models import ModelRef, resolve
 from adaptkit.anatomy.site import Anatomy, Layout, Module, Site, Stack
+from adaptkit.lazy import lazily
 
 if TYPE_CHECKING:
     from adaptkit.anatomy.detect import study
@@ -63,12 +64,4 @@ __all__ = [
     "tree",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazily(__name__, _HOME)

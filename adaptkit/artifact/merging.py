@@ -11,9 +11,9 @@ from torch.nn.parameter import UninitializedParameter
 
 from adaptkit.adapters.base import Adapter
 from adaptkit.errors import ArtifactError
-from adaptkit.hooks import carried
 from adaptkit.model import AdaptedModel
 from adaptkit.surgery import Receipt, remove
+from adaptkit.surgery.hooks import carried
 
 # O outputs of a projection, I inputs
 

@@ -66,7 +66,7 @@ def plan(
 def plan_document(made: Plan) -> dict[str, Any]:
     """The JSON of a plan: grafts, unfrozen, parameters, flops, memory, and more."""
     from adaptkit.anatomy import skipped
-    from adaptkit.cost import cost
+    from adaptkit.model.costing import cost
 
     absent = {name for spec in made.recipe.adapter.values() for name in skipped(made.anatomy, spec.at)}
     return {**made.as_dict(), "skipped": sorted(absent), **cost(made).as_dict()}

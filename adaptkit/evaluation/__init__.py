@@ -5,7 +5,9 @@ Imported on first use, so that importing a torch-free module of this package sta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adaptkit.lazy import lazily
 
 if TYPE_CHECKING:
     from adaptkit.evaluation.evaluating import Evaluation, evaluate
@@ -23,12 +25,4 @@ __all__ = [
     "predict",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazily(__name__, _HOME)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, Site, select
-from adaptkit.graft import Graft
 from adaptkit.sides import Side
+from adaptkit.surgery import Graft
 from tests.laws.families import Family
 
 SIDES = {"poster": Shape(5, 1), "trailer": Shape(7, 3)}

@@ -35,7 +35,7 @@ class WithSides(nn.Module):
         self.model = model
 
     def forward(self, inputs: dict[str, torch.Tensor], given: dict[str, torch.Tensor]):
-        with sides.use(given):
+        with sides.use_sides(given):
             return outputs(self.model, inputs)
 
 
@@ -101,7 +101,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(family: Family, case: C
             enable({"use_reentrant": False, "context_fn": sides.checkpoint_contexts})
             model.disable_input_require_grads()
         loss = total(run(model, family))
-        with sides.use({name: torch.zeros_like(value) for name, value in tensors().items()}):
+        with sides.use_sides({name: torch.zeros_like(value) for name, value in tensors().items()}):
             loss.backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()

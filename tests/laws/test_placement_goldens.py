@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import select, study
-from adaptkit.graft import Graft
-from adaptkit.surgery import insert
+from adaptkit.surgery import Graft, insert
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from adaptkit import sides
-from adaptkit.hooks import Adapters
 from adaptkit.surgery import insert, remove
+from adaptkit.surgery.hooks import Adapters
 from tests.laws.cases import CASES, Case, side_inputs, total
 from tests.laws.families import FAMILIES, Family, outputs
 
@@ -26,7 +26,7 @@ CELLS = [
 
 @contextmanager
 def laid_out():
-    with sides.use(side_inputs()):
+    with sides.use_sides(side_inputs()):
         yield
 
 

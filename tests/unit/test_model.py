@@ -13,8 +13,8 @@ from torch import Tensor
 from adaptkit.anatomy import fingerprint
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel, build_model
+from adaptkit.model.pooling import POOLS
 from adaptkit.plan import make_plan
-from adaptkit.pooling import POOLS
 from adaptkit.recipe import parse_recipe
 from adaptkit.surgery import remove
 

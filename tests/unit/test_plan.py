@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from adaptkit.cost import cost
 from adaptkit.errors import AdaptkitError, RecipeError, SiteError
+from adaptkit.model.costing import cost
 from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import load_recipe, parse_recipe
 

@@ -12,8 +12,7 @@ from adaptkit import sides
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
-from adaptkit.graft import Graft
-from adaptkit.surgery import insert, remove
+from adaptkit.surgery import Graft, insert, remove
 
 
 def net() -> nn.Sequential:
@@ -92,17 +91,17 @@ def test_sides_are_cleared_after_the_forward() -> None:
     graft = replace(at("2", kind="gmu", bottleneck=2), sides={"poster": Shape(3)})
     insert(model, [graft])
     x, poster = torch.randn(2, 5, 4), torch.randn(2, 3)
-    with sides.use({"poster": poster}):
+    with sides.use_sides({"poster": poster}):
         model(x)
     with pytest.raises(SiteError, match="no side inputs are laid out"):
         model(x)
-    with sides.use({"postr": poster}), pytest.raises(SiteError, match='Did you mean "postr"'):
+    with sides.use_sides({"postr": poster}), pytest.raises(SiteError, match='Did you mean "postr"'):
         model(x)
 
 
 def test_sides_nest_and_survive_an_error() -> None:
-    with sides.use({"a": torch.zeros(2, 3)}):
-        with pytest.raises(ZeroDivisionError), sides.use({"a": torch.ones(2, 3)}):
+    with sides.use_sides({"a": torch.zeros(2, 3)}):
+        with pytest.raises(ZeroDivisionError), sides.use_sides({"a": torch.ones(2, 3)}):
             1 / 0  # noqa: B018
         assert sides.read(("a",))["a"].tensor.sum() == 0
 

@@ -11,14 +11,14 @@ from torch.nn import functional
 
 from adaptkit import sides
 from adaptkit.anatomy import load, skeleton
-from adaptkit.backbone import prepare, run
 from adaptkit.encoders import Encoder
 from adaptkit.errors import ArtifactError, SiteError
 from adaptkit.heads import build_head
+from adaptkit.model.calling import prepare, run
+from adaptkit.model.pooling import mean, pool
 from adaptkit.plan import Plan
-from adaptkit.pooling import mean, pool
+from adaptkit.plan.streams import build_encoders, build_projections
 from adaptkit.sides import Side
-from adaptkit.streams import build_encoders, build_projections
 from adaptkit.surgery import insert
 
 # B batch, T tokens, D width of the backbone, E width of a modality
@@ -74,9 +74,9 @@ class AdaptedModel(nn.Module):
         """
         streams = self.encode(inputs, drop)
         call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), prefix(self, streams))
-        with sides.use(streams, call.masks):
+        with sides.use_sides(streams, call.masks):
             sequence, mask = run(self.backbone, self.plan.spec, call)  # (B, T, D), (B, T)
-        with sides.use(streams, {"fusion": mask}):
+        with sides.use_sides(streams, {"fusion": mask}):
             fused = self.fusion(sequence)
         if fused.shape[1] != mask.shape[1]:
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.anatomy.inputs import InputSpec
-from adaptkit.hooks import as_tokens
 from adaptkit.sides import Side
+from adaptkit.surgery.hooks import as_tokens
 
 # B batch, L text tokens, N prepended tokens, T = N + L, D width
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from adaptkit.adapters.base import Adapter
 from adaptkit.errors import SiteError
-from adaptkit.graft import Graft
-from adaptkit.hooks import Adapters, Port, Reads, attach, carried, detach, unwatch, watch
+from adaptkit.surgery.graft import Graft
+from adaptkit.surgery.hooks import Adapters, Port, Reads, attach, carried, detach, unwatch, watch
 
 
 class Reader(NamedTuple):

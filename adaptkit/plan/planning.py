@@ -12,15 +12,14 @@ from torch import nn
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
 from adaptkit.data import load_data
 from adaptkit.encoders import Encoder
-from adaptkit.errors import RecipeError
-from adaptkit.graft import Graft
-from adaptkit.grafting import FUSION, plan_grafts
+from adaptkit.errors import RecipeError, SiteError
 from adaptkit.heads import build_head
-from adaptkit.pooling import check_pool
+from adaptkit.plan.grafting import FUSION, plan_grafts
+from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, stream_lengths
+from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import Recipe, located
-from adaptkit.streams import build_encoders, build_projections, side_shapes, stream_lengths
+from adaptkit.surgery.graft import Graft
 from adaptkit.tasks import Task
-from adaptkit.unfreezing import unfrozen_parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +207,12 @@ def pool_of(recipe: Recipe, model: Any, spec: InputSpec) -> str:
     if spec.form == "timm" and getattr(model, "num_prefix_tokens", 0) and model.global_pool == "token":
         return "first"
     return "mean"
+
+
+def check_pool(name: str, backbone: nn.Module, model: str, where: str) -> None:
+    """Raise SiteError where a recipe asks for a pooler that the backbone does not have."""
+    if name == "pooler" and not isinstance(getattr(backbone, "pooler", None), nn.Module):
+        raise SiteError(f"{model} has no pooler.", where=where, hint='Write pool = "mean" or "first".')
 
 
 def pooled_width(recipe: Recipe, encoders: Mapping[str, Encoder], spec: InputSpec, width: int, pool: str) -> int:

@@ -7,8 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from adaptkit.errors import SiteError
-
 # B batch, T tokens, D width
 
 
@@ -57,9 +55,3 @@ def pool(name: str, backbone: nn.Module, sequence: Tensor, mask: Tensor) -> Tens
     if name == "pooler":
         return backbone.get_submodule("pooler")(sequence)
     return POOLS[name](sequence, mask)
-
-
-def check_pool(name: str, backbone: nn.Module, model: str, where: str) -> None:
-    """Raise SiteError where a recipe asks for a pooler that the backbone does not have."""
-    if name == "pooler" and not isinstance(getattr(backbone, "pooler", None), nn.Module):
-        raise SiteError(f"{model} has no pooler.", where=where, hint='Write pool = "mean" or "first".')

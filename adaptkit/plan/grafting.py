@@ -10,8 +10,8 @@ import torch
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, Site, select
 from adaptkit.errors import SiteError
-from adaptkit.graft import Graft
 from adaptkit.recipe import AdapterSpec, Recipe
+from adaptkit.surgery.graft import Graft
 
 FUSION = "fusion"
 
