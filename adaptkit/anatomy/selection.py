@@ -20,6 +20,7 @@ def select(
     layers: Layers = "all",
     *,
     where: str = "",
+    layers_where: str = "",
 ) -> tuple[Site, ...]:
     """The sites an adapter goes to.
 
@@ -29,7 +30,8 @@ def select(
             also crosses dots.
         layers: "all", "last", "3..9" (inclusive, from 0), or a list, negative from the end. Sites of a whole
             stack (embed.out, final.out) have no layer and are not filtered, nor are paths.
-        where: the place in the recipe, for errors.
+        where: the place of `at` in the recipe, for errors.
+        layers_where: the place of `layers`; that of `at` by default.
 
     Raises:
         SiteError: a name that matches nothing, layers out of range, or layers that share one module.
@@ -39,7 +41,7 @@ def select(
         if name.startswith("path:"):
             chosen += _by_path(anatomy, name.removeprefix("path:"), where)
         else:
-            chosen += _by_name(anatomy, name, layers, where)
+            chosen += _by_name(anatomy, name, layers, where, layers_where or where)
     sites = tuple(dict.fromkeys(sorted(chosen, key=lambda site: _order(anatomy, site))))
     _refuse_shared(anatomy, sites, where)
     return sites
@@ -58,13 +60,13 @@ def skipped(anatomy: Anatomy, at: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _by_name(anatomy: Anatomy, name: str, layers: Layers, where: str) -> list[Site]:
+def _by_name(anatomy: Anatomy, name: str, layers: Layers, where: str, layers_where: str) -> list[Site]:
     named = [site for site in anatomy.sites if name in (site.name, site.full_name)]
     if not named:
         known = {site.name for site in anatomy.sites} | {site.full_name for site in anatomy.sites}
         raise SiteError(f"{anatomy.model} has no site {name!r}.", where=where, hint=nearest(name, known))
     stacks = {stack.name: stack for stack in anatomy.stacks}
-    reached = {key: _layers(anatomy, stacks[key], layers, where) for key in {site.stack for site in named}}
+    reached = {key: _layers(anatomy, stacks[key], layers, layers_where) for key in {site.stack for site in named}}
     matched = [site for site in named if site.layer is None or site.layer in reached[site.stack]]
     if not matched:
         there = ", ".join(str(layer) for layer in sorted({s.layer for s in named if s.layer is not None}))

@@ -66,3 +66,8 @@ def aligned(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
     for row in [{column: column for column in columns}, *rows]:
         words = [row[column].ljust(width) for column, width in zip(columns, widths, strict=False)]
         yield "  ".join([*words, row[columns[-1]]])
+
+
+def several(count: int, noun: str) -> str:
+    """`1 graft`, `24 grafts`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

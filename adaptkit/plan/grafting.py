@@ -56,7 +56,8 @@ def sites_of(name: str, spec: AdapterSpec, recipe: Recipe, anatomy: Anatomy, fus
     sites = [fusion] if FUSION in spec.at else []
     inside = [word for word in spec.at if word != FUSION]
     if inside:
-        sites = [*select(anatomy, inside, spec.layers, where=where), *sites]
+        layers_where = recipe.where(f"adapter.{name}.layers")
+        sites = [*select(anatomy, inside, spec.layers, where=where, layers_where=layers_where), *sites]
     elif spec.layers != "all":
         raise SiteError(
             f'adapter.{name}.layers has no meaning at "fusion", which comes after all layers.',
