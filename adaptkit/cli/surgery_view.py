@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from adaptkit.cli.folding import GraftRow, graft_rows, ranges
-from adaptkit.cli.tables import table
+from adaptkit.cli.tables import several, table
 from adaptkit.cli.tree import plan_lines
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def show_counts(out: Console, document: Mapping[str, Any]) -> None:
 def show_cost(out: Console, document: Mapping[str, Any]) -> None:
     """FLOPs and memory of one training step."""
     flops, memory = document["flops"], document["memory"]
-    tokens = "".join(f", {count} tokens of {name}" for name, count in document["tokens"].items())
+    tokens = "".join(f", {several(count, 'token')} of {name}" for name, count in document["tokens"].items())
     parts = ", ".join(f"{part} {size(memory[part])}" for part in MEMORY)
     out.print(f"a step of   {document['batch_size']} samples{tokens}", soft_wrap=True)
     out.print(f"  compute   {operations(flops['step'])}, of which forward {operations(flops['forward'])}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from adaptkit.cli.tables import several
 from adaptkit.errors import AdaptkitError, Problem
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _schema_line(recipe: Recipe) -> str:
 
 
 def _sites_line(plan: Plan) -> str:
-    return f"{len(plan.grafts)} grafts in {plan.ref.id}, {plan.parameters.trainable:,} trainable parameters"
+    return f"{several(len(plan.grafts), 'graft')} in {plan.ref.id}, {plan.parameters.trainable:,} trainable parameters"
 
 
 def _data_lines(recipe: Recipe) -> dict[str, str]:
