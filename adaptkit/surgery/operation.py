@@ -63,14 +63,14 @@ def insert(model: nn.Module, grafts: Iterable[Graft], *, unfrozen: Iterable[str]
             it already carries an adapter of this name.
     """
     planned, kept = tuple(grafts), frozenset(unfrozen)
-    names = {name for name, _ in model.named_parameters()}
+    own = base_parameters(model)
     check_insertable(model, planned)
-    if kept - names:
-        raise SiteError(f"the model has no parameter {sorted(kept - names)[0]!r} to unfreeze.")
+    if kept - own.keys():
+        raise SiteError(f"the model has no parameter {sorted(kept - own.keys())[0]!r} to unfreeze.")
     adapters = grow(model, planned, seed)
 
-    trainable = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
-    for name, parameter in model.named_parameters():
+    trainable = frozenset(name for name, parameter in own.items() if parameter.requires_grad)
+    for name, parameter in own.items():
         parameter.requires_grad_(name in kept)
     readers = []
     for graft, adapter in zip(planned, adapters, strict=True):
@@ -96,8 +96,14 @@ def remove(model: nn.Module, receipt: Receipt) -> None:
         unwatch(model.get_submodule(reader.source), adapter, reader.when)
     for path, name in receipt.grafts:
         detach(model.get_submodule(path), name)
-    for name, parameter in model.named_parameters():
+    for name, parameter in base_parameters(model).items():
         parameter.requires_grad_(name in receipt.trainable)
+
+
+def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The model's own parameters: those of adapters inserted earlier are left alone."""
+    grafted = {id(p) for module in model.modules() if isinstance(module, Adapters) for p in module.parameters()}
+    return {name: p for name, p in model.named_parameters() if id(p) not in grafted}
 
 
 def check_insertable(model: nn.Module, grafts: tuple[Graft, ...]) -> None:

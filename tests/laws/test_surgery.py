@@ -1,4 +1,4 @@
-"""The laws of surgery, for every adapter on every family (see docs/design of sites in docs/surgery.md)."""
+"""The laws of surgery, for every adapter on every family (docs/surgery.md lists them)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 from adaptkit import sides
+from adaptkit.adapters import ADAPTERS
+from adaptkit.artifact import merge
+from adaptkit.errors import ArtifactError
 from adaptkit.surgery import insert, remove
 from adaptkit.surgery.hooks import Adapters
 from tests.laws.cases import CASES, Case, side_inputs, total
@@ -156,3 +159,37 @@ def test_half_precision_backbone(family: Family, case: Case) -> None:
         assert low.dtype == torch.bfloat16
         error = (low.float() - high).norm() / high.norm()
         assert error < 0.1, f"relative error {error:.3f}"
+
+
+MERGEABLE = [cell for cell in CELLS if ADAPTERS[cell.values[1].kind].mergeable]
+
+
+@pytest.mark.parametrize(("family", "case"), MERGEABLE)
+def test_merged_equals_unmerged(family: Family, case: Case) -> None:
+    """Also into slices of fused projections and into GPT-2's transposed layers; nothing of the adapter is left."""
+    plain = family.build()
+    keys = list(plain.state_dict())
+    model = family.build()
+    receipt = insert(model, case.grafts(family), seed=5)
+    expected = run(stirred(model), family)
+    merge(model, receipt)
+    found = run(model, family)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
+    assert not equal(found, run(plain, family)), "the weights have changed"
+    assert list(model.state_dict()) == keys
+    hosts = {f"{graft.site.path}.weight" for graft in case.grafts(family)}
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[name]) == (name not in hosts), name
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES.values() if not ADAPTERS[case.kind].mergeable], ids=lambda case: case.name
+)
+def test_what_cannot_be_merged_is_refused_and_stays(case: Case) -> None:
+    family = FAMILIES["bert"]
+    model = family.build()
+    receipt = insert(model, case.grafts(family), seed=5)
+    before = run(stirred(model), family)
+    with pytest.raises(ArtifactError, match="cannot be merged"):
+        merge(model, receipt)
+    assert equal(run(model, family), before)

@@ -33,6 +33,8 @@ def test_two_adapters_of_one_host_run_in_order_and_leave_one_by_one() -> None:
     first = insert(model, [at("2")], seed=1)
     second = insert(model, [at("2", adapter="b", kind="lora", rank=2)], seed=2)
     assert list(model[2].adapters) == ["a", "b"]
+    assert all(parameter.requires_grad for parameter in model[2].adapters.parameters())
+    assert not any(parameter.requires_grad for parameter in (model[0].weight, model[2].weight))
     with torch.no_grad():
         model[2].adapters["b"].B.normal_()
     changed = model(x)
