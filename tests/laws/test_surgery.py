@@ -162,6 +162,7 @@ def test_half_precision_backbone(family: Family, case: Case) -> None:
 
 
 MERGEABLE = [cell for cell in CELLS if ADAPTERS[cell.values[1].kind].mergeable]
+UNMERGEABLE = [pytest.param(case, id=name) for name, case in CASES.items() if not ADAPTERS[case.kind].mergeable]
 
 
 @pytest.mark.parametrize(("family", "case"), MERGEABLE)
