@@ -16,9 +16,9 @@ PYTEST_ARGS ?=
 help:
 	@sed -n '/^#/!q; s/^# //p' Makefile
 
-install: $(VENV)/.quickstart
+install: $(VENV)/.run
 
-demo: $(VENV)/.quickstart
+demo: $(VENV)/.run
 	$(BIN)/adaptkit train recipes/quickstart.toml
 
 test: $(VENV)/.test
@@ -30,17 +30,20 @@ check: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest tests/laws/test_layers.py
 
-docs: $(VENV)/.quickstart
+docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One stamp per set of extras: an installation is repeated only when pyproject.toml changes.
-$(VENV)/.quickstart $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
-	@echo "installing adaptkit with [$*] into $(VENV) (PyTorch is large: this can take minutes)"
-	@$(PIP) install --editable ".[$*]"
+# One stamp per set of extras (.run has none): an installation is repeated only when pyproject.toml changes.
+$(VENV)/.run: EXTRAS :=
+$(VENV)/.test: EXTRAS := [test]
+$(VENV)/.dev: EXTRAS := [dev]
+$(VENV)/.run $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing adaptkit$(EXTRAS) into $(VENV) (PyTorch is large: this can take minutes)"
+	@$(PIP) install --editable ".$(EXTRAS)"
 	@touch $@
 
 $(VENV)/bin/python:

