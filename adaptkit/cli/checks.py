@@ -16,7 +16,7 @@ from adaptkit.cli.version import requirements
 from adaptkit.errors import AdaptkitError
 
 OLDEST_PYTHON = (3, 11)
-EXTRAS = {"tensorboard": "tensorboard"}  # extra -> the module it brings
+EXTRAS = {"parquet": "pyarrow", "tensorboard": "tensorboard"}  # extra -> the module it brings
 LOW_DISK = 2 * 1024**3
 
 

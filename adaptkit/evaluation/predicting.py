@@ -161,7 +161,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet as parquet
     except ModuleNotFoundError as error:
         raise UnavailableError(
-            "writing .parquet needs pyarrow.", hint="pip install pyarrow, or write .jsonl"
+            "writing .parquet needs pyarrow.", hint='Run pip install "adaptkit[parquet]", or write .jsonl.'
         ) from error
     return pyarrow, parquet
 

@@ -166,7 +166,6 @@ def test_several_tasks(tiny_recipe: Path, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of TensorBoard's own imports
 def test_tensorboard_files(tiny_recipe: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     result = train(load_recipe(tiny_recipe, ["train.epochs=1", "train.tensorboard=true"]), runs=tmp_path)
     assert list((result.run / "tensorboard").glob("events.*"))
 
