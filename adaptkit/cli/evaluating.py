@@ -12,6 +12,7 @@ from adaptkit.cli.answer import Answer
 from adaptkit.cli.metrics import metric_table
 from adaptkit.cli.options import RUNS, Force, Json, RunArgument, RunsFolder
 from adaptkit.cli.runs import chosen_run
+from adaptkit.cli.tables import several
 from adaptkit.errors import UsageError
 
 Drop = Annotated[
@@ -84,7 +85,7 @@ def predict(
     count = write_predictions(model, source, output, drop=_names(drop), force=force)
 
     def show(out: Console) -> None:
-        out.print(f"{count:,} predictions in {output}", soft_wrap=True)
+        out.print(f"{several(count, 'prediction')} in {output}", soft_wrap=True)
 
     return Answer({"run": model, "output": output, "predictions": count}, show)
 
