@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape
-from adaptkit.anatomy import select, study
+from adaptkit.anatomy import Site, select, study
+from adaptkit.artifact import merge
 from adaptkit.surgery import Graft, insert
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -116,7 +118,7 @@ def test_adapterhub_bart_houlsby_with_cross_attention() -> None:
 
 # Names of transformers 4 -> 5.
 VIT_NAMES = (
-    (r"^encoder\.layer\.", "layers."),
+    (r"^(vit\.)?encoder\.layer\.", lambda m: f"{m[1] or ''}layers."),
     (r"attention\.attention\.(query|key|value)", lambda m: f"attention.{m[1][0]}_proj"),
     (r"attention\.output\.dense", "attention.o_proj"),
     (r"intermediate\.dense", "mlp.fc1"),
@@ -144,42 +146,75 @@ def test_adapterhub_vit_pfeiffer() -> None:
     torch.testing.assert_close(model(**inputs).last_hidden_state, expected["last_hidden_state"], **CLOSE)
 
 
-@pytest.mark.parametrize(("name", "prefix"), [("bert", "bert."), ("llama", "model."), ("bart", "model.")])
-def test_peft_lora(name: str, prefix: str) -> None:
-    """Head models of PEFT: our surgery on the whole model, sites found in its backbone."""
-    from transformers import (
-        AutoConfig,
-        AutoModelForCausalLM,
-        AutoModelForSeq2SeqLM,
-        AutoModelForSequenceClassification,
-    )
+def uniform(graft_site: Site) -> dict[str, float]:
+    return {"rank": 4, "alpha": 8.0}
+
+
+def patterned(graft_site: Site) -> dict[str, float]:
+    """rank_pattern: layer 0's query has rank 2; alpha_pattern: the values have alpha 16."""
+    query_of_0 = graft_site.layer == 0 and graft_site.name == "attn.q"
+    return {"rank": 2 if query_of_0 else 4, "alpha": 16.0 if graft_site.name == "attn.v" else 8.0}
+
+
+# A sample of PEFT: its backbone, where that lies in the head model, rank and alpha of each site.
+PEFT = [
+    pytest.param("bert_lora", "bert", "bert", uniform, id="bert"),
+    pytest.param("bert_lora_pattern", "bert", "bert", patterned, id="bert-patterns"),
+    pytest.param("llama_lora", "llama", "model", uniform, id="llama"),
+    pytest.param("bart_lora", "bart", "model", uniform, id="bart"),
+    pytest.param("vit_lora_modules_to_save", "vit", "vit", uniform, id="vit"),
+]
+
+
+def head_model(name: str) -> Any:
+    import transformers
 
     auto = {
-        "bert": AutoModelForSequenceClassification,
-        "llama": AutoModelForCausalLM,
-        "bart": AutoModelForSeq2SeqLM,
+        "bert": transformers.AutoModelForSequenceClassification,
+        "llama": transformers.AutoModelForCausalLM,
+        "bart": transformers.AutoModelForSeq2SeqLM,
+        "vit": transformers.AutoModelForImageClassification,
     }[name]
     folder = GOLDENS / "peft" / f"{name}_backbone"
     settings = json.loads((folder / "config.json").read_text())
-    model = auto.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
-    model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    model = auto.from_config(transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
+    state = load_file(folder / "model.safetensors")
+    renamed = {vit_name(key) if name == "vit" else key: value for key, value in state.items()}
+    missing, unexpected = model.load_state_dict(renamed, strict=False)
+    assert not unexpected
+    assert all("embed_tokens" in key or "lm_head" in key for key in missing), missing  # tied to others
     model.tie_weights()
-    io = load_file(GOLDENS / "peft" / f"{name}_lora" / "io.safetensors")
+    return model
+
+
+@pytest.mark.parametrize(("sample", "name", "inner", "options"), PEFT)
+def test_peft_lora(sample: str, name: str, inner: str, options: Callable[[Site], dict[str, float]]) -> None:
+    """Head models of PEFT: base, fresh, adapted and merged logits."""
+    model = head_model(name)
+    io = load_file(GOLDENS / "peft" / sample / "io.safetensors")
     inputs = {key.removeprefix("in."): value for key, value in io.items() if key.startswith("in.")}
     torch.testing.assert_close(model(**inputs).logits, io["out.base_logits"], **CLOSE)
 
-    base = model.get_submodule(prefix.rstrip("."))
+    base = model.get_submodule(inner)
     at = ["attn.q", "attn.v", "cross_attn.q", "cross_attn.v"] if name == "bart" else ["attn.q", "attn.v"]
-    grafts = graft_all(base, "lora", at, rank=4, alpha=8.0)
-    torch.testing.assert_close(model(**inputs).logits, io["out.init_logits"], **CLOSE)
-    saved = load_file(GOLDENS / "peft" / f"{name}_lora" / "adapter_model.safetensors")
+    grafts = [
+        Graft("golden", "lora", site, Shape(site.width, None, site.in_width), options=options(site))
+        for site in select(study(base), at, "all")
+    ]
+    receipt = insert(base, grafts)
+    saved = load_file(GOLDENS / "peft" / sample / "adapter_model.safetensors")
+    head = {kind: saved.get(f"base_model.model.classifier.{kind}") for kind in ("weight", "bias")}
+    if head["weight"] is None:  # with a new head PEFT's fresh logits are those of that head, not of the adapter
+        torch.testing.assert_close(model(**inputs).logits, io["out.init_logits"], **CLOSE)
+    else:
+        model.classifier.load_state_dict(head)
     fill(
         base,
         grafts,
-        lambda g: {x: saved[f"base_model.model.{prefix}{g.site.path}.lora_{x}.weight"] for x in "AB"},
+        lambda g: {x: saved[f"base_model.model.{inner}.{g.site.path}.lora_{x}.weight"] for x in "AB"},
     )
-    if name == "bert":
-        model.classifier.load_state_dict(
-            {kind: saved[f"base_model.model.classifier.{kind}"] for kind in ("weight", "bias")}
-        )
+    assert len(grafts) == sum("lora_A" in key for key in saved)
     torch.testing.assert_close(model(**inputs).logits, io["out.adapter_logits"], **CLOSE)
+    merge(base, receipt)
+    if "out.merged_logits" in io:
+        torch.testing.assert_close(model(**inputs).logits, io["out.merged_logits"], **CLOSE)

@@ -175,16 +175,19 @@ def test_bottleneck_of_vl_adapter() -> None:
     torch.testing.assert_close(module.delta(g["x"], Sides()), g["y"], **tolerance)
 
 
-def test_lora_of_vl_adapter() -> None:
-    g = arrays("vladapter/lora_linear_single.npz")
-    with np.load(GOLDENS / "vladapter" / "lora_linear_single.npz") as found:
+@pytest.mark.parametrize("sample", ["lora_linear_single", "lora_linear_multiple"])
+@pytest.mark.parametrize("task", ["vqa", "gqa"])
+def test_lora_of_vl_adapter(sample: str, task: str) -> None:
+    """One pair of matrices for all tasks, or one per task; each task's pair is a LoRA."""
+    g = arrays(f"vladapter/{sample}.npz")
+    with np.load(GOLDENS / "vladapter" / f"{sample}.npz") as found:
         config = json.loads(str(found["config"]))
     module = LoRA(Shape(8, None, 12), {}, rank=config["r"], alpha=float(config["alpha"])).to(g["x"].dtype)
     with torch.no_grad():
-        module.A.copy_(g["w.lora_As.vqa"])
-        module.B.copy_(g["w.lora_Bs.vqa"])
+        module.A.copy_(g[f"w.lora_As.{task}"])
+        module.B.copy_(g[f"w.lora_Bs.{task}"])
     plain = torch.nn.functional.linear(g["x"], g["w.weight"], g["w.bias"])
     tolerance = EXACT if g["x"].dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(module(plain, g["x"], Sides()), g["y_vqa_eval"], **tolerance)
+    torch.testing.assert_close(module(plain, g["x"], Sides()), g[f"y_{task}_eval"], **tolerance)
     merged = torch.nn.functional.linear(g["x"], g["w.weight"] + module.delta_weight(), g["w.bias"])
-    torch.testing.assert_close(merged, g["y_vqa_eval"], **tolerance)
+    torch.testing.assert_close(merged, g[f"y_{task}_eval"], **tolerance)
