@@ -121,10 +121,14 @@ class Wander(Adapter):
         return factors[:, :length, :out]
 
     def first_tokens(self, h: Tensor, sides: Sides, count: int) -> Tensor:
-        """(B, O, D): the first tokens of the concatenated modalities, zeros where there are fewer."""
-        alike = [sides[n].tensor for n in self.names if sides[n].tensor.shape[-1] == h.shape[-1]]
-        joined = torch.cat([h, *alike], dim=1)[:, :count]
-        return functional.pad(joined, (0, 0, 0, count - joined.shape[1]))
+        """(B, O, D): the first tokens that count of the concatenated modalities, zeros where there are fewer."""
+        alike = [sides[n] for n in self.names if sides[n].tensor.shape[-1] == h.shape[-1]]
+        every = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device) if sides.mask is None else sides.mask
+        joined = torch.cat([h, *(side.tensor.to(h.dtype) for side in alike)], dim=1)  # (B, T, D)
+        counts = torch.cat([every, *(side.mask for side in alike)], dim=1)  # (B, T)
+        order = torch.argsort(~counts, dim=1, stable=True)[:, :count]  # padding goes last, the rest stays in order
+        kept = torch.take_along_dim(joined * counts.unsqueeze(-1), order.unsqueeze(-1), dim=1)
+        return functional.pad(kept, (0, 0, 0, count - kept.shape[1]))
 
 
 def bounded(what: str, shape: Shape) -> int:

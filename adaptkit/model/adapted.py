@@ -19,7 +19,7 @@ from adaptkit.model.pooling import mean, pool
 from adaptkit.plan import Plan
 from adaptkit.plan.streams import build_encoders, build_projections
 from adaptkit.sides import Side
-from adaptkit.surgery import insert
+from adaptkit.surgery import carried, insert
 
 # B batch, T tokens, D width of the backbone, E width of a modality
 
@@ -78,7 +78,7 @@ class AdaptedModel(nn.Module):
             sequence, mask = run(self.backbone, self.plan.spec, call)  # (B, T, D), (B, T)
         with sides.use_sides(streams, {"fusion": mask}):
             fused = self.fusion(sequence)
-        if fused.shape[1] != mask.shape[1]:
+        if not all(adapter.keeps_length for adapter in carried(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
         pooled = pool(self.plan.pool, self.backbone, fused, mask)  # (B, D)
         joined = [mean(streams[name].tensor, streams[name].mask) for name in self.plan.joined]

@@ -13,19 +13,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from adaptkit.errors import RecipeError
+from adaptkit.recipe.optimizers import optimizer_names
 from adaptkit.registry import nearest
-
-# They need a closure or sparse gradients, which a training loop over adapters does not have.
-_UNFIT = {"lbfgs", "sparseadam"}
 
 
 def optimizers() -> dict[str, type[Optimizer]]:
-    """Lower-case name -> class, for every optimizer of torch.optim that this loop can drive."""
-    classes = {name.lower(): item for name, item in vars(torch.optim).items() if inspect.isclass(item)}
+    """Lower-case name -> class, for every optimizer of torch.optim that a recipe may name."""
+    fit = set(optimizer_names())
     return {
-        name: item
-        for name, item in classes.items()
-        if issubclass(item, Optimizer) and item is not Optimizer and name not in _UNFIT
+        name.lower(): item for name, item in vars(torch.optim).items() if name.lower() in fit and name != name.lower()
     }
 
 

@@ -62,7 +62,8 @@ def stirred(model: AdaptedModel) -> AdaptedModel:
 
 ONE, TWO = [[1.0, 2.0, 3.0, 4.0]], [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 5.0]]
 WANDER = {"w": {"kind": "wander", "at": ["mlp.out"], "sides": ["poster"], "rank": 3, "drank": 2, "trank": 2}}
-AT_FUSION = {"w": {"kind": "wander", "at": "fusion", "sides": ["poster"], "rank": 3, "drank": 2, "out_tokens": 3}}
+# As many tokens as one of the texts has with its two special ones: the length must not be taken for that text's.
+AT_FUSION = {"w": {"kind": "wander", "at": "fusion", "sides": ["poster"], "rank": 3, "drank": 2, "out_tokens": 6}}
 BOTTLENECK = {"b": {"kind": "bottleneck", "at": ["mlp.out"], "bottleneck": 2}}
 ROUTES = [
     ("side", GMU),

@@ -113,6 +113,16 @@ def test_wander_at_fusion_makes_a_new_sequence() -> None:
     assert longer(h, h, Sides({"a": Side.of(a)})).shape == (2, 10, 6)
 
 
+def test_wander_at_fusion_ignores_padding_in_its_residual_too() -> None:
+    module = stirred(Wander(Shape(6, 9), {"a": Shape(6, 5)}, rank=2, drank=2, trank=2, out_tokens=8))
+    h, a = torch.randn(2, 4, 6).double(), torch.randn(2, 3, 6).double()
+    expected = module(h, h, Sides({"a": Side.of(a)}))  # 4 + 3 tokens, then one of zeros
+    stream = padded(h, 9, 100.0)
+    sides = Sides({"a": padded(a, 5, 100.0)})
+    sides.mask = stream.mask
+    torch.testing.assert_close(module(stream.tensor, stream.tensor, sides), expected)
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
