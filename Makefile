@@ -2,6 +2,8 @@
 # make test     set up and run the tests
 # make check    ruff, pyright and the layering test; `make test check` is what CI runs
 # make docs     write the pages that are generated from the code
+# make conformance  run every law for every adapter in every tiny model (an hour), write docs/conformance.md
+# make coverage study every architecture of transformers and timm (half an hour), write docs/coverage.md
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
@@ -10,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 
-.PHONY: help install demo test check docs clean
+.PHONY: help install demo test check docs conformance coverage clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +34,12 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py
+
+conformance: $(VENV)/.test
+	$(BIN)/python docs/conformance.py
+
+coverage: $(VENV)/.run
+	$(BIN)/python docs/coverage.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

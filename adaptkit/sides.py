@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from adaptkit.errors import SiteError
 from adaptkit.registry import nearest
@@ -47,46 +48,78 @@ class Side:
                 hint="Give (batch, width) or (batch, tokens, width).",
             )
         mask = torch.ones(tensor.shape[:2], dtype=torch.bool, device=tensor.device)
-        return cls(tensor, mask, mask[:, 0])
+        return cls(tensor, mask, mask.any(1))
 
 
 class Sides(dict[str, Side]):
-    """Name -> side, and the mask of the stream that the adapter sits on.
+    """Name -> side, and what else an adapter may read besides its stream.
 
     Attributes:
         mask: (B, T) bool, True where a token of the stream counts; None where every token does.
+        task: the task this batch belongs to; None where nobody said.
+        weight: of the host, (D, C, ...), for adapters with `reads_weight`.
+        bias: of the host, (D,), or None where it has none.
+        blocks: what the blocks returned, each (B, T, D), in order, for adapters with `reads_blocks`.
     """
 
     mask: Tensor | None = None
+    task: str | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    blocks: tuple[Tensor, ...] = ()
 
 
 class _Running(threading.local):
     sides: Mapping[str, Side] | None = None
-    masks: Mapping[str, Tensor] = MappingProxyType({})
+    masks: Mapping[str, Tensor] = {}  # plain dicts, never written to: torch.compile reads them at any place
+    task: str | None = None
+    spans: Mapping[str, tuple[int, int | None]] = {}
+    towers: dict[str, Tensor] | None = None
 
 
 _running = _Running()
 
 
 @contextmanager
-def use_sides(sides: Mapping[str, Side | Tensor], masks: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+def use_sides(
+    sides: Mapping[str, Side | Tensor] = MappingProxyType({}),
+    masks: Mapping[str, Tensor] | None = None,
+    *,
+    task: str | None = None,
+    spans: Mapping[str, tuple[int, int | None]] | None = None,
+) -> Iterator[None]:
     """Lay out the sides of one forward: `with use_sides({"poster": vectors}): model(**inputs)`.
 
     Args:
         sides: name -> side, or a tensor (B, E) or (B, T, E) without gaps.
         masks: name of a stack ("" where there is one) -> (B, T) bool, its tokens that count.
+        task: the task of this batch, for adapters that have one copy per task.
+        spans: modality -> (start, stop) of its tokens in the stream, for sides "span:NAME".
     """
-    before = _running.sides, _running.masks
-    _running.sides = {name: side if isinstance(side, Side) else Side.of(side) for name, side in sides.items()}
-    _running.masks = masks or {}
+    given = {name: side if isinstance(side, Side) else Side.of(side) for name, side in sides.items()}
+    with _laid_out(given, masks or {}, task, spans or {}, {}):
+        yield
+
+
+@contextmanager
+def _laid_out(
+    sides: Mapping[str, Side] | None,
+    masks: Mapping[str, Tensor],
+    task: str | None,
+    spans: Mapping[str, tuple[int, int | None]],
+    towers: dict[str, Tensor] | None,
+) -> Iterator[None]:
+    now = _running
+    before = now.sides, now.masks, now.task, now.spans, now.towers
+    now.sides, now.masks, now.task, now.spans, now.towers = sides, masks, task, spans, towers
     try:
         yield
     finally:
-        _running.sides, _running.masks = before
+        now.sides, now.masks, now.task, now.spans, now.towers = before
 
 
 def read(names: tuple[str, ...], stack: str = "") -> Sides:
-    """The sides an adapter asks for, in its order, and the mask of its stack.
+    """The named sides, in this order, with the task and the mask of the stack.
 
     Raises:
         SiteError: no forward is running (a stale read), or a side was not given.
@@ -102,8 +135,81 @@ def read(names: tuple[str, ...], stack: str = "") -> Sides:
         if sides is None or name not in sides:
             raise SiteError(f"the side {name!r} was not given.", hint=nearest(name, sides or {}))
         found[name] = sides[name]
-    found.mask = _running.masks.get(stack)
+    found.mask = mask(stack)
+    found.task = _running.task
     return found
+
+
+def mask(stack: str) -> Tensor | None:
+    """(B, T) of a stack: its tokens that count; None where nobody said."""
+    return _running.masks.get(stack)
+
+
+def span(name: str, stream: Tensor, counts: Tensor | None, shift: int = 0) -> Side:
+    """The tokens of one modality within the stream (B, T, D) that an adapter sits on.
+
+    Args:
+        name: of the modality.
+        stream: of the adapter.
+        counts: (B, T), the tokens of the stream that count.
+        shift: tokens that a prompt put before the sequence.
+
+    Raises:
+        SiteError: nobody said where they are.
+    """
+    if name not in _running.spans:
+        raise SiteError(
+            f"it is not known where the tokens of {name!r} are in the stream.",
+            hint="Run the backbone inside `with ak.use_sides({}, spans={name: (start, stop)}):`.",
+        )
+    start, stop = _running.spans[name]
+    start, stop = start + shift, None if stop is None else stop + shift
+    part = stream[:, start:stop]
+    if part.shape[1] == 0:
+        raise SiteError(
+            f"the stream has {stream.shape[1]} tokens here, and none of them belongs to {name!r}.",
+            hint="Choose a site whose stream is the whole input sequence.",
+        )
+    if counts is None:
+        return Side.of(part)
+    counted = counts[:, start:stop]
+    return Side(part, counted, counted.any(1))
+
+
+def lengthen(stack: str, before: int, after: int) -> None:
+    """Let the mask of a stack, and the spans, know of tokens that joined its stream; negative numbers take them off."""
+    mask = _running.masks.get(stack)
+    if mask is not None:
+        _running.masks = {**_running.masks, stack: functional.pad(mask, (before, after), value=True)}
+    if before and _running.spans:
+        _running.spans = {
+            name: (start + before, None if stop is None else stop + before)
+            for name, (start, stop) in _running.spans.items()
+        }
+
+
+def publish(place: str, states: Tensor) -> None:
+    """Lay out what a block of a tower returned, for adapters of other towers that read it in the same forward."""
+    if _running.towers is not None:
+        _running.towers[place] = states
+
+
+def published(place: str, stack: str) -> Side:
+    """What the tower's block returned in this forward.
+
+    Raises:
+        SiteError: no forward is running, or that block did not run before the adapter.
+    """
+    found = None if _running.towers is None else _running.towers.get(place)
+    if found is None:
+        raise SiteError(
+            f"{place} did not run before the adapter that reads it.",
+            hint="Run the model inside `with ak.use_sides({}):`, and read only towers that come first.",
+        )
+    counts = mask(stack)
+    if counts is None or counts.shape != found.shape[:2]:
+        return Side.of(found)
+    return Side(found, counts, counts.any(1))
 
 
 def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -111,5 +217,7 @@ def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContext
 
     The recomputation runs inside backward, long after `use_sides` ended, on a GPU in another thread.
     """
-    sides, masks = _running.sides, _running.masks
-    return nullcontext(), (nullcontext() if sides is None else use_sides(sides, masks))
+    now = _running
+    if now.sides is None:
+        return nullcontext(), nullcontext()
+    return nullcontext(), _laid_out(now.sides, now.masks, now.task, now.spans, now.towers)

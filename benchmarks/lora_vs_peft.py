@@ -12,9 +12,8 @@ from paired import arguments, device, paired, report
 from peft import LoraConfig, get_peft_model
 from transformers import BertConfig, BertModel
 
-from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import select, study
-from adaptkit.surgery import Graft, insert
+from adaptkit.surgery import Graft, host_shape, insert
 
 BATCH, TOKENS, RANK = 32, 32, 16
 
@@ -38,10 +37,7 @@ def main() -> None:
     ours = plain
     insert(
         ours,
-        [
-            Graft("lora", "lora", s, Shape(s.width, None, s.in_width), options={"rank": RANK, "alpha": 2.0 * RANK})
-            for s in sites
-        ],
+        [Graft("lora", "lora", s, host_shape(ours, s), options={"rank": RANK, "alpha": 2.0 * RANK}) for s in sites],
     )
     inputs = {
         "input_ids": torch.randint(5, 30000, (BATCH, TOKENS), device=device()),

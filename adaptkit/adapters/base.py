@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +28,59 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Convolution:
+    """Geometry of a convolution over maps (B, C, H, W) or series (B, C, T), as torch's `Conv2d` and `Conv1d` have it.
+
+    `padding` None pads as much as the size of the map needs (TensorFlow's "same", at any stride).
+    """
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str | None
+    dilation: tuple[int, ...]
+    groups: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """What an adapter is built for: a stream of vectors.
 
     Attributes:
         width: D, channels of one vector.
         tokens: T, the longest sequence; None where nothing bounds it.
-        in_width: for a projection, the width of what it reads.
+        in_width: for a projection, the width of what it reads; for an embedding, its number of rows.
+        convolution: for a projection that is a convolution, its geometry.
+        embedding: the host looks rows up: it reads token ids (B, T).
+        heads: for the keys and values of an attention, how many heads share D.
+        read_width: width of what the adapter reads, where that is another place.
     """
 
     width: int
     tokens: int | None = None
     in_width: int | None = None
+    convolution: Convolution | None = None
+    embedding: bool = False
+    heads: int | None = None
+    read_width: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an adapter sits, for those whose parameters depend on it (Hyperformer) or are shared (Compacter).
+
+    Attributes:
+        stack: "encoder", "decoder", ...; "" where the model has one.
+        site: the site's name within its stack, "mlp.out".
+        layer: index of its block; None for sites of a whole stack.
+        depth: number of blocks of that stack.
+        tasks: the recipe's tasks, in order; empty where nobody said.
+    """
+
+    stack: str = ""
+    site: str = ""
+    layer: int | None = None
+    depth: int = 0
+    tasks: tuple[str, ...] = ()
 
 
 class Adapter(nn.Module):
@@ -48,15 +89,28 @@ class Adapter(nn.Module):
     A subclass is built from its host's shape, the shapes of its sides, and the recipe's keys as keyword arguments.
     Its class attributes are literals, because `adaptkit list adapters` reads them without importing torch.
 
+    Surgery then gives it its `place`, lets all adapters of one name `tie` what they share, and shows those that
+    start from the host's own weights the host (`adopt`).
+
     Attributes:
         paper: where the method comes from.
         formula: number of parameters as a formula.
         needs_sides: least and largest number of side inputs (None: no limit).
-        mergeable: the adapter can be folded into its host's weight (`delta_weight`).
+        mergeable: the adapter can be folded into its host's weight (`merged`).
         reads_input: it reads the input of a projection (weight space) instead of the stream.
+        reads_weight: `sides.weight` and `sides.bias` are to be the host's.
+        reads_blocks: `sides.blocks` are to be what every block of its stack (in its `layers`) returned.
+        reads_task: it computes something else for every task (`sides.task`).
+        reads_any_width: it can read a place of another width than its host's (`Shape.read_width`).
+        meets: the kind of site it works at: a stream, the input sequence of a stack, or an attention.
+        fuses: its sides are the changes of other adapters of its site ("adapter:NAME").
+        identity: a fresh one changes nothing (unless an option says so).
+        halves: names of the submodules or parameters that tasks share in half-shared adapters: (down, up).
         keeps_length: it returns as many tokens as it gets.
-        port: how it meets its host; set by surgery.
-        shown: what another place showed it in the running forward; None between forwards.
+        changes_input: it works on what its host reads, not on what it returns.
+        adopts: it starts from its host's weight (only asked of those that define `adopt`).
+        place: where it sits; set by surgery.
+        shown: what other places showed it in the running forward, by path; empty between forwards.
     """
 
     paper: ClassVar[str]
@@ -64,10 +118,27 @@ class Adapter(nn.Module):
     needs_sides: ClassVar[tuple[int, int | None]] = (0, 0)
     mergeable: ClassVar[bool] = False
     reads_input: ClassVar[bool] = False
+    reads_weight: ClassVar[bool] = False
+    reads_blocks: ClassVar[bool] = False
+    reads_task: ClassVar[bool] = False
+    reads_any_width: ClassVar[bool] = False
+    meets: ClassVar[Literal["stream", "sequence", "attention"]] = "stream"
+    fuses: ClassVar[bool] = False
+    identity: ClassVar[bool] = True
+    halves: ClassVar[tuple[tuple[str, ...], tuple[str, ...]] | None] = None
 
     keeps_length: bool = True
-    port: Any = None
-    shown: Tensor | None = None
+    changes_input: bool = False
+    adopts: bool = True
+    place: Place = Place()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: dict[str, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles take nothing along of a forward that was interrupted."""
+        return {**self.__dict__, "shown": {}}
 
     def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
         """Add the adapter's change to the stream.
@@ -83,8 +154,19 @@ class Adapter(nn.Module):
         """The change: (B, T, D') -> (B, T, D)."""
         raise NotImplementedError(f"{type(self).__name__} defines neither forward nor delta")
 
+    @classmethod
+    def tie(cls, adapters: Sequence[Self]) -> None:
+        """Let all adapters of one recipe table share what the method shares. Called once, after `place` is set."""
+
+    def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Take initial values from the host's weight (D, C, ...) and bias (D,). Called once, before training."""
+
+    def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """For mergeable adapters: weight (D, C, ...) and bias (D,) of a host that needs the adapter no longer."""
+        return weight + self.delta_weight().to(weight), bias
+
     def delta_weight(self) -> Tensor:
-        """For mergeable adapters: (D, D') what is added to the host's weight."""
+        """For mergeable adapters that add: (D, C, ...) what is added to the host's weight."""
         raise NotImplementedError(f"{type(self).__name__} is not mergeable")
 
 

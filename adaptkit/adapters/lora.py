@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
+from adaptkit.adapters.projection import check_projection, check_rank, low_rank_weight, project_low_rank, weight_shape
 from adaptkit.errors import SiteError
 from adaptkit.sides import Sides
 
-# B batch, T tokens, D width the projection writes, C width it reads, R rank
+# B batch, T tokens, D width the projection writes, C width it reads, V rows of an embedding, R rank
 
 
 @ADAPTERS.register("lora")
 class LoRA(Adapter):
-    """Low-rank adaptation (Hu et al. 2022, eq. 3): `y = W x + (alpha / rank) B A x`, mergeable into W.
+    """Low-rank adaptation (Hu et al. 2022, eq. 3): `y = W x + s B A x`, mergeable into W.
 
-    Identity at init: A is Kaiming-uniform (a = sqrt 5), B is zero.
+    The host may be a linear layer, a convolution (A has its kernel, B is 1 x 1) or an embedding (A is looked up).
+
+    Identity at init: A is Kaiming-uniform (a = sqrt 5) and B zero; at an embedding A is zero and B normal.
 
     Args:
         host: a projection (`attn.q`, `mlp.up`, ...): (B, T, C) -> (B, T, D).
         sides: none.
         rank: R of B A.
-        alpha: the update is scaled by alpha / rank.
+        alpha: the update is scaled by s = alpha / rank.
+        scaling: "rank", or "rank_stabilized" for s = alpha / sqrt(rank) (rsLoRA, Kalajdzievski 2023).
         dropout: probability of dropping an input of A in training.
 
     Raises:
-        SiteError: the host is no projection, or the rank exceeds its smaller width (which PEFT takes in silence).
+        SiteError: the host is no projection, the rank exceeds the smaller side of its weight (which PEFT takes in
+            silence), or there is dropout at an embedding.
     """
 
     paper = "Hu et al. 2022"
@@ -38,6 +43,7 @@ class LoRA(Adapter):
     needs_sides = (0, 0)
     mergeable = True
     reads_input = True
+    halves = (("A",), ("B",))
 
     def __init__(
         self,
@@ -46,30 +52,35 @@ class LoRA(Adapter):
         *,
         rank: int = 8,
         alpha: float = 16.0,
+        scaling: Literal["rank", "rank_stabilized"] = "rank",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(rank=rank)
-        if host.in_width is None:
+        check_projection(host, type(self).__name__)
+        check_rank(host, rank)
+        if host.embedding and dropout:
             raise SiteError(
-                "LoRA changes the weight of a projection, and this site is none.",
-                hint='Insert it at "attn.q", "attn.v", "mlp.up", ... or at `path:` of a linear layer.',
+                f"dropout = {dropout} has no meaning at an embedding, which reads token ids.",
+                hint="Write dropout = 0.0, or give the embedding an adapter table of its own.",
             )
-        if rank > min(host.width, host.in_width):
-            raise SiteError(
-                f"rank = {rank} exceeds the smaller width of the projection ({host.in_width} -> {host.width}).",
-                hint=f"Write rank <= {min(host.width, host.in_width)}.",
-            )
-        self.scaling = alpha / rank
+        self.host = host
+        self.scaling = alpha / (math.sqrt(rank) if scaling == "rank_stabilized" else rank)
         self.dropout = nn.Dropout(dropout)
-        self.A = nn.Parameter(torch.empty(rank, host.in_width))
-        self.B = nn.Parameter(torch.zeros(host.width, rank))
-        nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        columns = weight_shape(host)[1:]
+        self.A = nn.Parameter(torch.zeros(rank, *columns))
+        self.B = nn.Parameter(torch.zeros(host.width, rank, *(1 for _ in columns[1:])))
+        if host.embedding:
+            nn.init.normal_(self.B)
+        else:
+            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
-        a = functional.linear(self.dropout(z), self.A)  # (B, T, C) -> (B, T, R)
-        return self.scaling * functional.linear(a, self.B)  # (B, T, D)
+        return self.scaling * project_low_rank(self.host, self.dropped(z), self.A, self.B)  # (B, T, C) -> (B, T, D)
+
+    def dropped(self, z: Tensor) -> Tensor:
+        """What A reads. Token ids are not numbers to drop."""
+        return z if self.host.embedding else self.dropout(z)
 
     def delta_weight(self) -> Tensor:
-        """(D, C), what merging adds to the projection's weight."""
-        return self.scaling * (self.B @ self.A)
+        """(D, C, ...), what merging adds to the projection's weight; (D, V) for an embedding."""
+        return self.scaling * low_rank_weight(self.A, self.B)

@@ -30,7 +30,8 @@ class Wander(Adapter):
         "cp"         F = sum_j sum_k  prod_m  T_m[k]^T A_m D_m[j]                    (the paper's decomposition)
         "published"  F = prod_m  (sum_k T_m[k])^T A_m (sum_j D_m[j])                 (the code: rank 1 in effect)
 
-    Modality 0 is the stream itself. Padded tokens contribute exactly 0. In a block (`out_tokens = "host"`) F is
+    Modality 0 is the stream itself. Padded tokens contribute exactly 0, and with a side that has no token the whole
+    product is 0. In a block (`out_tokens = "host"`) F is
     added to the stream; at `fusion` a number of `out_tokens` gives the published form, whose residual is the
     first tokens of the concatenated modalities.
 
@@ -53,6 +54,7 @@ class Wander(Adapter):
     paper = "Guo et al. 2025 (arXiv 2412.08979)"
     formula = "sum_m(E_m·P + P + R·P·D + K·T_m·O)"
     needs_sides = (1, None)
+    halves = (("downs",), ("width_factors", "token_factors"))
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,11 @@ class Alias:
     package: str = ""
     folder: str = ""
     sha256: str = ""
+
+    @property
+    def model_type(self) -> str:
+        """Of transformers, as the bundled configuration says."""
+        return json.loads(self.config.read_text(encoding="utf-8"))["model_type"]
 
 
 @cache

@@ -5,14 +5,17 @@ from __future__ import annotations
 from torch import nn
 
 from adaptkit.anatomy.block import Block, read_block
+from adaptkit.anatomy.block_sites import block_sites, branch_notes, unnamed
 from adaptkit.anatomy.blocks import FoundStack, find_stacks
-from adaptkit.anatomy.branches import Branch, find_branches
+from adaptkit.anatomy.branches import find_branches
 from adaptkit.anatomy.families import Family, family_of, row
 from adaptkit.anatomy.layers import norm_width
+from adaptkit.anatomy.mixtures import refined
 from adaptkit.anatomy.modules import list_modules
-from adaptkit.anatomy.places import Place, Places, find_places
-from adaptkit.anatomy.probe import Call, Trace, from_tree, probe
-from adaptkit.anatomy.site import Anatomy, Layout, Site, Stack
+from adaptkit.anatomy.places import Place, find_places
+from adaptkit.anatomy.probe import Trace, from_tree, probe, probe_stack
+from adaptkit.anatomy.sequence_sites import attention_sites, sequence_site
+from adaptkit.anatomy.site import Anatomy, Site, Stack
 
 
 def study(model: nn.Module, *, name: str = "") -> Anatomy:
@@ -24,12 +27,12 @@ def study(model: nn.Module, *, name: str = "") -> Anatomy:
     """
     family = family_of(model)
     exceptions = row(family)
-    found = find_stacks(model)
     trace = probe(model)
-    notes = [] if trace.ran else [f"no forward without data ({trace.why}): sites follow the module tree."]
-    stacks, sites = [], []
+    found = find_stacks(model, trace)
+    notes, stacks, sites = [], [], []
     for each in sorted(found, key=lambda stack: _first_start(trace, stack)):
-        stack, its_sites, its_notes = _study_stack(model, trace, each, exceptions or Family())
+        last = each is max(found, key=lambda stack: _last_start(trace, stack))
+        stack, its_sites, its_notes = _study_stack(model, trace, each, exceptions or Family(), last=last)
         stacks.append(stack)
         sites += its_sites
         notes += its_notes
@@ -49,64 +52,52 @@ def study(model: nn.Module, *, name: str = "") -> Anatomy:
     )
 
 
+def _entry_widths(model: nn.Module, paths: tuple[str, ...]) -> dict[str, int]:
+    """Channels of what these blocks read, from the tree; 0 for one that holds no projection."""
+    tree, modules = from_tree(model, ""), dict(model.named_modules(remove_duplicate=False))
+    blocks = {call.path: read_block(modules, tree, call) for call in tree.calls if call.path in paths}
+    return {path: block.in_width if block else 0 for path, block in blocks.items()}
+
+
 def _first_start(trace: Trace, stack: FoundStack) -> int:
     """Stacks in order of execution; one that did not run comes last."""
     return min((call.start for call in trace.calls if call.path in stack.blocks), default=1 << 60)
 
 
+def _last_start(trace: Trace, stack: FoundStack) -> int:
+    return max((call.start for call in trace.calls if call.path in stack.blocks), default=-1)
+
+
 def _study_stack(
-    model: nn.Module, trace: Trace, found: FoundStack, exceptions: Family
+    model: nn.Module, trace: Trace, found: FoundStack, exceptions: Family, *, last: bool
 ) -> tuple[Stack, list[Site], list[str]]:
     calls = [call for call in trace.calls if call.path in found.blocks]
     notes = []
-    if not calls:  # the forward went past this stack: read it off the tree
-        trace = from_tree(model, "")
+    if not trace.ran or not calls:  # the forward went past this stack: run its part of the model alone
+        trace = probe_stack(model, found.blocks, _entry_widths(model, found.blocks))
         calls = [call for call in trace.calls if call.path in found.blocks]
-        notes.append(f"the {found.name} blocks do not run on plain inputs; their sites follow the module tree.")
-    modules = dict(model.named_modules())
+    if not trace.ran:
+        of = f"the {found.name} blocks" if found.name else "the blocks"
+        notes.append(f"no forward of {of} without data ({trace.why}): their sites follow the module tree.")
+    modules = dict(model.named_modules(remove_duplicate=False))
     blocks = [block for call in calls if (block := read_block(modules, trace, call))]
     if not blocks:
         return Stack(found.name, found.blocks, 0), [], [f"the {found.name} blocks hold no projection."]
-    sites = [_stack_site("embed.out", found.name, blocks[0], Place(blocks[0].path, "before"))]
+    enters = blocks[0].call.inputs or not trace.ran
+    sites = [_stack_site("embed.out", found.name, blocks[0], Place(blocks[0].path, "before"))] if enters else []
     for layer, block in enumerate(blocks):
-        branches = find_branches(block, interleaved=exceptions.fused == "interleaved")
+        branches = refined(block, find_branches(block, interleaved=exceptions.fused == "interleaved"))
         places = find_places(block, branches, trace, exceptions.norm) if branches else ()
-        sites += _block_sites(block, found.name, layer, branches, places)
-        notes += _branch_notes(branches, places) + _unnamed(model, block, branches)
-    sites.append(_stack_site("final.out", found.name, blocks[-1], _final(model, trace, blocks[-1])))
+        sites += block_sites(block, found.name, layer, branches, places)
+        sites += attention_sites(model, branches, found.name, layer)
+        notes += branch_notes(branches, places) + unnamed(model, block, branches)
+    sites.append(_final(model, trace, blocks[-1], found.name, last=last))
     shared = _shared(blocks)
     if shared:
         notes.append(f"{shared}: an adapter there acts in every one of these layers.")
-    return Stack(found.name, tuple(block.path for block in blocks), blocks[-1].width), sites, notes
-
-
-def _block_sites(
-    block: Block, stack: str, layer: int, branches: tuple[Branch, ...], places: tuple[Places, ...]
-) -> list[Site]:
-    """All sites of one layer, in order of execution."""
-    sites = [Site("block.in", stack, layer, block.path, "before", block.in_width, block.in_layout)]
-    for branch, place in zip(branches, places, strict=True):
-        inner: Layout = "bchw" if branch.last.convolution else block.layout
-        entry_width = branch.firsts[0].in_width
-
-        def at(word: str, where: Place, width: int, layout: Layout, branch: Branch = branch) -> Site:
-            return Site(f"{branch.name}.{word}", stack, layer, where.path, where.when, width, layout, norm=where.norm)
-
-        if place.stream is not None and branch.name != "conv":
-            sites.append(at("stream", place.stream, entry_width, block.in_layout))
-        sites.append(at("in", place.entry, entry_width, "bchw" if branch.firsts[0].convolution else block.in_layout))
-        for role, (projection, columns) in branch.roles.items():
-            width = columns[1] - columns[0] if columns else projection.out_width
-            layout: Layout = "bchw" if projection.convolution else block.layout
-            sites.append(
-                Site(f"{branch.name}.{role}", stack, layer, projection.path, "after", width, layout,
-                     columns=columns, in_width=projection.in_width)
-            )  # fmt: skip
-        sites.append(at("out", place.out, branch.last.out_width, inner))
-        if place.sum is not None and branch.name != "conv":
-            sites.append(at("sum", place.sum, block.width, block.layout))
-    sites.append(Site("block.out", stack, layer, block.path, "after", block.width, block.layout))
-    return sites
+    stack = Stack(found.name, tuple(block.path for block in blocks), blocks[-1].width)
+    beginning = sequence_site(model, stack, sites[0]) if enters else None
+    return stack, [beginning, *sites] if beginning else sites, notes
 
 
 def _stack_site(name: str, stack: str, block: Block, place: Place) -> Site:
@@ -115,45 +106,37 @@ def _stack_site(name: str, stack: str, block: Block, place: Place) -> Site:
     return Site(name, stack, None, place.path, place.when, width, layout)
 
 
-def _final(model: nn.Module, trace: Trace, last: Block) -> Place:
-    """After the norm that reads what the last block returned, else after that block."""
-    modules = dict(model.named_modules())
+def _final(model: nn.Module, trace: Trace, block: Block, stack: str, *, last: bool) -> Site:
+    """After the norm that reads what the last block returned, else after that block.
 
-    def is_final(call: Call) -> bool:
-        return call.start > last.call.end and call.inputs[:1] == (last.call.output,)
+    Maps of the last stack pass whatever else has weights before the pooling (EfficientNet: 320 -> 1280 channels;
+    DenseNet: a norm over all that its blocks returned); a last norm may read another stream than the first (TNT).
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    later = [call for call in trace.calls if call.start > block.call.end] if trace.ran else []
+    readers = [call for call in later if call.inputs[:1] == (block.call.output,)]
+    if last and block.layout in ("bchw", "bhwd"):
+        for call in reversed(later):
+            around = [c for c in later if c.start <= call.start and call.end <= c.end]
+            own = any(True for _ in modules[call.path].parameters(recurse=False))
+            if own and all(_is_map(c.in_shape) and _is_map(c.out_shape) for c in around):
+                ahead = norm_width(modules[call.path]) != call.out_shape[-1] or block.layout == "bchw"
+                width = call.out_shape[1 if ahead else -1]
+                return Site("final.out", stack, None, call.path, "after", width, "bchw" if ahead else "bhwd")
+    elif last and later and not readers:
+        for call in reversed(later):
+            width = norm_width(modules[call.path])
+            if width and len(call.out_shape) == 3 and call.out_shape[-1] == width:
+                return Site("final.out", stack, None, call.path, "after", width)
+    for call in readers:
+        once = len(trace.of(call.path)) == 1  # BLIP's last norm also norms the pooled vector
+        if once and norm_width(modules[call.path]) == block.width:
+            return _stack_site("final.out", stack, block, Place(call.path, "after"))
+    return _stack_site("final.out", stack, block, Place(block.path, "after"))
 
-    for call in trace.calls if trace.ran else ():
-        if is_final(call) and norm_width(modules[call.path]) == last.width:
-            return Place(call.path, "after")
-    return Place(last.path, "after")
 
-
-def _branch_notes(branches: tuple[Branch, ...], places: tuple[Places, ...]) -> list[str]:
-    notes = []
-    for branch, place in zip(branches, places, strict=True):
-        if branch.name.startswith("conv"):
-            notes.append("conv.out is what the block's last convolution returns, before its norm and the add.")
-        elif place.stream is None:
-            notes.append("stream and sum sites need a forward, so there are none here.")
-        elif place.sum is None:
-            notes.append(f"{branch.name}.sum does not exist here: no module is between the add and its readers.")
-    return notes
-
-
-def _unnamed(model: nn.Module, block: Block, branches: tuple[Branch, ...]) -> list[str]:
-    """Matrices of a block that no branch has a word for: routers, experts, depthwise convolutions."""
-    named = {p.path for branch in branches for p in (*branch.firsts, branch.last)}
-    named |= {projection.path for branch in branches for projection, _ in branch.roles.values()}
-    left = [
-        path
-        for path, module in model.get_submodule(block.path).named_modules()
-        if any(p.dim() > 1 for p in module.parameters(recurse=False))
-        and not isinstance(module, nn.Embedding)
-        and f"{block.path}.{path}" not in named
-    ]
-    if not left or any(branch.name.startswith("conv") for branch in branches):
-        return []
-    return [f"in a block, by path only: {', '.join(left[:4])}{', ...' if len(left) > 4 else ''}."]
+def _is_map(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[2:] != (1, 1)
 
 
 def _shared(blocks: list[Block]) -> str:

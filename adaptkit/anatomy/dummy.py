@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+BATCH = 2  # samples of every probe; no stream has so few tokens, which tells (T, B, D) from (B, T, D)
+
 
 def dummy_inputs(
     model: nn.Module,
-    batch: int = 2,
+    batch: int = BATCH,
     tokens: int = 4,
     device: str | torch.device = "meta",
 ) -> dict[str, torch.Tensor]:
@@ -49,11 +51,12 @@ def dummy_inputs(
 
 
 def timm_input_size(model: nn.Module) -> tuple[int, int, int]:
-    """(channels, height, width) of a timm model: of its patch embedding if fixed, else of its weights."""
+    """(channels, height, width) of a timm model: what its patch embedding was built for, else its weights."""
     settings: Any = getattr(model, "pretrained_cfg", None) or {}
     channels, height, width = settings.get("input_size", (3, 224, 224))
-    fixed = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    if isinstance(fixed, (tuple, list)) and len(fixed) == 2:
+    sizes = [getattr(module, "img_size", None) for module in (getattr(model, "patch_embed", None), *model.modules())]
+    fixed = next((size for size in sizes if isinstance(size, (tuple, list)) and len(size) == 2), None)
+    if fixed is not None:
         height, width = fixed
     return int(getattr(model, "in_chans", channels) or channels), int(height), int(width)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from adaptkit.anatomy.forms import image_shape
 from adaptkit.anatomy.models import ModelRef
 
 Form = Literal["text", "encoder_decoder", "image", "two_towers", "timm"]
@@ -50,28 +51,17 @@ def input_spec(model: nn.Module, ref: ModelRef) -> InputSpec:
         found = image_input(model)
         return InputSpec("timm", ("image",), False, None, found.size, found.channels, found.mean, found.std)
     config: Any = model.config
-    if hasattr(config, "text_config") and hasattr(config, "vision_config"):
-        text, vision = config.text_config, config.vision_config
-        return InputSpec(
-            "two_towers",
-            ("text", "image"),
-            False,
-            text.max_position_embeddings,
-            square(vision.image_size),
-            getattr(vision, "num_channels", 3),
-            CLIP_MEAN,
-            CLIP_STD,
-        )
+    if getattr(config, "text_config", None) is not None and getattr(config, "vision_config", None) is not None:
+        channels, height, width = image_shape(config.vision_config)
+        limit = positions(config.text_config)
+        return InputSpec("two_towers", ("text", "image"), False, limit, (height, width), channels, CLIP_MEAN, CLIP_STD)
     if getattr(model, "main_input_name", "input_ids") == "pixel_values":
-        return InputSpec("image", ("image",), False, None, square(config.image_size), config.num_channels)
+        channels, height, width = image_shape(config)
+        return InputSpec("image", ("image",), False, None, (height, width), channels)
     if getattr(config, "is_encoder_decoder", False):
         return InputSpec("encoder_decoder", ("text",), False, positions(config))
     causal = not hasattr(model, "pooler") and is_causal(model)
     return InputSpec("text", ("text",), causal, positions(config))
-
-
-def square(size: Any) -> tuple[int, int]:
-    return (size[0], size[1]) if isinstance(size, list | tuple) else (size, size)
 
 
 def positions(config: Any) -> int | None:
@@ -79,7 +69,9 @@ def positions(config: Any) -> int | None:
     limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if getattr(config, "model_type", "") in ("t5", "mt5", "umt5"):
         return None
-    if limit is not None and getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
+    if not isinstance(limit, int):
+        return None
+    if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
         return limit - config.pad_token_id - 1
     return limit
 

@@ -18,6 +18,9 @@ def widths(module: Any) -> tuple[int, int] | None:
         return module.nx, module.nf
     if isinstance(module, (nn.Conv2d, nn.Conv1d)) and module.groups < max(2, module.in_channels):
         return module.in_channels, module.out_channels
+    weight = getattr(module, "weight", None)
+    if type(module).__name__.endswith("Linear") and isinstance(weight, nn.Parameter) and weight.dim() == 2:
+        return weight.shape[1], weight.shape[0]  # of a library's own (I-BERT's QuantLinear)
     return None
 
 

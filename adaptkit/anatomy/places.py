@@ -81,16 +81,20 @@ def _gaps(block: Block, branches: tuple[Branch, ...]) -> list[list[Norm]]:
 def _is_inside_branch(norm: Norm, block: Block) -> bool:
     if not block.ran or norm.reads_stream:
         return False
+    if len(norm.call.in_shape) == 2 < len(block.call.in_shape):  # a batch norm over (B * T, D), as in LeViT
+        return True
     return any(call.output == norm.call.inputs[0] for call in block.inner if call.end < norm.call.start)
 
 
 def _entry(block: Block, branch: Branch, branches: tuple[Branch, ...], leading: Norm | None) -> Place:
     """Where everything the branch reads passes through one module boundary."""
+    if branch.host is not None:
+        return Place(branch.host.path, "before")
     if len(branch.firsts) == 1:
         return Place(branch.firsts[0].path, "before")
     read = branch.firsts[0].reads
     host = _smallest_around(block, [p.call for p in branch.firsts])
-    if host is not None and (not block.ran or host.inputs[:1] == (read,)):
+    if host is not None and (not block.ran or any(host.inputs[:1] == (p.reads,) for p in branch.firsts)):
         return Place(host.path, "before")
     shared = any(p.reads == read for other in branches if other is not branch for p in other.firsts)
     if leading is not None and block.ran and leading.call.output == read and not shared:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from adaptkit.anatomy.site import Anatomy, Site, Stack
+from adaptkit.anatomy.site import MISSING, Anatomy, Site, Stack
 from adaptkit.errors import SiteError
 from adaptkit.registry import nearest
 
@@ -29,7 +29,7 @@ def select(
         at: site names, with or without the stack's name ("decoder.attn.out"), or `path:<glob>`, where `*`
             also crosses dots.
         layers: "all", "last", "3..9" (inclusive, from 0), or a list, negative from the end. Sites of a whole
-            stack (embed.out, final.out) have no layer and are not filtered, nor are paths.
+            stack (embed.in, embed.out, final.out) have no layer and are not filtered, nor are paths.
         where: the place of `at` in the recipe, for errors.
         layers_where: the place of `layers`; that of `at` by default.
 
@@ -64,7 +64,8 @@ def _by_name(anatomy: Anatomy, name: str, layers: Layers, where: str, layers_whe
     named = [site for site in anatomy.sites if name in (site.name, site.full_name)]
     if not named:
         known = {site.name for site in anatomy.sites} | {site.full_name for site in anatomy.sites}
-        raise SiteError(f"{anatomy.model} has no site {name!r}.", where=where, hint=nearest(name, known))
+        why = next((why for site, why in MISSING.items() if f".{name}".endswith(f".{site}")), None)
+        raise SiteError(f"{anatomy.model} has no site {name!r}.", where=where, hint=why or nearest(name, known))
     stacks = {stack.name: stack for stack in anatomy.stacks}
     reached = {key: _layers(anatomy, stacks[key], layers, layers_where) for key in {site.stack for site in named}}
     matched = [site for site in named if site.layer is None or site.layer in reached[site.stack]]
@@ -155,10 +156,10 @@ def _home(anatomy: Anatomy, path: str) -> tuple[str, int | None]:
 
 
 def _order(anatomy: Anatomy, site: Site) -> tuple[int, float, int]:
-    """Stack, layer (embed.out before, final.out after), then the order within the layer."""
+    """Stack, layer (embed.in and embed.out before, final.out after), then the order within the layer."""
     stacks = [stack.name for stack in anatomy.stacks]
     stack = stacks.index(site.stack) if site.stack in stacks else -1
-    layer = site.layer if site.layer is not None else (-1 if site.name == "embed.out" else float("inf"))
+    layer = site.layer if site.layer is not None else (-1 if site.name in ("embed.in", "embed.out") else float("inf"))
     inside = anatomy.sites.index(site) if site in anatomy.sites else len(anatomy.sites)
     return stack, layer, inside
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# Where the channels are: (B, T, D) tokens, (B, C, H, W) maps, (B, H, W, C) maps.
-Layout = Literal["btd", "bchw", "bhwd"]
+# Where the channels are: (B, T, D) tokens, (T, B, D) tokens (XLNet), (B, C, H, W) maps, (B, H, W, C) maps.
+Layout = Literal["btd", "tbd", "bchw", "bhwd"]
+
+# Why a model does not have one of these sites, for whoever asks for it.
+MISSING = {
+    "embed.in": "A prompt needs a stack that takes inputs_embeds, or a vision transformer whose blocks see all tokens.",
+    "attn.kv": "A prefix needs attentions that call the attention interface of transformers.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +24,27 @@ class Site:
         stack: "encoder", "decoder", "text", "vision"; "" where the model has one stack of blocks.
         layer: index of the block within its stack; None for sites of the whole stack (embed.out, final.out).
         path: module that hosts the hook.
-        when: "before" works on the host's input, "after" on its output.
+        when: "before" works on the host's input, "after" on its output, "sequence" on the tokens of a whole stack,
+            "attention" on the keys and values of an attention.
         width: D, channels of what the hook sees (of the slice, for a fused projection).
         layout: where those channels are.
         norm: the host is the post-norm after the residual add: adapters read host(h), not h (Pfeiffer).
         columns: (start, stop) of the output columns of a fused projection that belong to this site.
         in_width: for projections (q, k, v, o, up, gate, down), the width of what they read; else None.
+        heads: for keys and values, how many heads share the width; else None.
     """
 
     name: str
     stack: str
     layer: int | None
     path: str
-    when: Literal["before", "after"]
+    when: Literal["before", "after", "sequence", "attention"]
     width: int
     layout: Layout = "btd"
     norm: bool = False
     columns: tuple[int, int] | None = None
     in_width: int | None = None
+    heads: int | None = None
 
     @property
     def full_name(self) -> str:

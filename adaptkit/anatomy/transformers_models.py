@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
+from transformers import AttentionInterface, AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 
 from adaptkit.anatomy.models import ModelRef
 from adaptkit.anatomy.quiet import quietly
@@ -105,6 +106,11 @@ def switch_off_dropout(settings: PretrainedConfig) -> None:
             switch_off_dropout(value)
         elif _DROPOUT_KEY.search(key) and isinstance(value, (int, float)) and not isinstance(value, bool):
             setattr(settings, key, 0.0)
+
+
+def register_attention(name: str, function: Callable) -> None:
+    """Let attentions whose configuration says `name` call this function."""
+    AttentionInterface.register(name, function)
 
 
 def _from_json(path: Path) -> PretrainedConfig:

@@ -52,6 +52,7 @@ class Description:
         seed: the seed whose tensors these are, or None.
         note: one sentence for the reader, or "".
         adaptkit: version that wrote it.
+        recipe_sha256: of `recipe`, which holds what no tensor shows, such as LoRA's alpha; "" where nobody took it.
         format: version of this format.
     """
 
@@ -67,6 +68,7 @@ class Description:
     seed: int | None = None
     note: str = ""
     adaptkit: str = ""
+    recipe_sha256: str = ""
     format: int = FORMAT
 
     def as_dict(self) -> dict[str, Any]:

@@ -138,10 +138,11 @@ def artifact_recipe(artifact: Artifact, *, base: Path | None = None) -> Recipe:
     """The recipe in an artifact, its paths resolved against `base`.
 
     Raises:
-        ArtifactError: it is not a recipe.
+        ArtifactError: it is not a recipe, or was changed since the adapter was saved.
     """
     try:
         document = tomllib.loads(artifact.description.recipe)
+        _refuse_changed(artifact)
         base = base or _recipe_folder(artifact.folder)
         known = Path(artifact.description.base.id)
         if known.is_absolute() and known.is_dir() and not (base / document["backbone"]["model"]).is_dir():
@@ -150,6 +151,17 @@ def artifact_recipe(artifact: Artifact, *, base: Path | None = None) -> Recipe:
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         where = str(artifact.folder / DESCRIPTION)
         raise ArtifactError(f"the recipe in it is not readable: {error}.", where=where, hint=_AGAIN) from error
+
+
+def _refuse_changed(artifact: Artifact) -> None:
+    """Another alpha or dropout gives other outputs with the same tensors, so nothing else would tell."""
+    described = artifact.description
+    if described.recipe_sha256 and described.recipe_sha256 != sha256(described.recipe.encode()):
+        raise ArtifactError(
+            "the recipe in it is not the one that the adapter was saved with: its SHA-256 differs.",
+            where=str(artifact.folder / DESCRIPTION),
+            hint="To change the adapter, change the recipe and train again, with init_from where it is to go on.",
+        )
 
 
 def _recipe_folder(folder: Path) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,58 +15,174 @@ from adaptkit.adapters.base import Adapter
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
 from adaptkit.surgery import Receipt, remove
-from adaptkit.surgery.hooks import carried
+from adaptkit.surgery.hooks import carried, ports
+from adaptkit.surgery.hosts import is_transposed
 
-# O outputs of a projection, I inputs
+# D outputs of a projection, C inputs (of an embedding: its rows)
+
+# Layers that are their weight and bias and nothing else. A subclass with a forward of its own may scale or standardise
+# its weight; those named here only write the same product in another way.
+PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding)
+EQUIVALENT = ("Conv1D", "FalconLinear")
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """One adapter on the way into its host.
+
+    Attributes:
+        name: among the host's adapters.
+        columns: the host's outputs that are the adapter's.
+    """
+
+    name: str
+    adapter: Adapter
+    columns: tuple[int, int] | None
+
+    def meets(self, other: Merging) -> bool:
+        """Both change some of the same outputs."""
+        if self.columns is None or other.columns is None:
+            return True
+        return self.columns[0] < other.columns[1] and other.columns[0] < self.columns[1]
 
 
 def merge(model: AdaptedModel | nn.Module, receipt: Receipt | None = None) -> None:
-    """Fold every adapter into its host's weight and take it out of the model.
+    """Fold every adapter into its host's weight and bias and take it out of the model.
 
-    W' = W + sum of deltas, computed in float32 (or the weight's own type if that is wider) and rounded once.
-    All checks precede the first change, so after an error the model is what it was.
+    Computed in float32 (or the weight's own type if that is wider) and rounded once. All checks precede the first
+    change, so after an error the model is what it was.
 
     Args:
         model: an adapted model, or whatever adapters were inserted into.
         receipt: what `insert` returned; an adapted model has its own.
 
     Raises:
-        ArtifactError: an adapter cannot be merged, a weight is shared with another module, or a merged weight
-            would not be finite.
+        ArtifactError: an adapter cannot be merged, or not together with the others of its host; a weight is shared
+            with another module; or a merged weight would not be finite.
     """
     if isinstance(model, AdaptedModel):
         after_backbone = nn.ModuleDict({"fusion": model.fusion})
-        _refuse_unmergeable(list(_adapters(after_backbone, model.fusion_receipt)))
+        _refuse_unmergeable(_by_host(after_backbone, model.fusion_receipt))
         merge(model.backbone, model.receipt)
-        model.receipt = Receipt((), (), model.receipt.trainable)
+        model.receipt = Receipt((), (), trainable=model.receipt.trainable)
         return
     assert receipt is not None, "a plain model needs the receipt of its insertion"
-    adapters = list(_adapters(model, receipt))
-    _refuse_unmergeable(adapters)
-    if not adapters:
+    by_host = _by_host(model, receipt)
+    _refuse_unmergeable(by_host)
+    if not by_host:
         raise ArtifactError("there is no adapter to merge.", hint="Was it merged already?")
-    by_host: dict[str, list[tuple[str, Adapter]]] = defaultdict(list)
-    for path, name, adapter in adapters:
-        by_host[path].append((name, adapter))
-    merged = {path: _merged_weight(model, path, found) for path, found in by_host.items()}
+    owners = _owners(model)
+    merged = [
+        (parameter, value)
+        for path, found in by_host.items()
+        for parameter, value in _merged(model.get_submodule(path), path, found, owners)
+    ]
     with torch.no_grad():
-        for path, weight in merged.items():
-            model.get_submodule(path).get_parameter("weight").copy_(weight)
-    remove(model, receipt)
+        for parameter, value in merged:
+            parameter.copy_(value)
+    remove(model, replace(receipt, originals={}))  # the backbone's own trained parameters stay trained
 
 
-def _adapters(model: nn.Module, receipt: Receipt) -> Iterator[tuple[str, str, Adapter]]:
+def _by_host(model: nn.Module, receipt: Receipt) -> dict[str, list[Merging]]:
+    """Path -> the adapters to merge there, in the order in which they run."""
+    named: dict[str, set[str]] = defaultdict(set)
     for path, name in receipt.grafts:
-        found = carried(model.get_submodule(path))
-        if name not in found:
+        if name not in carried(model.get_submodule(path)):
             raise ArtifactError(f"{path} carries no adapter {name!r}.", hint="Was it merged or removed already?")
-        adapter = found[name]
-        assert isinstance(adapter, Adapter)
-        yield path, name, adapter
+        named[path].add(name)
+    return {path: [m for m in _all_at(model.get_submodule(path)) if m.name in names] for path, names in named.items()}
 
 
-def _refuse_unmergeable(adapters: list[tuple[str, str, Adapter]]) -> None:
-    refused = sorted({f"{name} ({type(adapter).__name__})" for _, name, adapter in adapters if not adapter.mergeable})
+def _all_at(host: nn.Module) -> list[Merging]:
+    return [Merging(name, adapter, ports(host)[name].columns) for name, adapter in carried(host).items()]
+
+
+def _owners(model: nn.Module) -> dict[int, list[str]]:
+    """id of a parameter -> every name it has in the model."""
+    owners: dict[int, list[str]] = defaultdict(list)
+    for path, module in model.named_modules(remove_duplicate=False):
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)].append(path)
+    return owners
+
+
+def _merged(
+    host: nn.Module, path: str, found: list[Merging], owners: dict[int, list[str]]
+) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """The host's parameters that change, each with its new value in its own layout and type."""
+    weight, bias = _parameters(host, path)
+    _refuse_order(host, path, found)
+    new_weight, new_bias = _composed(weight.T if is_transposed(host) else weight, bias, path, found)
+    new_weight = new_weight.T if is_transposed(host) else new_weight
+    for parameter, value in ((weight, new_weight), (bias, new_bias)):
+        if parameter is None or value is None:
+            continue
+        rounded = value.to(parameter.dtype)
+        if torch.equal(rounded, parameter):
+            continue
+        names = ", ".join(merging.name for merging in found)
+        if not bool(torch.isfinite(rounded).all()):
+            raise ArtifactError(f"merging {names} into {path} would give NaN or infinity; the model is unchanged.")
+        _refuse_shared(path, parameter, owners)
+        yield parameter, rounded
+
+
+def _composed(weight: Tensor, bias: Tensor | None, path: str, found: list[Merging]) -> tuple[Tensor, Tensor | None]:
+    """Weight (D, C, ...) and bias (D,) with all adapters, in float32 or wider.
+
+    What changes the host's input is applied last: f(W (l * x)) is first f on W, then l on its columns.
+    """
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    weight = weight.detach().to(wide, copy=True)
+    bias = None if bias is None else bias.detach().to(wide, copy=True)
+    with torch.no_grad():
+        for merging in sorted(found, key=lambda each: each.adapter.changes_input):
+            part = slice(*(merging.columns or (0, len(weight))))
+            adapter = copy.deepcopy(merging.adapter).to(wide)
+            old_bias = None if bias is None else bias[part]
+            new_weight, new_bias = adapter.merged(weight[part], old_bias)
+            if new_weight.shape != weight[part].shape:
+                raise ArtifactError(
+                    f"{merging.name} at {path} changes a weight of shape {tuple(new_weight.shape)}, "
+                    f"but there it is {tuple(weight[part].shape)}."
+                )
+            weight[part] = new_weight
+            if new_bias is not None:
+                if bias is None:
+                    raise ArtifactError(f"{merging.name} needs a bias, and {path} has none.")
+                bias[part] = new_bias
+    return weight, bias
+
+
+def _parameters(host: nn.Module, path: str) -> tuple[nn.Parameter, nn.Parameter | None]:
+    """Weight and bias of a host that is nothing but a product with its weight."""
+    weight, kind = host._parameters.get("weight"), type(host)
+    if weight is None or isinstance(weight, UninitializedParameter):
+        raise ArtifactError(f"{path} is a {kind.__name__}; only layers with a weight of their own can be merged into.")
+    if not weight.is_floating_point():
+        raise ArtifactError(f"the weight of {path} is {weight.dtype}; merging into quantised weights loses too much.")
+    plain = any(isinstance(host, known) and kind.forward is known.forward for known in PLAIN)
+    plain = plain and getattr(host, "padding_mode", "zeros") == "zeros"
+    if not plain and kind.__name__ not in EQUIVALENT:
+        raise ArtifactError(
+            f"{path} is a {kind.__name__}, which does more than multiply by its weight, so a merged weight may not "
+            "give what the adapter gives.",
+            hint="Linear layers, convolutions and embeddings can be merged into; export the adapters instead.",
+        )
+    if getattr(host, "max_norm", None) is not None:
+        raise ArtifactError(f"{path} rescales its rows to max_norm, which would change what was merged.")
+    return weight, host._parameters.get("bias")
+
+
+def _refuse_unmergeable(by_host: dict[str, list[Merging]]) -> None:
+    refused = sorted(
+        {
+            f"{each.name} ({type(each.adapter).__name__})"
+            for found in by_host.values()
+            for each in found
+            if not each.adapter.mergeable
+        }
+    )
     if refused:
         raise ArtifactError(
             f"cannot be merged into weights: {', '.join(refused)}.",
@@ -72,40 +190,43 @@ def _refuse_unmergeable(adapters: list[tuple[str, str, Adapter]]) -> None:
         )
 
 
-def _merged_weight(model: nn.Module, path: str, adapters: list[tuple[str, Adapter]]) -> Tensor:
-    """The host's weight with its adapters' deltas, in the host's own layout and type."""
-    host = model.get_submodule(path)
-    weight = getattr(host, "weight", None)
-    if not isinstance(weight, Tensor) or isinstance(weight, UninitializedParameter) or weight.dim() != 2:
-        raise ArtifactError(f"{path} is a {type(host).__name__}; only linear layers can be merged into.")
-    if not weight.is_floating_point():
-        raise ArtifactError(f"the weight of {path} is {weight.dtype}; merging into quantised weights loses too much.")
-    _refuse_shared(model, path, host)
-    transposed = type(host).__name__ == "Conv1D"  # GPT-2's layer keeps (I, O)
-    wide = torch.promote_types(weight.dtype, torch.float32)
-    result = weight.detach().to(wide, copy=True)
-    rows = result.T if transposed else result  # (O, I), a view
-    for name, adapter in adapters:
-        delta = adapter.delta_weight().detach().to(rows)
-        start, stop = getattr(adapter.port, "columns", None) or (0, rows.shape[0])
-        if delta.shape != rows[start:stop].shape:
+def _refuse_order(host: nn.Module, path: str, found: list[Merging]) -> None:
+    """Merging in order must give what running in order gives."""
+    for index, merging in enumerate(found):
+        if merging.adapter.changes_input and merging.columns is not None:
             raise ArtifactError(
-                f"{name} at {path} changes a weight of shape {tuple(delta.shape)}, "
-                f"but there it is {tuple(rows[start:stop].shape)}."
+                f"{merging.name} scales what all of the fused projection {path} reads.",
+                hint='Only the whole projection can have on = "input".',
             )
-        rows[start:stop] += delta
-    result = result.to(weight.dtype)
-    if not bool(torch.isfinite(result).all()):
-        names = ", ".join(name for name, _ in adapters)
-        raise ArtifactError(f"merging {names} into {path} would give NaN or infinity; the model is unchanged.")
-    return result
+        before = [each for each in found[:index] if each.meets(merging) and not each.adapter.changes_input]
+        if merging.adapter.reads_weight and before:
+            raise ArtifactError(
+                f"{merging.name} at {path} measures the frozen weight, but {before[0].name} changes what that weight "
+                "gives before it; no merged weight does the same.",
+                hint=f"Insert {merging.name} before {before[0].name}.",
+            )
+    names = [merging.name for merging in found]
+    last = max(list(carried(host)).index(name) for name in names)
+    for index, (name, adapter) in enumerate(carried(host).items()):
+        if name not in names and not _may_stay(adapter, ports(host)[name].when, index > last, found):
+            raise ArtifactError(
+                f"{path} also carries {name!r} of another insertion, which reads what the merged adapters change.",
+                hint="Merge or remove that insertion first.",
+            )
 
 
-def _refuse_shared(model: nn.Module, path: str, host: nn.Module) -> None:
-    weight = host.weight
-    for other, module in model.named_modules(remove_duplicate=False):
-        if other != path and any(parameter is weight for parameter in module.parameters(recurse=False)):
-            raise ArtifactError(
-                f"the weight of {path} is shared with {other}; merging would change that one too.",
-                hint="Export the adapters instead.",
-            )
+def _may_stay(adapter: Adapter, when: str, last: bool, found: list[Merging]) -> bool:
+    """An adapter that is not merged still sees what it saw: it runs outside of those that are."""
+    inputs_change = any(merging.adapter.changes_input for merging in found)
+    if when == "before":
+        return not inputs_change
+    return last and not adapter.reads_weight and not (adapter.reads_input and inputs_change)
+
+
+def _refuse_shared(path: str, parameter: nn.Parameter, owners: dict[int, list[str]]) -> None:
+    others = [owner for owner in owners[id(parameter)] if owner != path]
+    if others:
+        raise ArtifactError(
+            f"a weight of {path} is shared with {others[0]}; merging would change that one too.",
+            hint="Export the adapters instead.",
+        )

@@ -55,9 +55,10 @@ def save_artifact(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable_state().items()}
     refuse_not_finite(tensors, where=str(path))
     content = save({name: tensor.clone() for name, tensor in tensors.items()})
+    recipe = resolved_toml(plan.recipe)
     description = Description(
         name=plan.recipe.name,
-        recipe=resolved_toml(plan.recipe),
+        recipe=recipe,
         base=_base(plan, original),
         labels={task: list(labels) or None for task, labels in plan.labels.items()},
         tokenizer=plan.ref.id if any(m.kind == "text" for m in plan.recipe.modality.values()) else None,
@@ -68,6 +69,7 @@ def save_artifact(
         seed=seed,
         note=note,
         adaptkit=__version__,
+        recipe_sha256=sha256(recipe.encode()),
     )
     with new_folder(path, replace=force) as temporary:
         write_bytes(temporary / TENSORS, content)

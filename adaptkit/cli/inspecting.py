@@ -89,12 +89,20 @@ def _show_header(out: Console, ref: ModelRef, anatomy: Anatomy) -> None:
     for word, value in (
         ("model", ref.id),
         ("family", f"{anatomy.family} ({ref.library})"),
-        ("sites", f"found by {FOUND_BY[anatomy.found_by]}"),
+        ("sites", f"found by {FOUND_BY[anatomy.found_by]} ({_how_known(ref, anatomy)})"),
         ("layers", stacks or "no repeated blocks"),
         ("parameters", f"{anatomy.parameters:,}"),
     ):
         out.print(f"{word:<11} {value}", soft_wrap=True)
     out.print()
+
+
+def _how_known(ref: ModelRef, anatomy: Anatomy) -> str:
+    """The word of `adaptkit list models` for this architecture."""
+    from adaptkit.anatomy.known import how_known
+
+    name = ref.id.removeprefix("timm/").partition(".")[0] if ref.library == "timm" else anatomy.family
+    return how_known(ref.library, name, named_sites=bool(anatomy.sites))
 
 
 def _site_rows(anatomy: Anatomy) -> list[dict[str, Any]]:
@@ -121,6 +129,7 @@ def _as_dict(ref: ModelRef, anatomy: Anatomy) -> dict[str, Any]:
         "library": ref.library,
         "family": anatomy.family,
         "found_by": anatomy.found_by,
+        "sites_known": _how_known(ref, anatomy),
         "parameters": anatomy.parameters,
         "layers": sum(stack.depth for stack in anatomy.stacks),
         "stacks": [{"name": s.name, "layers": s.depth, "width": s.width} for s in anatomy.stacks],

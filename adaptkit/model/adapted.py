@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit import sides
+from adaptkit.adapters import ADAPTERS
 from adaptkit.anatomy import load, skeleton
 from adaptkit.encoders import Encoder
 from adaptkit.errors import ArtifactError, SiteError
 from adaptkit.heads import build_head
-from adaptkit.model.calling import prepare, run
+from adaptkit.model.calling import Call, prepare, run
 from adaptkit.model.pooling import mean, pool
 from adaptkit.plan import Plan
-from adaptkit.plan.streams import build_encoders, build_projections
+from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
 from adaptkit.surgery import carried, insert
 
@@ -52,7 +53,10 @@ class AdaptedModel(nn.Module):
                 for name, task in plan.recipe.task.items()
             }
         )
-        self.receipt = insert(backbone, plan.inside, unfrozen=plan.unfrozen, seed=seed)
+        self.spans = spans_of(plan.recipe, encoders)
+        # A copy of a backbone that is trained as a whole would cost as much as the backbone.
+        kept = "all" not in plan.recipe.backbone.train
+        self.receipt = insert(backbone, plan.inside, unfrozen=plan.unfrozen, seed=seed, restorable=kept)
         # The fusion place under the path that its grafts are planned for.
         self.fusion_receipt = insert(nn.ModuleDict({"fusion": self.fusion}), plan.at_fusion, seed=seed)
 
@@ -74,16 +78,25 @@ class AdaptedModel(nn.Module):
         """
         streams = self.encode(inputs, drop)
         call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), prefix(self, streams))
-        with sides.use_sides(streams, call.masks):
+        if not any(graft.per_task != "single" or ADAPTERS[graft.kind].reads_task for graft in self.plan.grafts):
+            vector = self.represent(streams, call)
+            return {name: head(vector.to(head_dtype(head))) for name, head in self.heads.items()}
+        logits = {}
+        for name, head in self.heads.items():  # each task has adapters of its own, so a pass of its own
+            logits[name] = head(self.represent(streams, call, task=name).to(head_dtype(head)))
+        return logits
+
+    def represent(self, streams: Mapping[str, Side], call: Call, *, task: str | None = None) -> Tensor:
+        """The vector that heads read: the pooled stream, then the modalities that join it. (B, D + sum E)"""
+        with sides.use_sides(streams, call.masks, task=task, spans=self.spans):
             sequence, mask = run(self.backbone, self.plan.spec, call)  # (B, T, D), (B, T)
-        with sides.use_sides(streams, {"fusion": mask}):
+        with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans):
             fused = self.fusion(sequence)
         if not all(adapter.keeps_length for adapter in carried(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
         pooled = pool(self.plan.pool, self.backbone, fused, mask)  # (B, D)
         joined = [mean(streams[name].tensor, streams[name].mask) for name in self.plan.joined]
-        vector = torch.cat([pooled, *(x.to(pooled.dtype) for x in joined)], dim=1)  # (B, D + sum E)
-        return {name: head(vector.to(head_dtype(head))) for name, head in self.heads.items()}
+        return torch.cat([pooled, *(x.to(pooled.dtype) for x in joined)], dim=1)
 
     def encode(self, inputs: Inputs, drop: Collection[str]) -> dict[str, Side]:
         """The vectors of every modality that the backbone does not read itself."""
@@ -137,7 +150,11 @@ class AdaptedModel(nn.Module):
     def trainable_state(self) -> dict[str, Tensor]:
         """Everything that is not the frozen backbone: what an artifact or a checkpoint holds."""
         kept = {f"backbone.{name}" for name in self.plan.unfrozen}
-        return {name: tensor for name, tensor in self.state_dict().items() if is_own(name) or name in kept}
+        own: dict[int, tuple[str, Tensor]] = {}  # what adapters share is kept once, under its first name
+        for name, tensor in self.state_dict(keep_vars=True).items():
+            if is_own(name) or name in kept:
+                own.setdefault(id(tensor), (name, tensor.detach()))
+        return dict(own.values())
 
     def load_trainable_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `trainable_state` gave.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adaptkit.anatomy.inputs import InputSpec
 from adaptkit.sides import Side
-from adaptkit.surgery.hooks import as_tokens
+from adaptkit.surgery.meeting import as_tokens
 
 # B batch, L text tokens, N prepended tokens, T = N + L, D width
 

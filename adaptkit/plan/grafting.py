@@ -2,123 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
+from torch import nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, Site, select
 from adaptkit.errors import SiteError
+from adaptkit.plan.reading import blocks_to_read, place_to_read, side_shape, tower_block
 from adaptkit.recipe import AdapterSpec, Recipe
-from adaptkit.surgery.graft import Graft
+from adaptkit.surgery import Graft, build_all, check_hosts, host_shape
+from adaptkit.surgery.graft import FUSION
 
-FUSION = "fusion"
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where adapters can be grafted.
 
-def plan_grafts(
-    recipe: Recipe,
-    anatomy: Anatomy,
-    sides: Mapping[str, Shape],
-    lengths: Mapping[str, int | None],
-    fusion: Site,
-) -> tuple[Graft, ...]:
-    """Every graft of the recipe, adapters in recipe order, sites in order of execution.
-
-    Args:
-        recipe: what to graft.
-        anatomy: of the backbone.
+    Attributes:
+        model: the backbone, on any device.
+        anatomy: its sites.
         sides: modality -> shape, what adapters may read.
-        lengths: stack -> longest stream, None where nothing bounds it.
-        fusion: the site after the backbone.
+        spans: modality -> shape of its part of the backbone's own sequence.
+        lengths: stack -> longest stream, None where nothing bounds it; "fusion" after the backbone.
+        tasks: of the recipe, in order.
+        fusion: the site after the backbone, where there is one.
+    """
+
+    model: nn.Module
+    anatomy: Anatomy
+    sides: Mapping[str, Shape] = field(default_factory=dict)
+    spans: Mapping[str, Shape] = field(default_factory=dict)
+    lengths: Mapping[str, int | None] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    fusion: Site | None = None
+
+
+def plan_grafts(recipe: Recipe, ground: Ground) -> tuple[Graft, ...]:
+    """Every graft of the recipe, adapters in recipe order, sites in order of execution.
 
     Raises:
         SiteError: a site that does not exist, a width that cannot work, a count that differs from `expect`.
     """
     grafts: list[Graft] = []
+    ground = replace(ground, lengths=with_prompts(recipe, ground))
     for name, spec in recipe.adapter.items():
-        mine = [
-            counted(graft_at(name, spec, site, anatomy, sides, lengths), recipe)
-            for site in sites_of(name, spec, recipe, anatomy, fusion)
-        ]
-        if spec.expect is not None and spec.expect != len(mine):
-            raise SiteError(
-                f"adapter.{name}.expect = {spec.expect}, but {len(mine)} grafts were found.",
-                where=recipe.where(f"adapter.{name}.expect"),
-                hint=f"Write expect = {len(mine)}, or change at and layers.",
-            )
-        grafts += mine
+        places = {key: recipe.where(f"adapter.{name}{key and '.'}{key}") for key in ("", "at", "layers", "expect")}
+        grafts += plan_adapter(name, spec, ground, places)
     return tuple(grafts)
 
 
-def sites_of(name: str, spec: AdapterSpec, recipe: Recipe, anatomy: Anatomy, fusion: Site) -> list[Site]:
-    where = recipe.where(f"adapter.{name}.at")
-    sites = [fusion] if FUSION in spec.at else []
+def with_prompts(recipe: Recipe, ground: Ground) -> dict[str, int | None]:
+    """The longest stream of every stack, with the tokens that prompts put into it."""
+    lengths = dict(ground.lengths)
+    for name, spec in recipe.adapter.items():
+        if spec.signature.meets == "sequence":
+            for site in sites_of(name, spec, ground, {"at": recipe.where(f"adapter.{name}.at")}):
+                known = lengths.get(site.stack)
+                lengths[site.stack] = None if known is None else known + spec.options["length"]
+    return lengths
+
+
+def plan_adapter(
+    name: str, spec: AdapterSpec, ground: Ground, places: Mapping[str, str] | None = None
+) -> tuple[Graft, ...]:
+    """The grafts of one adapter table.
+
+    Args:
+        name: of the table.
+        spec: the table.
+        ground: the backbone and what it is given.
+        places: key -> its place in the recipe ("" for the table), for errors.
+
+    Raises:
+        SiteError: as `plan_grafts`.
+    """
+    where = places or {}
+    sites = sites_of(name, spec, ground, where)
+    if spec.expect is not None and spec.expect != len(sites):
+        raise SiteError(
+            f"adapter.{name}.expect = {spec.expect}, but {len(sites)} grafts were found.",
+            where=where.get("expect", ""),
+            hint=f"Write expect = {len(sites)}, or change at and layers.",
+        )
+    try:
+        return counted([graft_at(name, spec, site, ground) for site in sites], ground.model)
+    except SiteError as error:
+        first = error.problems[0]
+        raise SiteError(first.message, where=first.where or where.get("", ""), hint=first.hint) from error
+
+
+def sites_of(name: str, spec: AdapterSpec, ground: Ground, where: Mapping[str, str]) -> list[Site]:
+    sites = [ground.fusion] if FUSION in spec.at and ground.fusion is not None else []
     inside = [word for word in spec.at if word != FUSION]
     if inside:
-        layers_where = recipe.where(f"adapter.{name}.layers")
-        sites = [*select(anatomy, inside, spec.layers, where=where, layers_where=layers_where), *sites]
-    elif spec.layers != "all":
+        at, layers = where.get("at", ""), where.get("layers", "")
+        return [*select(ground.anatomy, inside, spec.layers, where=at, layers_where=layers), *sites]
+    if spec.layers != "all":
         raise SiteError(
             f'adapter.{name}.layers has no meaning at "fusion", which comes after all layers.',
-            where=recipe.where(f"adapter.{name}.layers"),
+            where=where.get("layers", ""),
             hint="Leave layers out.",
         )
     return sites
 
 
-def graft_at(
-    name: str,
-    spec: AdapterSpec,
-    site: Site,
-    anatomy: Anatomy,
-    sides: Mapping[str, Shape],
-    lengths: Mapping[str, int | None],
-) -> Graft:
-    tokens = lengths.get(site.stack) if site.layout == "btd" else None
-    host = Shape(site.width, tokens, site.in_width)
-    chosen = {side: sides[side] for side in spec.sides}
-    return Graft(name, spec.kind, site, host, chosen, spec.options, place_to_read(name, spec, site, anatomy))
+def graft_at(name: str, spec: AdapterSpec, site: Site, ground: Ground) -> Graft:
+    anatomy = ground.anatomy
+    tokens = ground.lengths.get(site.stack) if site.layout in ("btd", "tbd") else None
+    host = Shape(site.width, tokens) if site.name == FUSION else host_shape(ground.model, site, tokens)
+    reads = place_to_read(name, spec.read, site, anatomy)
+    if spec.signature.reads_blocks:
+        reads = blocks_to_read(name, spec.layers, site, anatomy)
+    elif reads:
+        host = replace(host, read_width=reads[0].width)
+    towers = {side: tower_block(name, side, site, anatomy) for side in spec.sides if "@" in side}
+    shapes = {side: side_shape(side, host, ground.sides, ground.spans, ground.lengths, towers) for side in spec.sides}
+    depth = next((stack.depth for stack in anatomy.stacks if stack.name == site.stack), 0)
+    return Graft(
+        adapter=name,
+        kind=spec.kind,
+        site=site,
+        host=host,
+        sides=shapes,
+        options=spec.options,
+        reads=reads,
+        towers=towers,
+        depth=depth,
+        tasks=ground.tasks,
+        share=spec.share == "layers",
+        per_task=spec.per_task,
+        train=spec.train,
+    )
 
 
-def place_to_read(name: str, spec: AdapterSpec, site: Site, anatomy: Anatomy) -> Site | None:
-    """For parallel adapters, the place of the same branch that is read."""
-    if spec.read == "site":
-        return None
-    branch = site.name.rpartition(".")[0]
-    for other in anatomy.sites:
-        if (other.name, other.stack, other.layer) == (f"{branch}.{spec.read}", site.stack, site.layer):
-            return other
-    raise SiteError(f'{site.full_name} has no place "{spec.read}" to read.', hint='Write read = "site".')
-
-
-def counted(graft: Graft, recipe: Recipe) -> Graft:
-    """The graft with its number of parameters: built once on the meta device, which proves its shapes."""
-    where = recipe.where(f"adapter.{graft.adapter}")
-    try:
-        with torch.device("meta"):
-            adapter = graft.build()
-        check_fits(graft, adapter.reads_input, adapter.keeps_length)
-    except SiteError as error:
-        first = error.problems[0]
-        raise SiteError(
-            f"adapter.{graft.adapter} at {graft.site.full_name}: {first.message}",
-            where=where,
-            hint=first.hint,
-        ) from error
-    return replace(graft, parameters=sum(p.numel() for p in adapter.parameters()))
-
-
-def check_fits(graft: Graft, reads_input: bool, keeps_length: bool) -> None:
-    if graft.read is not None and graft.read.width != graft.site.width:
-        raise SiteError(
-            f"it reads a stream of width {graft.read.width} and writes one of width {graft.site.width}.",
-            hint="An adapter that reads elsewhere needs equal widths.",
-        )
-    if graft.read is not None and reads_input:
-        raise SiteError("it reads its projection's input already.", hint='Write read = "site".')
-    if not keeps_length and graft.site.name != FUSION:
-        raise SiteError(
-            "a new number of tokens can only be made after the backbone.",
-            hint='Write out_tokens = "host", or at = "fusion".',
-        )
+def counted(grafts: Sequence[Graft], model: nn.Module) -> tuple[Graft, ...]:
+    """The grafts with their numbers of parameters: built once on the meta device, which proves their shapes."""
+    check_hosts(model, grafts)
+    with torch.device("meta"):
+        adapters = build_all(grafts)
+    found, seen = [], set()
+    for graft, adapter in zip(grafts, adapters, strict=True):
+        own = [parameter for parameter in adapter.parameters() if id(parameter) not in seen]
+        seen |= {id(parameter) for parameter in own}
+        trainable = sum(parameter.numel() for parameter in own if parameter.requires_grad)
+        found.append(replace(graft, parameters=sum(p.numel() for p in own), trainable=trainable))
+    return tuple(found)

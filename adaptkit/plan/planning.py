@@ -14,11 +14,12 @@ from adaptkit.data import load_data
 from adaptkit.encoders import Encoder
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.heads import build_head
-from adaptkit.plan.grafting import FUSION, plan_grafts
-from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, stream_lengths
+from adaptkit.plan.grafting import FUSION, Ground, plan_grafts
+from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
 from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import Recipe, located
 from adaptkit.surgery.graft import Graft
+from adaptkit.surgery.hooks import Adapters
 from adaptkit.tasks import Task
 
 
@@ -137,7 +138,9 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
     lengths = stream_lengths(recipe, model, anatomy, spec, encoders)
     after = lengths.get(anatomy.stacks[-1].name)
     fusion = Site(FUSION, FUSION, None, "fusion", "after", width)
-    grafts = plan_grafts(recipe, anatomy, side_shapes(recipe, encoders), {**lengths, FUSION: after}, fusion)
+    spans = span_shapes(recipe, encoders, width)
+    sides, lengths = side_shapes(recipe, encoders), {**lengths, FUSION: after}
+    grafts = plan_grafts(recipe, Ground(model, anatomy, sides, spans, lengths, tuple(recipe.task), fusion))
     unfrozen = unfrozen_parameters(model, recipe.backbone.train, where=recipe.where("backbone.train"))
 
     head_width = pooled_width(recipe, encoders, spec, width, pool)
@@ -153,7 +156,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
         "heads": sum(map(size, heads)),
     }
     learning = sum(size(h) for h, task in zip(heads, recipe.task.values(), strict=True) if task.head.train)
-    trainable = moving + parts["adapters"] + parts["encoders"] + learning
+    trainable = moving + sum(graft.trainable for graft in grafts) + parts["encoders"] + learning
     counts = Counts(total=sum(parts.values()), trainable=trainable, **parts)
     found = {name: tuple(task.labels) for name, task in tasks.items()}
     return Plan(recipe, ref, anatomy, spec, grafts, unfrozen, found, pool, width, head_width, counts)
@@ -161,7 +164,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
 
 def check_names(recipe: Recipe) -> None:
     """Names become names of submodules, where torch's containers have attributes of their own."""
-    taken = nn.ModuleDict()
+    taken = Adapters()
     for table in ("modality", "adapter", "task"):
         for name in getattr(recipe, table):
             if hasattr(taken, name):

@@ -87,15 +87,23 @@ def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
     return total
 
 
+def prompt_length(recipe: Recipe, stack: str) -> int:
+    """L, tokens of all prompts that a stack reads besides its own."""
+    places = {"embed.in", f"{stack}.embed.in"}
+    prompts = [spec for spec in recipe.adapter.values() if spec.signature.meets == "sequence"]
+    return sum(spec.options["length"] for spec in prompts if places & set(spec.at))
+
+
 def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) -> int | None:
     """Most text tokens: what the recipe says, within what the position embeddings leave."""
-    prefix = prefix_length(recipe, encoders)
+    prompts = prompt_length(recipe, "encoder" if spec.form == "encoder_decoder" else "")
+    prefix = prefix_length(recipe, encoders) + prompts
     asked = recipe.backbone.max_tokens
     if spec.max_tokens is None:
         return asked
     room = spec.max_tokens - prefix
     if room < 1 or (asked is not None and asked > room):
-        taken = f", of which {prefix} are taken by other modalities" if prefix else ""
+        taken = f", of which {prefix} are taken by other modalities and prompts" if prefix else ""
         raise SiteError(
             f"backbone.max_tokens = {asked} does not fit: the backbone has {spec.max_tokens} positions{taken}.",
             where=recipe.where("backbone.max_tokens"),
@@ -120,6 +128,29 @@ def side_shapes(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, Sh
         for name, modality in recipe.modality.items()
         if modality.route in ("side", "fusion")
     }
+
+
+def span_shapes(recipe: Recipe, encoders: Mapping[str, Encoder], width: int) -> dict[str, Shape]:
+    """Shapes of the modalities whose tokens share one sequence; none where the sequence holds one modality only."""
+    parts = sequence_parts(recipe)
+    return {name: Shape(width, encoders[name].tokens) for name in parts} if len(parts) > 1 else {}
+
+
+def sequence_parts(recipe: Recipe) -> list[str]:
+    """The modalities in the backbone's input sequence, in their order there: the prefix, then the text."""
+    return [name for name, modality in recipe.modality.items() if modality.route == "tokens"] + [
+        name for name, modality in recipe.modality.items() if (modality.route, modality.kind) == ("backbone", "text")
+    ]
+
+
+def spans_of(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, tuple[int, int | None]]:
+    """Modality -> (start, stop) of its tokens in the backbone's sequence; the text goes on to the end."""
+    spans, start = {}, 0
+    for name in sequence_parts(recipe):
+        length = None if recipe.modality[name].route == "backbone" else encoders[name].tokens
+        spans[name] = (start, None if length is None else start + length)
+        start += length or 0
+    return spans
 
 
 def stream_lengths(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from adaptkit.errors import SiteError
-from adaptkit.registry import nearest
+
+WORDS = ("norm", "bias", "all")
 
 
 def unfrozen_parameters(model: nn.Module, selections: Sequence[str], *, where: str = "") -> tuple[str, ...]:
@@ -30,10 +33,19 @@ def unfrozen_parameters(model: nn.Module, selections: Sequence[str], *, where: s
             raise SiteError(
                 f"backbone.train: {selection!r} matches no parameter.",
                 where=where,
-                hint=nearest(selection, ["norm", "bias", "all", *names]),
+                hint="This model has none." if selection in WORDS else nearest_selection(selection, names),
             )
         chosen.update(matched)
     return tuple(name for name in names if name in chosen)
+
+
+def nearest_selection(selection: str, names: Sequence[str]) -> str:
+    """The nearest word or name, numbers folded away, so that one layer stands for all."""
+    folded = {re.sub(r"(?<=\.)\d+(?=\.)", "*", name) for name in names}
+    close = difflib.get_close_matches(selection, [*WORDS, *sorted(folded)], n=1, cutoff=0.6)
+    if close:
+        return f'Did you mean "{close[0]}"?'
+    return 'Write "norm", "bias", "all", or a glob such as "*.bias"; `adaptkit inspect` shows the modules.'
 
 
 def matches(model: nn.Module, names: list[str], selection: str) -> list[str]:

@@ -61,10 +61,33 @@ class AdapterSpec(Table):
         default="all",
         description=f"Which layers: {LAYERS_EXAMPLE} (from 0, inclusive, negative from the end).",
     )
-    sides: list[str] = Field(default=[], description='Modalities of route "side" or "fusion" that it reads.')
+    sides: list[str] = Field(
+        default=[],
+        description='What it reads: modalities of route "side" or "fusion"; "span:NAME", the tokens of a modality '
+        'within the stream; "STACK@block.out", the block of another tower at the same depth. What it combines: '
+        '"adapter:NAME", an adapter of the same at and layers that is written before it.',
+    )
     read: Literal["site", "stream", "in"] = Field(
         default="site",
         description="Place of the same branch that it reads; parallel adapters read another one.",
+    )
+    share: Literal["none", "layers"] = Field(
+        default="none",
+        description='"layers": all layers at the same site share one adapter. "none": each has its own.',
+    )
+    per_task: Literal["single", "multiple", "half_shared_up", "half_shared_down"] = Field(
+        default="single",
+        description='How tasks share it: "single" is one adapter for all, "multiple" one copy per task; half-shared '
+        "copies have the up- or the down-projection in common.",
+    )
+    train: bool = Field(
+        default=True, description="Whether it trains; false keeps the values it starts with (see init_from)."
+    )
+    init_from: str | None = Field(
+        default=None,
+        examples=["./runs/films/artifact"],
+        description="Artifact or run folder, relative to the recipe file, whose adapter of the same name gives the "
+        "initial values.",
     )
     expect: int | None = Field(default=None, ge=1, description="Number of grafts it must make; the plan asserts it.")
     options: dict[str, Any] = Field(default={}, description="Keyword arguments of the adapter's class, all of them.")

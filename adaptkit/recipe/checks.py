@@ -12,14 +12,11 @@ from typing import Any
 
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
 from adaptkit.recipe.places import Finding
+from adaptkit.recipe.side_checks import OTHER_ROUTES, ROUTES_OF_SIDES, Tables, side_conflicts, words_of
 from adaptkit.recipe.signatures import adapter_signatures
 from adaptkit.recipe.table import NAME_PATTERN
 from adaptkit.recipe.words import in_toml
 from adaptkit.registry import nearest
-
-Tables = Mapping[str, Mapping[str, Any]]
-ROUTES_OF_SIDES = ("side", "fusion")
-OTHER_ROUTES = ("backbone", "tokens")
 
 
 def conflicts(document: Mapping[str, Any]) -> list[Finding]:
@@ -29,7 +26,7 @@ def conflicts(document: Mapping[str, Any]) -> list[Finding]:
         *_names(document),
         *_backbone_input(document, modalities),
         *(finding for name, table in modalities.items() for finding in _modality(name, table)),
-        *(finding for name, table in adapters.items() for finding in _adapter(name, table, modalities)),
+        *(finding for name in adapters for finding in _adapter(name, modalities, adapters)),
         *_unread_sides(modalities, adapters),
         *(finding for name, table in tasks.items() for finding in _task(name, table)),
         *_optimizer(document),
@@ -41,12 +38,6 @@ def _tables(document: Mapping[str, Any], key: str) -> Tables:
     """The named tables under a key, leaving out whatever is none."""
     named = document.get(key)
     return {n: t for n, t in named.items() if isinstance(t, Mapping)} if isinstance(named, Mapping) else {}
-
-
-def _words(table: Mapping[str, Any], key: str) -> list[str]:
-    """A list of strings; empty where it is something else."""
-    value = table.get(key, [])
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _names(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -92,45 +83,28 @@ def _modality(name: str, table: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(("modality", name, "modality_dropout"), "nothing is said to stand in for a dropped value.", hint)
 
 
-def _adapter(name: str, table: Mapping[str, Any], modalities: Tables) -> Iterator[Finding]:
+def _adapter(name: str, modalities: Tables, adapters: Tables) -> Iterator[Finding]:
+    table = adapters[name]
     for key in ("at", "sides"):
-        words = _words(table, key)
+        words = words_of(table, key)
         for word in sorted({word for word in words if words.count(word) > 1}):
             yield Finding(("adapter", name, key), f"{in_toml(word)} is named twice.")
-    for side in _words(table, "sides"):
-        yield from _side(("adapter", name, "sides"), side, modalities)
+    yield from side_conflicts(name, modalities, adapters)
     signature = adapter_signatures().get(str(table.get("kind")))
-    if signature is None or not isinstance(table.get("sides", []), list):
+    if signature is None:
         return
-    least, most = signature.needs_sides
-    count = len(table.get("sides", []))
-    if count < least:
-        fed = ", ".join(in_toml(n) for n, t in modalities.items() if t.get("route") in ROUTES_OF_SIDES)
-        hint = f"Write sides = [{fed}]." if fed else 'Give a modality route = "side" and name it here.'
-        yield Finding(("adapter", name, "sides"), f"{signature.kind} needs at least {least} side.", hint)
-    if most is not None and count > most:
-        limit = f"at most {most}" if most else "no side"
-        yield Finding(("adapter", name, "sides"), f"{signature.kind} takes {limit}, not {count}.", "Shorten the list.")
-
-
-def _side(path: tuple[str, ...], side: str, modalities: Tables) -> Iterator[Finding]:
-    """A side is a modality that is routed to adapters."""
-    if side.startswith("span:") or "@" in side:
-        hint = 'Name modalities whose route is "side" or "fusion".'
-        yield Finding(path, f"{in_toml(side)} (sides out of a sequence or another tower) is not available yet.", hint)
-        return
-    if side not in modalities:
-        yield Finding(path, f"no modality feeds the side {in_toml(side)}.", nearest(side, modalities))
-        return
-    route = modalities[side].get("route")
-    if route in OTHER_ROUTES:
-        hint = f'Write route = "side" in [modality.{side}].'
-        yield Finding(path, f"{in_toml(side)} is routed {in_toml(route)}, where no adapter can read it.", hint)
+    does_nothing = signature.identity and not signature.fuses and table.get("init", "identity") == "identity"
+    if table.get("train") is False and table.get("init_from") is None and does_nothing:
+        hint = "Write init_from, or leave train out."
+        yield Finding(("adapter", name, "train"), "a fresh adapter that is frozen changes nothing.", hint)
+    if table.get("per_task") in ("half_shared_up", "half_shared_down") and not signature.halves:
+        hint = 'Write per_task = "single" or "multiple".'
+        yield Finding(("adapter", name, "per_task"), f"{signature.kind} has no down and up half to share.", hint)
 
 
 def _unread_sides(modalities: Tables, adapters: Tables) -> Iterator[Finding]:
     """A modality routed to adapters that no adapter reads would do nothing, silently."""
-    read = {side for table in adapters.values() for side in _words(table, "sides")}
+    read = {side for table in adapters.values() for side in words_of(table, "sides")}
     for name, table in modalities.items():
         if table.get("route") == "side" and name not in read:
             hint = f"Write sides = [{in_toml(name)}] in an adapter, or give it another route."
@@ -138,7 +112,7 @@ def _unread_sides(modalities: Tables, adapters: Tables) -> Iterator[Finding]:
 
 
 def _task(name: str, table: Mapping[str, Any]) -> Iterator[Finding]:
-    labels = _words(table, "labels")
+    labels = words_of(table, "labels")
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         yield Finding(("task", name, "labels"), f"{in_toml(label)} is listed twice.")
     for key in ("class_weight", "pos_weight"):

@@ -43,6 +43,9 @@ class Draft:
             document["data"] = data | {"root": _seen_from(data.get("root", "."), old, new)}
         if isinstance(backbone, dict) and str(backbone.get("model")).startswith("."):
             document["backbone"] = backbone | {"model": _seen_from(backbone["model"], old, new)}
+        adapters = document.get("adapter")
+        if isinstance(adapters, dict):
+            document["adapter"] = {name: _rebased_adapter(table, old, new) for name, table in adapters.items()}
         return Draft(document, self.places, self.findings)
 
     def with_set(self, text: str) -> Draft:
@@ -67,6 +70,12 @@ class Draft:
         around = {key[:length]: place for length in range(1, len(key))}
         kept = {old: its for old, its in self.places.items() if old[: len(key)] != key}
         return Draft(document, Places(around | kept | {key: place}), self.findings)
+
+
+def _rebased_adapter(table: Any, old: Path, new: Path) -> Any:
+    if not isinstance(table, dict) or "init_from" not in table:
+        return table
+    return table | {"init_from": _seen_from(table["init_from"], old, new)}
 
 
 def _seen_from(path: Any, old: Path, new: Path) -> Any:

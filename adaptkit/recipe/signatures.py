@@ -15,6 +15,18 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Strict, TypeAdapter
 
 ADAPTERS_FOLDER = Path(__file__).resolve().parent.parent / "adapters"
+FACTS = (
+    "paper",
+    "formula",
+    "needs_sides",
+    "mergeable",
+    "reads_input",
+    "reads_blocks",
+    "fuses",
+    "identity",
+    "halves",
+    "meets",
+)
 _TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 
 
@@ -64,6 +76,12 @@ class AdapterSignature:
         formula: number of parameters as a formula.
         needs_sides: least and largest number of sides (None: no limit).
         mergeable: it can be folded into its host's weight.
+        reads_input: it works in weight space, on a projection.
+        reads_blocks: it reads what every block of its stack returned.
+        fuses: its sides are the changes of other adapters of its site.
+        identity: a fresh one changes nothing.
+        halves: tasks can share one half of it.
+        meets: the kind of site it works at: "stream", "sequence" or "attention".
     """
 
     kind: str
@@ -74,6 +92,12 @@ class AdapterSignature:
     formula: str
     needs_sides: tuple[int, int | None]
     mergeable: bool
+    reads_input: bool
+    reads_blocks: bool
+    fuses: bool
+    identity: bool
+    halves: bool
+    meets: str
 
 
 @functools.cache
@@ -133,6 +157,12 @@ def _signature(
         formula=facts.get("formula", ""),
         needs_sides=facts.get("needs_sides", (0, 0)),
         mergeable=facts.get("mergeable", False),
+        reads_input=facts.get("reads_input", False),
+        reads_blocks=facts.get("reads_blocks", False),
+        fuses=facts.get("fuses", False),
+        identity=facts.get("identity", True),
+        halves=facts.get("halves") is not None,
+        meets=facts.get("meets", "stream"),
     )
 
 
@@ -167,7 +197,7 @@ def _literals(lineage: Sequence[ast.ClassDef]) -> dict[str, Any]:
             target = item.targets[0] if isinstance(item, ast.Assign) else getattr(item, "target", None)
             if isinstance(item, ast.Assign | ast.AnnAssign) and item.value and isinstance(target, ast.Name):
                 name = target.id
-                if name in ("paper", "formula", "needs_sides", "mergeable"):
+                if name in FACTS:
                     facts[name] = ast.literal_eval(item.value)
     return facts
 

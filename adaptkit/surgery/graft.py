@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
+from adaptkit.adapters.base import ADAPTERS, Adapter, Place, Shape
+from adaptkit.adapters.per_task import PerTask
 from adaptkit.anatomy.site import Site
+
+Sharing = Literal["single", "multiple", "half_shared_up", "half_shared_down"]
+
+FUSION = "fusion"  # the site after the backbone
+MEMBER, SPAN = "adapter:", "span:"  # sides that are another adapter's change, or part of the adapter's own stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +25,20 @@ class Graft:
         adapter: its name in the recipe, `[adapter.NAME]`; one name may cover many grafts.
         kind: entry of the adapter registry.
         site: where it goes.
-        host: shape of the stream at that site.
-        sides: side name -> shape, in the adapter's order.
+        host: shape of the stream at that site (`host_shape`).
+        sides: side -> shape, in the adapter's order: "poster" is laid out by `use_sides`, "span:image" a part of the
+            adapter's own stream, "adapter:plot" the change that the adapter `plot` of the same host makes, and any
+            other word with a place in `towers` what that block returned earlier in the same forward.
         options: keyword arguments of the adapter's class.
-        read: another place of the same branch that the adapter reads (parallel adapters), or None.
-        parameters: how many parameters it has.
+        reads: other places that the adapter reads: one for parallel adapters, every block for a ladder.
+        towers: side -> block of another stack.
+        depth: number of blocks of the site's stack.
+        tasks: the recipe's tasks.
+        share: one adapter for all layers of this adapter's name, site and stack.
+        per_task: how the tasks share this adapter.
+        train: its parameters move.
+        parameters: how many parameters it has that no earlier graft has.
+        trainable: how many of those move.
     """
 
     adapter: str
@@ -31,13 +47,30 @@ class Graft:
     host: Shape
     sides: Mapping[str, Shape] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    read: Site | None = None
+    reads: tuple[Site, ...] = ()
+    towers: Mapping[str, Site] = field(default_factory=dict)
+    depth: int = 0
+    tasks: tuple[str, ...] = ()
+    share: bool = False
+    per_task: Sharing = "single"
+    train: bool = True
     parameters: int = 0
+    trainable: int = 0
 
     @property
     def child(self) -> str:
         """Its name among the host's adapters: q, k and v of a fused projection share one host."""
         return self.adapter if self.site.columns is None else f"{self.adapter}_{self.site.name.rpartition('.')[2]}"
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The adapters at the same host whose changes this one combines."""
+        return tuple(side.removeprefix(MEMBER) for side in self.sides if side.startswith(MEMBER))
+
+    @property
+    def instance(self) -> tuple[str, ...]:
+        """Grafts with one key are one adapter."""
+        return (self.adapter, self.site.full_name, "" if self.share else self.site.path)
 
     def build(self) -> Adapter:
         """The adapter, freshly initialised, on the current default device.
@@ -45,7 +78,17 @@ class Graft:
         Raises:
             SiteError: widths or lengths that cannot work.
         """
-        return ADAPTERS.named(self.kind)(self.host, dict(self.sides), **self.options)
+        kind: Any = ADAPTERS.named(self.kind)
+        shapes = {side_key(side): shape for side, shape in self.sides.items()}
+        if kind.reads_blocks:
+            shapes |= {f"block_{i}": Shape(site.width) for i, site in enumerate(self.reads)}
+        if self.per_task == "single":
+            adapter = kind(self.host, shapes, **self.options)
+        else:
+            copies = {task: kind(self.host, shapes, **self.options) for task in self.tasks}
+            adapter = PerTask(copies, self.per_task)
+        adapter.place = Place(self.site.stack, self.site.name, self.site.layer, self.depth, self.tasks)
+        return adapter
 
     def as_dict(self) -> dict[str, Any]:
         """The stable JSON form of `adaptkit plan --json`."""
@@ -58,3 +101,8 @@ class Graft:
             "width": self.site.width,
             "parameters": self.parameters,
         }
+
+
+def side_key(side: str) -> str:
+    """A side's word as an identifier: "span:image" -> "span_image", "vision@block.out" -> "vision_block_out"."""
+    return re.sub(r"\W", "_", side)

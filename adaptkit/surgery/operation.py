@@ -7,20 +7,29 @@ called with, so copies and pickles of the model run their own adapters. Knows no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from adaptkit.adapters.base import Adapter
+from adaptkit.adapters.base import ADAPTERS, Adapter
+from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
-from adaptkit.surgery.graft import Graft
-from adaptkit.surgery.hooks import Adapters, Port, Reads, attach, carried, detach, unwatch, watch
+from adaptkit.surgery import lengthening, prefixing
+from adaptkit.surgery.fitting import check_hosts
+from adaptkit.surgery.graft import MEMBER, SPAN, Graft, side_key
+from adaptkit.surgery.growing import grow
+from adaptkit.surgery.hooks import Adapters, attach, carried, detach, ports
+from adaptkit.surgery.meeting import HERE, Port, Reads, Wire
+from adaptkit.surgery.showing import publish, unpublish, unwatch, watch
+
+# How adapters meet what is no stream: the input sequence of a stack, the keys and values of an attention.
+JOINS = {"sequence": lengthening, "attention": prefixing}
 
 
-class Reader(NamedTuple):
+class Reading(NamedTuple):
     """An adapter that reads another module than its host."""
 
     source: str
@@ -35,16 +44,27 @@ class Receipt:
 
     Attributes:
         grafts: (path of the host, name of the adapter), in the order of insertion.
-        readers: the adapters that read elsewhere.
+        readings: the adapters that read elsewhere.
+        published: blocks that adapters of other towers read, once for each of them.
         trainable: names of the backbone's parameters that required a gradient before.
+        originals: values of the backbone's parameters that may move; None where no copy was to be kept.
     """
 
     grafts: tuple[tuple[str, str], ...]
-    readers: tuple[Reader, ...]
-    trainable: frozenset[str]
+    readings: tuple[Reading, ...] = ()
+    published: tuple[str, ...] = ()
+    trainable: frozenset[str] = frozenset()
+    originals: Mapping[str, Tensor] | None = field(default_factory=dict)
 
 
-def insert(model: nn.Module, grafts: Iterable[Graft], *, unfrozen: Iterable[str] = (), seed: int = 0) -> Receipt:
+def insert(
+    model: nn.Module,
+    grafts: Iterable[Graft],
+    *,
+    unfrozen: Iterable[str] = (),
+    seed: int = 0,
+    restorable: bool = True,
+) -> Receipt:
     """Graft adapters into a model and freeze the rest of it.
 
     All checks precede the first mutation. The adapters' initial values depend on `seed` alone.
@@ -54,6 +74,7 @@ def insert(model: nn.Module, grafts: Iterable[Graft], *, unfrozen: Iterable[str]
         grafts: what to insert where, as planned (`make_plan(recipe).grafts`).
         unfrozen: names of the model's own parameters that stay trainable.
         seed: of the adapters' initial values.
+        restorable: keep a copy of the unfrozen parameters, so that `remove` can put them back after training.
 
     Returns:
         A receipt for `remove`.
@@ -67,37 +88,66 @@ def insert(model: nn.Module, grafts: Iterable[Graft], *, unfrozen: Iterable[str]
     check_insertable(model, planned)
     if kept - own.keys():
         raise SiteError(f"the model has no parameter {sorted(kept - own.keys())[0]!r} to unfreeze.")
+    check_hosts(model, planned)
     adapters = grow(model, planned, seed)
+    held = held_by(planned)
 
     trainable = frozenset(name for name, parameter in own.items() if parameter.requires_grad)
+    originals = {name: copied(own[name]) for name in kept} if restorable or not kept else None
     for name, parameter in own.items():
         parameter.requires_grad_(name in kept)
-    readers = []
+    readings, published = [], []
     for graft, adapter in zip(planned, adapters, strict=True):
-        host = model.get_submodule(graft.site.path)
-        attach(host, graft.child, adapter, port_of(graft, adapter))
-        if graft.read is not None:
-            watch(model.get_submodule(graft.read.path), adapter, graft.read.when)
-            readers.append(Reader(graft.read.path, graft.read.when, graft.site.path, graft.child))
-    return Receipt(tuple((g.site.path, g.child) for g in planned), tuple(readers), trainable)
+        attach(model.get_submodule(graft.site.path), graft.child, adapter, port_of(graft, adapter, held))
+        if graft.site.when in JOINS:
+            JOINS[graft.site.when].attach(model, graft.site.path, graft.child)
+        for place in (place for place in graft.reads if not is_here(place, graft)):
+            watch(model.get_submodule(place.path), place.path, adapter, when_read(place))
+            readings.append(Reading(place.path, when_read(place), graft.site.path, graft.child))
+        for block in graft.towers.values():
+            publish(model.get_submodule(block.path), block.path, block.layout)
+            published.append(block.path)
+    hosts = tuple((graft.site.path, graft.child) for graft in planned)
+    return Receipt(hosts, tuple(readings), tuple(published), trainable, originals)
 
 
 def remove(model: nn.Module, receipt: Receipt) -> None:
-    """Undo an insertion: modules, hooks, keys and `requires_grad` are again what they were.
+    """Undo an insertion: modules, hooks, keys, values and `requires_grad` are again what they were.
 
     Raises:
-        SiteError: the model does not carry what the receipt lists. Nothing is changed then.
+        SiteError: the model does not carry what the receipt lists, or its own parameters moved and no copy of them
+            was kept. Nothing is changed then.
     """
     for path, name in receipt.grafts:
         if name not in carried(model.get_submodule(path)):
             raise SiteError(f"{path} carries no adapter {name!r}.", hint="Was it removed already?")
-    for reader in receipt.readers:
-        adapter = carried(model.get_submodule(reader.host))[reader.name]
-        unwatch(model.get_submodule(reader.source), adapter, reader.when)
+    if receipt.originals is None:
+        raise SiteError(
+            "the backbone's own parameters were trained, and no copy of their values was kept.",
+            hint="Load the backbone again, or insert with restorable=True.",
+        )
+    for reading in receipt.readings:
+        adapter = carried(model.get_submodule(reading.host))[reading.name]
+        unwatch(model.get_submodule(reading.source), reading.source, adapter, reading.when)
+    for path in receipt.published:
+        unpublish(model.get_submodule(path))
     for path, name in receipt.grafts:
+        when = ports(model.get_submodule(path))[name].when
+        if when in JOINS:
+            JOINS[when].detach(model, path, name)
         detach(model.get_submodule(path), name)
-    for name, parameter in base_parameters(model).items():
+    own = base_parameters(model)
+    with torch.no_grad():
+        for name, value in receipt.originals.items():
+            own[name].copy_(value)
+    for name, parameter in own.items():
         parameter.requires_grad_(name in receipt.trainable)
+
+
+def copied(parameter: Tensor) -> Tensor:
+    """Its value, in main memory; one without a value stays without."""
+    value = parameter.detach().clone()
+    return value if value.is_meta else value.cpu()
 
 
 def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -107,7 +157,7 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def check_insertable(model: nn.Module, grafts: tuple[Graft, ...]) -> None:
-    modules = dict(model.named_modules())
+    modules, reserved = dict(model.named_modules()), Adapters()
     for name, module in modules.items():
         if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
             raise SiteError(
@@ -116,9 +166,14 @@ def check_insertable(model: nn.Module, grafts: tuple[Graft, ...]) -> None:
             )
     taken: set[tuple[str, str]] = set()
     for graft in grafts:
-        for site in filter(None, (graft.site, graft.read)):
+        for site in (graft.site, *graft.reads, *graft.towers.values()):
             if site.path not in modules:
                 raise SiteError(f"the model has no module {site.path!r} (site {site.full_name}).")
+        if not graft.child or "." in graft.child or hasattr(reserved, graft.child):
+            raise SiteError(
+                f"an adapter cannot be called {graft.adapter!r}.",
+                hint="Choose a name without dots that is no attribute of torch's modules (such as `keys` or `train`).",
+            )
         host, place = modules[graft.site.path], (graft.site.path, graft.child)
         if not isinstance(getattr(host, "adapters", Adapters()), Adapters):
             raise SiteError(f"{graft.site.path} has an attribute `adapters` of its own; surgery needs that name.")
@@ -127,31 +182,73 @@ def check_insertable(model: nn.Module, grafts: tuple[Graft, ...]) -> None:
                 f"{graft.site.path} already carries an adapter {graft.adapter!r} ({graft.site.full_name}).",
                 hint="Sites that share a module need adapters of different names.",
             )
+        if graft.site.when == "attention":
+            prefixing.check(host)
+        check_members(graft, grafts, taken)
         taken.add(place)
 
 
-def grow(model: nn.Module, grafts: tuple[Graft, ...], seed: int) -> list[Adapter]:
-    """Build every adapter before the model is touched, each beside its host's weights."""
-    fallback = next(model.parameters(), torch.empty(0)).device
-    adapters = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for graft in grafts:
-            device = next(model.get_submodule(graft.site.path).parameters(), torch.empty(0, device=fallback)).device
-            # Drawn on the CPU, so that a seed means the same values on every device.
-            with torch.device("meta" if device.type == "meta" else "cpu"):
-                adapter = graft.build()
-            adapters.append(adapter.to(device))
-    return adapters
+def check_members(graft: Graft, grafts: tuple[Graft, ...], taken: set[tuple[str, str]]) -> None:
+    """What a combination combines comes before it on the same side of the same host, and only there."""
+    for member in graft.members:
+        where = f"adapter.{graft.adapter} at {graft.site.full_name}"
+        if (graft.site.path, member) not in taken:
+            raise SiteError(
+                f"{where} combines {member!r}, which is not there before it.",
+                hint=f"Give [adapter.{member}] the same at and layers, and write it first.",
+            )
+        other = next(g for g in grafts if (g.site.path, g.child) == (graft.site.path, member))
+        if other.site.when != graft.site.when or ADAPTERS.named(other.kind).reads_input:
+            raise SiteError(
+                f"{where} cannot combine {member!r} at {other.site.full_name}.",
+                hint="Both must work on the stream at the same site.",
+            )
 
 
-def port_of(graft: Graft, adapter: Adapter) -> Port:
+def when_read(place: Site) -> Literal["before", "after"]:
+    assert place.when in ("before", "after"), "only places on the stream are read"
+    return place.when
+
+
+def is_here(place: Site, graft: Graft) -> bool:
+    """A ladder at the end of a stack without a final norm sits on the last block, which it also reads."""
+    return (place.path, place.when) == (graft.site.path, graft.site.when)
+
+
+def port_of(graft: Graft, adapter: Adapter, held: frozenset[tuple[str, str]]) -> Port:
     site = graft.site
     reads: Reads = "site"
     if adapter.reads_input:
         reads = "input"
-    elif graft.read is not None:
+    elif graft.reads:
         reads = "elsewhere"
     elif site.norm:
         reads = "norm"
-    return Port(site.when, reads, site.layout, site.columns, site.stack, tuple(graft.sides))
+    return Port(
+        "before" if adapter.changes_input else site.when,
+        reads,
+        site.layout,
+        site.columns,
+        site.stack,
+        tuple(wire_of(graft, side) for side in graft.sides),
+        tuple((HERE if is_here(other, graft) else other.path, other.layout) for other in graft.reads),
+        own_layout=adapter.reads_input,
+        held=(site.path, graft.child) in held,
+    )
+
+
+def wire_of(graft: Graft, side: str) -> Wire:
+    key = side_key(side)
+    if side in graft.towers:
+        source = graft.towers[side]
+        return Wire(key, "tower", source.path, source.stack)
+    if side.startswith(SPAN):
+        return Wire(key, "span", side.removeprefix(SPAN))
+    if side.startswith(MEMBER):
+        return Wire(key, "adapter", side.removeprefix(MEMBER))
+    return Wire(key, "modality", side)
+
+
+def held_by(grafts: Iterable[Graft]) -> frozenset[tuple[str, str]]:
+    """(path of the host, adapter) of those whose change another adapter of the same host combines."""
+    return frozenset((graft.site.path, member) for graft in grafts for member in graft.members)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adaptkit.errors import Diverged, OutOfMemory, UnavailableError
 from adaptkit.recipe import Train
+from adaptkit.surgery import carried
 from adaptkit.tasks import Task
 from adaptkit.training.chance import random_state, restore_random_state
 from adaptkit.training.checkpoint import LOWER_RATE
@@ -84,6 +85,7 @@ class Engine:
         assert isinstance(prepared, AcceleratedOptimizer)
         self._optimizer = prepared
         self._trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.idle: tuple[str, ...] | None = None  # adapters without any gradient in the first step
 
     @property
     def device(self) -> torch.device:
@@ -105,6 +107,8 @@ class Engine:
             losses = [self._backward(batch, len(batch["ids"]) / samples) for batch in group]
             loss = float(torch.stack(losses).sum())
             self._clip_and_check(loss)
+            if self.idle is None:
+                self.idle = tuple(idle_adapters(self.model))
             self._optimizer.step()
             if not self._optimizer.step_was_skipped:
                 self.schedule.after_step()
@@ -157,6 +161,15 @@ class Engine:
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random"])
+
+
+def idle_adapters(model: nn.Module) -> Iterator[str]:
+    """`NAME at PATH` of every adapter none of whose parameters got a gradient: its host did not run."""
+    for path, module in model.named_modules():
+        for name, adapter in carried(module).items():
+            trained = [parameter for parameter in adapter.parameters() if parameter.requires_grad]
+            if trained and all(parameter.grad is None for parameter in trained):
+                yield f"{name} at {path}"
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -107,7 +107,10 @@ class SeedTraining:
         now = self.progress
         for group in self.epochs.groups(now.epoch, now.batch, self.steps - now.step):
             lr = self.engine.schedule.lr
+            first = self.engine.idle is None
             loss = self.engine.step(group)
+            if first and self.engine.idle:
+                self._tell_idle(self.engine.idle)
             now = self.progress
             self.progress = replace(
                 now,
@@ -118,6 +121,11 @@ class SeedTraining:
             )
             self._tell_step(loss, lr)
             self.stop.check()
+
+    def _tell_idle(self, adapters: tuple[str, ...]) -> None:
+        """An adapter whose host never runs would do nothing, silently; an expert may just not have been chosen."""
+        some = ", ".join(adapters[:3]) + (f" and {len(adapters) - 3} more" if len(adapters) > 3 else "")
+        self.report.note(f"no gradient in the first step: {some}; the backbone may make no use of these places")
 
     def _tell_step(self, loss: float, lr: float) -> None:
         now = self.progress

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adaptkit.artifact.atomic import new_folder, write_json, write_text
+from adaptkit.artifact.initial import sources
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
 from adaptkit.plan import Plan, make_plan
@@ -47,6 +48,7 @@ def train(
         report: what is told of the progress; by default nothing.
 
     Raises:
+        ArtifactError: an adapter's `init_from` cannot be read.
         RunError: the run folder exists or cannot be written, or there is nothing to resume.
         Diverged: loss, gradient or parameters are not finite; the last good state is kept.
         OutOfMemory: a batch does not fit.
@@ -59,6 +61,7 @@ def train(
     if spec.tensorboard:
         require_tensorboard()
     device = str(build_accelerator(spec.precision).device)
+    initial = sources(plan)
     material = gather(plan)
     if resume:
         named = None if resume is True else Path(resume)
@@ -69,7 +72,7 @@ def train(
     with _closing(run, plan, report), Stop() as stop, _logs(run, spec.tensorboard) as log:
         if not resume:
             _write_beginning(run, plan, device)
-        seeds = SeedRun(plan, material, log, report, stop, run.path / METRICS)
+        seeds = SeedRun(plan, material, log, report, stop, run.path / METRICS, initial)
         report.run_started(_started(run, seeds, device))
         results = [seeds.run(seed, seed_folder(run.path, spec.seeds, seed)) for seed in spec.seeds]
         result = _finish(run, plan, results, seeds.monitor.name, time.monotonic() - began)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from adaptkit.anatomy import fingerprint
 from adaptkit.artifact.atomic import write_json
+from adaptkit.artifact.initial import initialise
+from adaptkit.artifact.load import Artifact
 from adaptkit.artifact.save import save_artifact
 from adaptkit.evaluation.material import Material, droppable
 from adaptkit.evaluation.measure import Measured, measure
@@ -39,6 +41,7 @@ class SeedRun:
         report: events go here.
         stop: asked between two steps.
         metrics_file: metrics.jsonl of the run.
+        initial: adapter -> the artifact it starts from.
     """
 
     plan: Plan
@@ -47,6 +50,7 @@ class SeedRun:
     report: Reporter
     stop: Stop
     metrics_file: Path
+    initial: Mapping[str, Artifact] = field(default_factory=dict)
 
     @property
     def monitor(self) -> Monitor:
@@ -81,6 +85,7 @@ class SeedRun:
         original = fingerprint(model.backbone)
         epochs = self.epochs(seed, model)
         fit_encoders(model, epochs)
+        initialise(model, self.initial)
         if self.plan.recipe.train.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         seed_everything(seed)

@@ -34,6 +34,22 @@ def test_list_filter(cli: Cli) -> None:
     assert cli("list", "models", "--filter", "zzz").code == 0
 
 
+def test_list_models_says_how_the_sites_of_each_are_known(cli: Cli) -> None:
+    """Short names first, then every model of both libraries; the name is the first word of its line, uncut."""
+    items = cli("list", "models", "--json").json["items"]
+    assert items[0]["name"] == "bert-base"
+    assert {item["sites"] for item in items} <= {"laws tested", "detected", "by path only", "-"}
+    assert sum(item["name"].startswith("timm/") for item in items) > 1000
+    lines = cli("list", "models", "--filter", "swin_tiny").out.splitlines()
+    (line,) = [line for line in lines if line.startswith("timm/swin_tiny_patch4_window7_224 ")]
+    assert "detected" in line or "laws tested" in line
+
+
+def test_a_filter_that_finds_nothing_is_told_what_is_near(cli: Cli) -> None:
+    assert "Did you mean swin" in cli("list", "models", "--filter", "swinn").out
+    assert cli("list", "models", "--filter", "qqqqqq").out.strip() == "nothing in models contains 'qqqqqq'."
+
+
 def test_schema(cli: Cli) -> None:
     document = json.loads(cli("schema").out)
     assert document == cli("schema", "--json").json["schema"]

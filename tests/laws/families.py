@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from adaptkit.anatomy import Anatomy, study
 
 TOKENS = 6
+
+_BUILT: dict[str, nn.Module | bytes] = {}
+_STUDIED: dict[str, Anatomy] = {}
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,21 @@ class Family:
     lengths: dict[str, int]
     convolutional: bool = False
 
+    def fresh(self) -> nn.Module:
+        """A copy of the model, which is built once; kept pickled where it can be, which is the fastest to copy."""
+        if self.name not in _BUILT:
+            model = self.build()
+            try:
+                _BUILT[self.name] = pickle.dumps(model)
+            except Exception:  # models with parametrizations
+                _BUILT[self.name] = model
+        kept = _BUILT[self.name]
+        return pickle.loads(kept) if isinstance(kept, bytes) else copy.deepcopy(kept)
+
     def anatomy(self) -> Anatomy:
-        return study(self.build(), name=self.name)
+        if self.name not in _STUDIED:
+            _STUDIED[self.name] = study(self.fresh(), name=self.name)
+        return _STUDIED[self.name]
 
 
 def transformers_model(model_type: str, **settings: Any) -> Callable[[], nn.Module]:
@@ -57,12 +76,30 @@ def timm_model(name: str, **settings: Any) -> Callable[[], nn.Module]:
 
 
 def shaken(model: nn.Module) -> nn.Module:
-    """Random norms and biases: a wrong place of a residual or a norm then shows in the numbers."""
+    """Random norms, biases and scales: a wrong place of a residual or a norm then shows in the numbers."""
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.dim() == 1:
+            if parameter.numel() == max(parameter.shape, default=1):  # one dimension, whatever ones are around it
                 parameter.add_(0.2 * torch.randn_like(parameter))
     return model
+
+
+def calibrated(build: Callable[[], nn.Module], inputs: Callable[[], dict[str, Tensor]]) -> Callable[[], nn.Module]:
+    """With the batch norms' statistics of these inputs, as training leaves them: else deep signals fade to nothing."""
+
+    def built() -> nn.Module:
+        model = build()
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.train().momentum = None  # the first batch alone counts
+        with torch.no_grad():
+            outputs(model, inputs())
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.eval().momentum = momentum
+        return model
+
+    return built
 
 
 def text() -> dict[str, Tensor]:
@@ -164,6 +201,24 @@ FAMILIES = {
 def outputs(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
     """Every floating-point tensor the model gives: hidden states of both stacks, pooled vectors, embeddings."""
     if "x" in inputs:
-        return (model(inputs["x"]),)
-    given = model(**inputs, **({"use_cache": False} if "decoder_input_ids" in inputs else {}))
-    return tuple(value for value in given.to_tuple() if isinstance(value, Tensor) and value.is_floating_point())
+        given = model(inputs["x"])
+    else:
+        given = model(**inputs, **({"use_cache": False} if "decoder_input_ids" in inputs else {}))
+    return tuple(value for value in flat(given) if value.is_floating_point())
+
+
+def calm_outputs(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """The outputs with one seed: a few models draw random numbers in evaluation mode too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return outputs(model, inputs)
+
+
+def flat(given: object) -> list[Tensor]:
+    """The tensors inside nested outputs, in order. What a cache holds is no output."""
+    if isinstance(given, Tensor):
+        return [given]
+    if isinstance(given, dict | tuple | list):
+        values = list(given.values()) if isinstance(given, dict) else list(given)
+        return [tensor for value in values for tensor in flat(value)]
+    return []

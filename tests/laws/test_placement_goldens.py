@@ -13,10 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Site, select, study
 from adaptkit.artifact import merge
-from adaptkit.surgery import Graft, insert
+from adaptkit.surgery import Graft, host_shape, insert
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -37,7 +36,7 @@ def backbone(folder: str, weights: str, rename: Callable[[str], str] = str) -> n
 def graft_all(model: nn.Module, kind: str, at: list[str], **options) -> list[Graft]:
     """Insert one adapter at all sites of these names."""
     grafts = [
-        Graft("golden", kind, site, Shape(site.width, None, site.in_width), options=options)
+        Graft("golden", kind, site, host_shape(model, site), options=options)
         for site in select(study(model), at, "all")
     ]
     insert(model, grafts)
@@ -78,6 +77,32 @@ def test_adapterhub_bert(name: str, at: list[str], act: str) -> None:
     fill(model, grafts, weights)
     assert len(grafts) == len(saved) // 4
     torch.testing.assert_close(model(**inputs).last_hidden_state, expected["last_hidden_state"], **CLOSE)
+
+
+def test_adapterhub_bert_compacter() -> None:
+    """Compacter++: one rule for all layers and both projections, which AdapterHub does not save with the adapter."""
+    folder = GOLDENS / "adapterhub/bert/compacterpp"
+    model = backbone("adapterhub/bert/backbone", "backbone.safetensors")
+    saved = load_file(folder / "adapter.safetensors")
+    rule = load_file(folder / "NOT_SAVED_BY_ADAPTERS_shared_parameters.safetensors")
+    inputs = load_file(GOLDENS / "adapterhub/bert/inputs.safetensors")
+    expected = load_file(folder / "outputs.safetensors")
+    grafts = graft_all(model, "compacter", ["mlp.sum"], phm_dim=4, rank=1, reduction_factor=4)
+    names = {"left": "W_left", "right": "W_right", "bias": "b"}
+
+    def weights(graft: Graft) -> dict[str, Tensor]:
+        prefix = f"encoder.layer.{graft.site.layer}.output.adapters.compacterpp"
+        found = {f"{half}.rule.weight": rule["shared_parameters.compacterpp.phm_rule"] for half in ("down", "up")}
+        for half, theirs in (("down", "adapter_down.0"), ("up", "adapter_up")):
+            found |= {f"{half}.{ours}": saved[f"{prefix}.{theirs}.{name}"] for ours, name in names.items()}
+        return found
+
+    fill(model, grafts, weights)
+    assert len(grafts) == len(saved) // 6
+    torch.testing.assert_close(model(**inputs).last_hidden_state, expected["last_hidden_state"], **CLOSE)
+    hosts = [model.get_submodule(graft.site.path) for graft in grafts]
+    rules = {id(host.adapters["golden"].down.rule) for host in hosts}  # type: ignore[union-attr,index]
+    assert len(rules) == 1
 
 
 def test_adapterhub_bert_lora() -> None:
@@ -198,7 +223,7 @@ def test_peft_lora(sample: str, name: str, inner: str, options: Callable[[Site],
     base = model.get_submodule(inner)
     at = ["attn.q", "attn.v", "cross_attn.q", "cross_attn.v"] if name == "bart" else ["attn.q", "attn.v"]
     grafts = [
-        Graft("golden", "lora", site, Shape(site.width, None, site.in_width), options=options(site))
+        Graft("golden", "lora", site, host_shape(base, site), options=options(site))
         for site in select(study(base), at, "all")
     ]
     receipt = insert(base, grafts)

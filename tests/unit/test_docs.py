@@ -59,6 +59,25 @@ def test_complete_recipes_plan(block: str, tmp_path: Path) -> None:
     assert make_plan(load_recipe(path)).grafts
 
 
+def test_variants_plan(tmp_path: Path) -> None:
+    """What extends the recipe of docs/writing-a-recipe.md, on that page."""
+    page = (DOCS / "writing-a-recipe.md").read_text()
+    (films,) = re.findall(r"```toml recipe\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "films.toml").write_text(films)
+    variants = re.findall(r"```toml\n(extends.*?)```", page, re.DOTALL)
+    assert len(variants) == 2
+    for variant in variants:
+        (tmp_path / "variant.toml").write_text(variant)
+        assert make_plan(load_recipe(tmp_path / "variant.toml")).grafts
+
+
+def test_the_index_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)", (DOCS / "index.md").read_text()))
+    written = [page for page in DOCS.rglob("*.md") if "<!-- Written by docs/" not in page.read_text()]  # not measured
+    pages = {str(page.relative_to(DOCS)) for page in written if page.parent.name != "decisions"}
+    assert pages - {"index.md"} <= linked
+
+
 def test_every_adapter_has_a_page_with_a_complete_recipe() -> None:
     for kind, signature in adapter_signatures().items():
         page = (DOCS / "adapters" / f"{kind}.md").read_text()

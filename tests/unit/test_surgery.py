@@ -110,7 +110,7 @@ def test_sides_nest_and_survive_an_error() -> None:
 
 def test_a_parallel_adapter_holds_no_tensor_between_forwards() -> None:
     model = net()
-    graft = replace(at("2"), read=Site("mlp.stream", "", 2, "0", "before", 4))
+    graft = replace(at("2"), reads=(Site("mlp.stream", "", 2, "0", "before", 4),))
     insert(model, [graft])
     model(torch.randn(2, 3, 4)).sum().backward()
-    assert model[2].adapters["a"].shown is None
+    assert model[2].adapters["a"].shown == {}

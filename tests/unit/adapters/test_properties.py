@@ -7,8 +7,31 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.adapters import ADAPTERS, GMU, Bottleneck, LoRA, Wander, wander
-from adaptkit.adapters.base import Shape
+from adaptkit.adapters import (
+    ADAPTERS,
+    GMU,
+    IA3,
+    MAG,
+    AdapterFusion,
+    Bottleneck,
+    Compacter,
+    CrossAttention,
+    DoRA,
+    Hyperformer,
+    LoHa,
+    LoKr,
+    LoRA,
+    LowRank,
+    Parallel,
+    VeRA,
+    Wander,
+    wander,
+)
+from adaptkit.adapters.base import Place, Shape
+from adaptkit.adapters.ladder import Ladder
+from adaptkit.adapters.loreft import LoReFT
+from adaptkit.adapters.prefix import Prefix
+from adaptkit.adapters.prompt import Prompt
 from adaptkit.errors import SiteError
 from adaptkit.sides import Side, Sides
 
@@ -158,6 +181,14 @@ def test_published_init_of_the_bottleneck_is_not_the_identity() -> None:
     assert torch.equal(Bottleneck(Shape(16), {}, reduction_factor=4)(h, h, Sides()), h)
 
 
+def hyperformer(host: Shape, **options: int) -> Hyperformer:
+    """The only adapter of a stack of one layer, tied."""
+    module = Hyperformer(host, {}, **options)  # type: ignore[arg-type]
+    module.place = Place("", "mlp.out", 0, 1)
+    Hyperformer.tie([module])
+    return module
+
+
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_the_formula_of_every_adapter_counts_its_parameters(kind: str) -> None:
     """`formula` is what `adaptkit list adapters` shows; here it is evaluated."""
@@ -170,7 +201,32 @@ def test_the_formula_of_every_adapter_counts_its_parameters(kind: str) -> None:
             GMU(host, sides, bottleneck=p),
             2 * d * p + 3 * d + p + sum(x * p + 2 * x + p for x in e) + (m + 1) * p * p * (m + 1),
         ),
+        "compacter": lambda: (Compacter(host, {}, bottleneck=p, phm_dim=2), 2 * (d + p) + p + d + 2**3),
+        "hyperformer": lambda: (
+            hyperformer(host, bottleneck=p, task_embedding_dim=6, task_hidden_dim=5, projected_task_embedding_dim=3),
+            6 + 6 + 5 * (2 * 6 + 1) + 3 * (5 + 3) + (3 + 1) * (2 * d * p + d + p),
+        ),
+        "low_rank": lambda: (LowRank(host, {}, bottleneck=p, rank=2), 2 * 2 * (d + p) + p + d),
         "lora": lambda: (LoRA(host, {}, rank=p), p * (c + d)),
+        "dora": lambda: (DoRA(host, {}, rank=p), p * (c + d) + d),
+        "ia3": lambda: (IA3(host, {}), d),
+        "loha": lambda: (LoHa(host, {}, rank=p), 2 * p * (c + d)),
+        "lokr": lambda: (LoKr(host, {}, rank=1), 3 * 3 + 1 * (4 + 4)),
+        "vera": lambda: (VeRA(host, {}, rank=p), p + d + p * (c + d)),
+        "cross_attention": lambda: (
+            CrossAttention(host, sides, bottleneck=p),
+            2 * d * p + 3 * d + p + sum(2 * x * p + 2 * x for x in e),
+        ),
+        "adapter_fusion": lambda: (AdapterFusion(host, {"a": host, "b": host}), 3 * d * d + 2 * d),
+        "parallel": lambda: (Parallel(host, {"a": host, "b": host}, weights="learned"), m),
+        "mag": lambda: (MAG(host, sides), sum(d * d + 2 * x * d + 2 * d for x in e)),
+        "ladder": lambda: (
+            Ladder(Shape(d), {"block_0": Shape(d), "block_1": Shape(d)}, reduction_factor=3, heads=2),
+            3 * d * 4 + 12 * 2 * 4**2 + (11 * 2 + 2) * 4 + d + 2 - 1,
+        ),
+        "loreft": lambda: (LoReFT(Shape(d), {}, rank=p), 2 * d * p + p),
+        "prefix": lambda: (Prefix(Shape(d, heads=3), {}, length=o), 2 * o * d),
+        "prompt": lambda: (Prompt(Shape(d), {}, length=o, reparametrize=p), o * d + 2 * d * p + p + d),
         "wander": lambda: (
             Wander(host, sides, rank=p, drank=2, trank=3),
             sum(x * p + p + 2 * p * d + 3 * y * o for x, y in zip((d, *e), (o, *t), strict=True)),

@@ -21,17 +21,6 @@ CASES = {
         ('sides = ["poster"]', 'sides = ["poster", "poster"]'),
         'films.toml:20  adapter.fuse.sides: "poster" is named twice.',
     ),
-    "a span of the sequence": (
-        ('sides = ["poster"]', 'sides = ["poster", "span:image"]'),
-        'films.toml:20  adapter.fuse.sides: "span:image" (sides out of a sequence or another tower) is not'
-        ' available yet. Name modalities whose route is "side" or "fusion".',
-    ),
-    "another tower": (
-        ('sides = ["poster"]', 'sides = ["poster", "vision@block.out"]'),
-        'films.toml:20  adapter.fuse.sides: "vision@block.out" (sides out of a sequence or'
-        " another tower) is not"
-        ' available yet. Name modalities whose route is "side" or "fusion".',
-    ),
     "a side that is not read": (
         (
             "[adapter.fuse]",

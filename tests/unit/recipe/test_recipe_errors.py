@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adaptkit.errors import RecipeError
-from adaptkit.recipe import load_recipe
+from adaptkit.recipe import adapter_signatures, load_recipe
 
 CASES = {
     "unknown key": (
@@ -78,7 +78,7 @@ CASES = {
     "unknown adapter": (
         ('kind = "gmu"', 'kind = "gmuu"'),
         'films.toml:18  adapter.fuse.kind: unknown adapter "gmuu". Did you mean "gmu"?'
-        " Known: bottleneck, gmu, lora, wander.",
+        f" Known: {', '.join(adapter_signatures())}.",
     ),
     "unknown modality": (
         ('kind = "features"', 'kind = "fetures"'),

@@ -29,7 +29,7 @@ def test_defaults_and_short_forms(write, good):
     fuse = recipe.adapter["fuse"]
     assert fuse.at == ["mlp.out"]
     assert fuse.layers == "all"
-    assert fuse.options == {"bottleneck": 8, "activation": "gelu_tanh", "form": "readme", "init": "identity"}
+    assert fuse.options == {"bottleneck": 8, "activation": None, "form": "readme", "init": "identity"}
     assert fuse.signature.kind == "gmu"
     assert recipe.train.epochs == 3
 
@@ -206,3 +206,11 @@ def test_reading_imports_neither_torch_nor_transformers(write, good):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_initial_values_of_a_recipe_below_stay_where_they_point(write, good):
+    write(good.replace("bottleneck = 8", 'init_from = "runs/films"'), "base/films.toml")
+    recipe = load_recipe(write('extends = "base/films.toml"\n', "top.toml"))
+    assert recipe.adapter["fuse"].init_from == "./base/runs/films"
+    again = load_recipe(write('extends = "base/films.toml"\nadapter.fuse.init_from = "runs"\n', "top.toml"))
+    assert again.adapter["fuse"].init_from == "runs"

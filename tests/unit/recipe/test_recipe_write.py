@@ -73,11 +73,13 @@ _DATA = st.one_of(
 @st.composite
 def adapters(draw: st.DrawFn, sides: list[str]) -> dict[str, Any]:
     """An adapter of any kind that may read these sides, with any of its plain keywords."""
-    kinds = [s for s in adapter_signatures().values() if not sides or s.needs_sides[1] is None]
+    readers = [s for s in adapter_signatures().values() if not s.fuses]
+    kinds = [s for s in readers if not sides or s.needs_sides[1] is None]
     signature = draw(st.sampled_from([s for s in kinds if len(sides) >= s.needs_sides[0]]))
     options = {name: _VALUES[p.type] for name, p in signature.parameters.items() if p.type in _VALUES}
     layers = st.sampled_from(["all", "last", "3..9", "0..-1"]) | st.lists(st.integers(-9, 9), min_size=1, max_size=3)
-    spec = draw(_tables({"at": st.lists(_WORDS, min_size=1, max_size=3, unique=True)}, options | {"layers": layers}))
+    common = {"layers": layers, "share": st.sampled_from(["none", "layers"]), "init_from": _WORDS}
+    spec = draw(_tables({"at": st.lists(_WORDS, min_size=1, max_size=3, unique=True)}, options | common))
     return spec | {"kind": signature.kind} | ({"sides": sides} if sides else {})
 
 
@@ -117,14 +119,17 @@ def test_every_default_is_written(write, good):
         "layers": "all",
         "sides": ["poster"],
         "read": "site",
+        "share": "none",
+        "per_task": "single",
+        "train": True,
         "bottleneck": 8,
-        "activation": "gelu_tanh",
         "form": "readme",
         "init": "identity",
     }
     assert tables["train"]["optimizer"] == {"name": "adamw", "lr": 1e-4, "weight_decay": 0.0}
     assert tables["task"]["genres"]["head"] == {"kind": "linear", "dropout": 0.0, "train": True}
     assert "revision" not in tables["backbone"], "TOML cannot say None"
+    assert "init_from" not in tables["adapter"]["fuse"]
 
 
 def test_a_resolved_file_is_a_recipe(write, good):

@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from adaptkit.adapters.base import Shape
+from adaptkit.anatomy import Site
 from adaptkit.errors import Diverged, OutOfMemory, UnavailableError
 from adaptkit.recipe import Optimizer, Train
+from adaptkit.surgery import Graft, insert
 from adaptkit.tasks.regression import RegressionTask
 from adaptkit.training.engine import Engine, build_accelerator, memory_errors
 
@@ -116,3 +119,14 @@ def test_running_out_of_memory_says_what_to_change(error: Exception) -> None:
 def test_other_runtime_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="shape"), memory_errors():
         raise RuntimeError("shape mismatch")
+
+
+def test_an_adapter_whose_host_does_not_run_is_told() -> None:
+    training = engine()
+    model = training.model
+    model.add_module("unused", nn.Linear(3, 1))
+    site = Site("path:unused", "", None, "", "after", 1)
+    insert(model.unused, [Graft("idle", "bottleneck", site, Shape(1), options={"bottleneck": 1})])
+    assert training.idle is None
+    training.step(batches(4))
+    assert training.idle == ("idle at unused",)

@@ -1,0 +1,122 @@
+"""One copy of an adapter per task, of which the tasks may share one half."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+from torch import Tensor, nn
+
+from adaptkit.adapters.base import Adapter, Place
+from adaptkit.errors import SiteError
+from adaptkit.registry import nearest
+from adaptkit.sides import Sides
+
+# What the class of the copies declares, and whoever inserts adapters asks the wrapper about.
+DECLARED = (
+    "reads_input",
+    "reads_weight",
+    "reads_blocks",
+    "reads_any_width",
+    "meets",
+    "identity",
+    "keeps_length",
+    "changes_input",
+)
+
+
+class PerTask(Adapter):
+    """One copy per task; the task of the batch (`sides.task`) chooses (Sung et al. 2022, VL-Adapter, section 3.2).
+
+    A whole batch belongs to one task, and the copies of other tasks get no gradient from it. Not mergeable: a weight
+    cannot depend on the task.
+
+    Args:
+        copies: task -> its adapter, all of one class.
+        sharing: "multiple" (nothing is shared), or which of the class's `halves` all tasks take from the first one:
+            "half_shared_up" (own down, common up) or "half_shared_down" (common down, own up).
+
+    Raises:
+        SiteError: no task, a task that cannot name a module, or halves to share in an adapter that has none.
+    """
+
+    paper = "Sung et al. 2022"
+    formula = "tasks · parameters of one copy, less what they share"
+
+    def __init__(
+        self,
+        copies: Mapping[str, Adapter],
+        sharing: Literal["multiple", "half_shared_up", "half_shared_down"] = "multiple",
+    ) -> None:
+        super().__init__()
+        check_tasks(copies)
+        self.copies = nn.ModuleDict(copies)
+        first = next(iter(copies.values()))
+        for name in DECLARED:
+            setattr(self, name, getattr(first, name))
+        if sharing != "multiple":
+            share_half(list(copies.values()), sharing)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A wrapper and its copies sit at the same place."""
+        super().__setattr__(name, value)
+        if name == "place":
+            for copy in self.named_copies().values():
+                copy.place = cast(Place, value)
+
+    def named_copies(self) -> dict[str, Adapter]:
+        """Task -> its copy."""
+        return cast(dict[str, Adapter], dict(self.copies.items()))
+
+    def chosen(self, sides: Sides) -> Adapter:
+        """The copy of the batch's task.
+
+        Raises:
+            SiteError: nobody said which task it is, or there is no such task.
+        """
+        copies = self.named_copies()
+        if sides.task is None:
+            raise SiteError(
+                "the adapter has one copy per task, and the task of this batch was not given.",
+                hint=f"Run the model inside `with ak.use_sides({{...}}, task=...):`, one of {', '.join(copies)}.",
+            )
+        if sides.task not in copies:
+            raise SiteError(f"the adapter has no copy for the task {sides.task!r}.", hint=nearest(sides.task, copies))
+        return copies[sides.task]
+
+    def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
+        return self.chosen(sides)(h, z, sides)
+
+    def delta(self, z: Tensor, sides: Sides) -> Tensor:
+        return self.chosen(sides).delta(z, sides)
+
+    def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
+        for copy in self.named_copies().values():
+            copy.adopt(weight, bias)
+
+
+def check_tasks(tasks: Mapping[str, Adapter]) -> None:
+    """Raise SiteError unless every task can be the name of a child module."""
+    if not tasks:
+        raise SiteError("one adapter per task needs tasks.", hint='Add a [task.NAME], or write per_task = "single".')
+    empty = nn.ModuleDict()
+    for task in tasks:
+        if not task or "." in task or hasattr(empty, task):
+            raise SiteError(
+                f"a task with adapters of its own cannot be called {task!r}.",
+                hint="Choose a name without dots that is no attribute of torch's modules (such as `type` or `train`).",
+            )
+
+
+def share_half(copies: list[Adapter], sharing: Literal["half_shared_up", "half_shared_down"]) -> None:
+    """Replace one half of every copy by that of the first: the same modules or parameters, not equal ones."""
+    first, *others = copies
+    if first.halves is None:
+        raise SiteError(
+            f"{type(first).__name__} has no halves that tasks could share.",
+            hint='Write per_task = "multiple" or per_task = "single".',
+        )
+    down, up = first.halves
+    for name in up if sharing == "half_shared_up" else down:
+        for copy in others:
+            setattr(copy, name, getattr(first, name))

@@ -1,0 +1,100 @@
+"""Adapters before they meet a model: built, placed, tied, and given what they take from their host."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptkit.adapters.base import Adapter
+from adaptkit.adapters.per_task import PerTask
+from adaptkit.errors import SiteError
+from adaptkit.surgery.fitting import check_fits
+from adaptkit.surgery.graft import Graft
+from adaptkit.surgery.hosts import oriented
+
+
+def build_all(grafts: Iterable[Graft]) -> list[Adapter]:
+    """One adapter per graft, on the current default device; grafts that share one get the same object.
+
+    Raises:
+        SiteError: widths or lengths that cannot work, naming the adapter and the site.
+    """
+    built: dict[tuple[str, ...], tuple[Graft, Adapter]] = {}
+    adapters = []
+    for graft in grafts:
+        known = built.get(graft.instance)
+        if known is None:
+            known = built[graft.instance] = graft, built_at(graft)
+        elif (known[0].host, known[0].sides) != (graft.host, graft.sides):
+            raise SiteError(
+                f"adapter.{graft.adapter} at {graft.site.full_name}: its layers differ in shape "
+                f"({known[0].host.width} and {graft.host.width}), so they cannot share one adapter.",
+                hint='Write share = "none", or choose layers of one width.',
+            )
+        adapters.append(known[1])
+    families: dict[str, list[Adapter]] = defaultdict(list)
+    for graft, adapter in built.values():
+        families[graft.adapter] += each(adapter)
+    for family in families.values():
+        type(family[0]).tie(family)
+    for graft, adapter in built.values():
+        if not graft.train:
+            adapter.requires_grad_(False)
+    return adapters
+
+
+def built_at(graft: Graft) -> Adapter:
+    try:
+        adapter = graft.build()
+        check_fits(graft, adapter)
+        return adapter
+    except SiteError as error:
+        first = error.problems[0]
+        message = f"adapter.{graft.adapter} at {graft.site.full_name}: {first.message}"
+        raise SiteError(message, hint=first.hint) from error
+
+
+def each(adapter: Adapter) -> list[Adapter]:
+    """The adapter, or its copies where every task has one."""
+    return list(adapter.named_copies().values()) if isinstance(adapter, PerTask) else [adapter]
+
+
+def grow(model: nn.Module, grafts: Sequence[Graft], seed: int) -> list[Adapter]:
+    """Every adapter of an insertion, each beside its host's weights. The model is not touched.
+
+    Drawn on the CPU, so that a seed means the same values on every device.
+    """
+    fallback = next(model.parameters(), torch.empty(0)).device
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if fallback.type == "meta" else "cpu"):
+        torch.manual_seed(seed)
+        adapters = build_all(grafts)
+    settled: set[int] = set()
+    for graft, adapter in zip(grafts, adapters, strict=True):
+        if id(adapter) in settled:
+            continue
+        settled.add(id(adapter))
+        host = model.get_submodule(graft.site.path)
+        adapter.to(next(host.parameters(), torch.empty(0, device=fallback)).device)
+        for copy in each(adapter):
+            if copy.adopts and type(copy).adopt is not Adapter.adopt:
+                give_weight(copy, host, graft)
+    return adapters
+
+
+def give_weight(adapter: Adapter, host: nn.Module, graft: Graft) -> None:
+    """Show the adapter its host's weight; that of a whole stack is its word embedding."""
+    layer: Any = host
+    if graft.site.when == "sequence":
+        lookup: Any = getattr(host, "get_input_embeddings", None)
+        layer = lookup() if lookup is not None else None
+    if not isinstance(getattr(layer, "weight", None), torch.Tensor):
+        raise SiteError(
+            f"adapter.{graft.adapter}: {graft.site.path} has no weight that {graft.kind} could start from.",
+            hint="Choose a projection such as attn.q or mlp.up, or other initial values.",
+        )
+    with torch.no_grad():
+        adapter.adopt(*oriented(layer, graft.site.columns))

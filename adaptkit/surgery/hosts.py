@@ -1,0 +1,71 @@
+"""What a host is to an adapter: its shape, and its weight in one orientation whatever layer it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from adaptkit.adapters.base import Convolution, Shape
+from adaptkit.anatomy.site import Site
+from adaptkit.errors import SiteError
+
+# V rows of an embedding, D width a projection writes, C width it reads
+
+# Layers that keep their weight as (inputs, outputs): GPT-2's Conv1D, and an embedding read as a projection of rows.
+TRANSPOSED = ("Conv1D", "Embedding")
+
+
+def host_shape(model: nn.Module, site: Site, tokens: int | None = None) -> Shape:
+    """The shape of the stream at a site, for the adapter that goes there.
+
+    Args:
+        model: on any device.
+        site: of its anatomy.
+        tokens: T, the longest stream there.
+    """
+    host = model.get_submodule(site.path)
+    if isinstance(host, nn.Embedding):
+        return Shape(site.width, tokens, host.num_embeddings, embedding=True)
+    return Shape(site.width, tokens, site.in_width, geometry(host) if site.is_projection else None, heads=site.heads)
+
+
+def geometry(host: nn.Module) -> Convolution | None:
+    """Of a convolution over maps or series; None for any other module."""
+    if not isinstance(host, nn.Conv2d | nn.Conv1d):
+        return None
+    layer: Any = host
+    padding = None if type(host).__name__.endswith("Same") else layer.padding  # timm's Conv2dSame and its like
+    return Convolution(layer.kernel_size, layer.stride, padding, layer.dilation, layer.groups)
+
+
+def check_weight_host(host: nn.Module, path: str, kind: str) -> None:
+    """Raise SiteError where a weight-space adapter would not compute what the host computes with another weight."""
+    odd = isinstance(host, nn.Conv3d | nn.modules.conv._ConvTransposeNd)
+    odd = odd or getattr(host, "padding_mode", "zeros") != "zeros"
+    odd = odd or (isinstance(host, nn.Embedding) and type(host).forward is not nn.Embedding.forward)
+    if odd:
+        raise SiteError(
+            f"{path} is a {type(host).__name__}, whose weight {kind} cannot change.",
+            hint="Choose a linear layer, a convolution over maps or series, or a plain embedding.",
+        )
+
+
+def oriented(host: nn.Module, columns: tuple[int, int] | None = None) -> tuple[Tensor, Tensor | None]:
+    """The host's weight as (D, C, ...) and its bias (D,): views, of the given output columns.
+
+    An embedding of V rows gives (D, V).
+    """
+    weight, bias = host.weight, getattr(host, "bias", None)
+    assert isinstance(weight, Tensor)
+    if is_transposed(host):
+        weight = weight.T
+    if columns is not None:
+        weight = weight[columns[0] : columns[1]]
+        bias = None if bias is None else bias[columns[0] : columns[1]]
+    return weight, bias
+
+
+def is_transposed(host: nn.Module) -> bool:
+    """The layer keeps its weight as (C, D)."""
+    return any(kind.__name__ in TRANSPOSED for kind in type(host).__mro__)

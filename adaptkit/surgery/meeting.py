@@ -1,0 +1,222 @@
+"""One adapter meets one stream: what it reads, in which layout and precision, and what becomes of the stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adaptkit import sides
+from adaptkit.adapters.base import Adapter
+from adaptkit.anatomy.site import Layout
+from adaptkit.errors import SiteError
+from adaptkit.sides import Side, Sides
+from adaptkit.surgery.hosts import oriented
+
+# B batch, T tokens, D width, C channels, H height, W width of a map
+
+# Where an adapter's second input comes from: the stream itself, the stream through the host's own norm (Pfeiffer),
+# the input of the host's projection (LoRA), or another place of the same branch (parallel adapters).
+Reads = Literal["site", "norm", "input", "elsewhere"]
+
+HERE = "."  # no path of a module
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Where one side of an adapter comes from.
+
+    Attributes:
+        key: what the adapter calls it.
+        source: laid out for the forward, a span of the stream, a block of another tower, or another adapter.
+        target: modality, span, path of the block, or name of the adapter.
+        stack: of the tower.
+    """
+
+    key: str
+    source: Literal["modality", "span", "tower", "adapter"]
+    target: str
+    stack: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What the hook must know of one adapter at one host.
+
+    Attributes:
+        when: "before" changes the host's input, "after" its output, "sequence" the tokens of a whole stack,
+            "attention" the keys and values of an attention.
+        reads: where its second input comes from.
+        layout: of the stream at the host.
+        columns: of a fused projection that are the adapter's.
+        stack: whose mask goes with the stream.
+        wires: its sides.
+        elsewhere: (path, layout) of the other places it reads; HERE for what its own host returns.
+        own_layout: it works on what the host itself sees (weight space), not on tokens.
+        held: its change goes to the adapter of the same host that combines it, not into the stream.
+    """
+
+    when: Literal["before", "after", "sequence", "attention"]
+    reads: Reads = "site"
+    layout: Layout = "btd"
+    columns: tuple[int, int] | None = None
+    stack: str = ""
+    wires: tuple[Wire, ...] = ()
+    elsewhere: tuple[tuple[str, Layout], ...] = ()
+    own_layout: bool = False
+    held: bool = False
+
+
+def meet(
+    name: str, adapter: Adapter, port: Port, module: nn.Module, z: Tensor, h: Tensor, changes: dict[str, Tensor]
+) -> Tensor:
+    """The stream after one adapter, in the stream's own layout and precision.
+
+    Args:
+        name: of the adapter.
+        adapter: a child of the host.
+        port: how it meets the host.
+        module: the host.
+        z: what the host reads, for adapters in weight space.
+        h: the stream.
+        changes: name -> (B, T, D), what adapters that are held changed; a held one adds its own.
+    """
+    dtype = next((parameter.dtype for parameter in adapter.parameters()), h.dtype)
+    start, stop = port.columns or (0, h.shape[-1])
+    part = h if port.columns is None else h[..., start:stop]
+    if port.own_layout:
+        stream, reading = part, z if port.reads == "input" else part
+    else:
+        mask = sides.mask(port.stack)
+        stream = by_sample(as_tokens(part, port.layout), mask)
+        reading = by_sample(what_it_reads(adapter, port, module, part), mask)
+    given = what_is_given(adapter, port, module, stream, changes)
+    if adapter.reads_weight:
+        weight, bias = oriented(module, port.columns)
+        given.weight = weight.detach().to(dtype)
+        given.bias = None if bias is None else bias.detach().to(dtype)
+    reading = reading.to(dtype) if reading.is_floating_point() else reading  # token ids stay what they are
+    if port.reads == "elsewhere" and reading.shape[:-1] != stream.shape[:-1]:
+        raise SiteError(
+            f"it reads {tuple(reading.shape[:-1])} vectors elsewhere and writes to {tuple(stream.shape[:-1])}.",
+            hint='Write read = "site": its branch changes the number of tokens.',
+        )
+    if port.held:
+        changes[name] = adapter.delta(reading, given)
+        return h
+    changed = adapter(stream.to(dtype), reading, given).to(h.dtype)
+    if not port.own_layout:
+        changed = as_layout(changed, part, port.layout)
+    if port.columns is None:
+        return changed
+    return torch.cat([h[..., :start], changed, h[..., stop:]], dim=-1)
+
+
+def what_it_reads(adapter: Adapter, port: Port, module: nn.Module, part: Tensor) -> Tensor:
+    """(B, T, D'): the stream, or what the port names instead."""
+    if port.reads == "norm":
+        return as_tokens(module.forward(part), port.layout)  # the host's own norm, without its hooks
+    if port.reads == "elsewhere" and not adapter.reads_blocks:
+        ((path, layout),) = port.elsewhere
+        return as_tokens(taken(adapter, path), layout)
+    return as_tokens(part, port.layout)
+
+
+def what_is_given(adapter: Adapter, port: Port, module: nn.Module, stream: Tensor, changes: dict[str, Tensor]) -> Sides:
+    """The sides of an adapter, from wherever they come, in its order."""
+    laid_out = sides.read(tuple(w.target for w in port.wires if w.source == "modality"), port.stack)
+    given = Sides()
+    given.task = laid_out.task
+    if port.own_layout:
+        return given
+    given.mask, extra = mask_of(stream, laid_out.mask)
+    for wire in port.wires:
+        match wire.source:
+            case "modality":
+                side = laid_out[wire.target]
+            case "span":
+                side = sides.span(wire.target, stream, given.mask, extra)
+            case "tower":
+                side = sides.published(wire.target, wire.stack)
+            case "adapter":
+                side = Side.of(changes[wire.target])
+        given[wire.key] = per_row(side, stream, wire.key)
+    if adapter.reads_blocks:
+        given.blocks = tuple(
+            (stream if path == HERE else as_tokens(taken(adapter, path), layout)).detach()
+            for path, layout in port.elsewhere
+        )
+    return given
+
+
+def by_sample(x: Tensor, mask: Tensor | None) -> Tensor:
+    """(B·T, D) -> (B, T, D): some blocks (OPT's) lay the tokens of all samples in one row."""
+    if x.dim() != 2 or mask is None or len(x) % len(mask):
+        return x
+    return x.unflatten(0, (len(mask), -1))
+
+
+def mask_of(stream: Tensor, mask: Tensor | None) -> tuple[Tensor | None, int]:
+    """The mask of a stream, and how many tokens a prompt put before it. Windows and pooled streams have no mask."""
+    if mask is None or stream.dim() != 3 or mask.shape[0] != stream.shape[0] or mask.shape[1] > stream.shape[1]:
+        return None, 0
+    extra = stream.shape[1] - mask.shape[1]
+    return (mask if extra == 0 else functional.pad(mask, (extra, 0), value=True)), extra
+
+
+def per_row(side: Side, stream: Tensor, name: str) -> Side:
+    """The side of every row of the stream: windows and frames of a sample follow each other, and share its sides.
+
+    Raises:
+        SiteError: the rows of the stream are not samples, nor parts of them.
+    """
+    rows, samples = stream.shape[0], side.tensor.shape[0]
+    if stream.dim() != 3 or rows % samples:
+        raise SiteError(
+            f"the stream here has shape {tuple(stream.shape)}, and the side {name!r} has {samples} samples.",
+            hint="Choose a site whose rows are samples, such as block.out.",
+        )
+    if rows == samples:
+        return side
+    return Side(*(x.repeat_interleave(rows // samples, dim=0) for x in (side.tensor, side.mask, side.present)))
+
+
+def taken(adapter: Adapter, path: str) -> Tensor:
+    """What another place showed the adapter; forgotten at once, because a kept tensor would hold its graph."""
+    assert path in adapter.shown, f"{path} runs before the adapter that reads it"
+    return adapter.shown.pop(path)
+
+
+def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The tensor a module works on: its first argument, which some models pass by keyword."""
+    if args and isinstance(args[0], Tensor):
+        return args[0]
+    return next(value for value in kwargs.values() if isinstance(value, Tensor))
+
+
+def output_tensor(output: Any) -> Tensor:
+    """What a module returns: a tensor, or the first of a tuple or ModelOutput."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def as_tokens(x: Tensor, layout: Layout) -> Tensor:
+    """As (B, T, D): (T, B, D) and (B, C, T) turned, maps (B, C, H, W) or (B, H, W, C) as (B, H·W, C)."""
+    if layout == "tbd" and x.dim() == 3:
+        return x.transpose(0, 1)
+    if layout == "bchw" and x.dim() > 2:
+        return x.flatten(2).transpose(1, 2)
+    return x.flatten(1, 2) if layout == "bhwd" and x.dim() == 4 else x
+
+
+def as_layout(tokens: Tensor, like: Tensor, layout: Layout) -> Tensor:
+    """Undo `as_tokens`."""
+    if layout == "tbd" and like.dim() == 3:
+        return tokens.transpose(0, 1)
+    if like.dim() == 2 and tokens.dim() == 3:
+        return tokens.flatten(0, 1)
+    if layout == "bchw" and like.dim() > 2:
+        return tokens.transpose(1, 2).reshape(like.shape)
+    return tokens.unflatten(1, like.shape[1:3]) if layout == "bhwd" and like.dim() == 4 else tokens

@@ -1,0 +1,140 @@
+"""Trained keys and values before those of an attention, by way of transformers' attention interface.
+
+An attention of transformers looks its implementation up by the name in its configuration. One that carries prefixes
+gets a configuration of its own (a copy) whose name leads to `attend`, which lengthens keys, values and mask and then
+calls what the model itself would have called. No other module sees anything of it, and the model's configuration, from
+which it makes its masks, stays what it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adaptkit import sides
+from adaptkit.anatomy.probe import PREFIXED
+from adaptkit.errors import SiteError
+from adaptkit.surgery.hooks import carried, ports
+
+# B batch, H heads of the keys, Q queries, K keys, L keys of all prefixes of a host, E width of a head
+
+SWITCHED = "adapter_switched"
+
+# Implementations that take any mask (B, ., Q, K).
+WITH_MASKS = ("sdpa", "eager")
+
+
+class Switched:
+    """What an attention had before: its configuration, and what that name may lead to.
+
+    Copies and pickles bring the registration of `attend` with them.
+    """
+
+    def __init__(self, config: Any, functions: Mapping[str, Callable]) -> None:
+        from adaptkit.anatomy.transformers_models import register_attention
+
+        register_attention(PREFIXED, attend)
+        self.config = config
+        self.functions = dict(functions)
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return Switched, (self.config, self.functions)
+
+
+def check(host: Any) -> None:
+    """Raise SiteError unless the attention's implementation takes a mask that a prefix can lengthen."""
+    config = getattr(host, SWITCHED).config if hasattr(host, SWITCHED) else host.config
+    original(functions_of(host), config)
+
+
+def attach(model: nn.Module, path: str, name: str) -> None:
+    """Switch the attention over, once; it carries the adapter already."""
+    host: Any = model.get_submodule(path)
+    if not hasattr(host, SWITCHED):
+        setattr(host, SWITCHED, Switched(host.config, functions_of(host)))
+        host.config = copy.copy(host.config)
+        # Not by the property, which also sets it in configurations inside this one, and those are not copied.
+        host.config._attn_implementation_internal = PREFIXED
+
+
+def detach(model: nn.Module, path: str, name: str) -> None:
+    """Give the attention its configuration back if it carries no other prefix."""
+    host: Any = model.get_submodule(path)
+    if not any(port.when == "attention" for other, port in ports(host).items() if other != name):
+        host.config = getattr(host, SWITCHED).config
+        delattr(host, SWITCHED)
+
+
+def functions_of(host: nn.Module) -> dict[str, Callable]:
+    """The implementations with masks that the attention's own file knows."""
+    names = inspect.unwrap(type(host).forward).__globals__
+    found = {"sdpa": names["ALL_ATTENTION_FUNCTIONS"]["sdpa"], "eager": names.get("eager_attention_forward")}
+    return {name: function for name, function in found.items() if function is not None}
+
+
+def original(functions: Mapping[str, Callable], config: Any) -> Callable:
+    """What the attention would call without prefixes.
+
+    Raises:
+        SiteError: an implementation without masks of the form (B, ., Q, K).
+    """
+    name = config._attn_implementation
+    if name not in functions:
+        raise SiteError(
+            f"a prefix cannot join the attention implementation {name!r}.",
+            hint=f"Load the backbone with attn_implementation = {' or '.join(WITH_MASKS)}.",
+        )
+    return functions[name]
+
+
+def attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Attention over the prefixes and the keys it is given, by the model's own implementation.
+
+    Args:
+        module: the attention, which carries prefixes.
+        query: (B, ., Q, E).
+        key: (B, H, K, E), as are the values.
+        value: see key.
+        attention_mask: (B, ., Q, K), bool or added to the scores; None where every key is seen, or only earlier ones.
+        kwargs: of the implementation.
+    """
+    switched: Switched = getattr(module, SWITCHED)
+    function = original(switched.functions, switched.config)
+    keys, values = prefixes(module, key)
+    count = keys.shape[2]
+    if attention_mask is None and function is switched.functions["sdpa"] and only_earlier(module, query, kwargs):
+        attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device).tril()
+        attention_mask = attention_mask[None, None]  # what its `is_causal` means; it would hide the prefix
+    if attention_mask is not None:
+        seen = True if attention_mask.dtype == torch.bool else 0.0
+        attention_mask = functional.pad(attention_mask, (count, 0), value=seen)
+    if kwargs.get("position_bias") is not None:  # T5: a prefix has no position
+        kwargs["position_bias"] = functional.pad(kwargs["position_bias"], (count, 0))
+    key, value = torch.cat([keys, key], dim=2), torch.cat([values, value], dim=2)
+    return function(module, query, key, value, attention_mask, **kwargs)
+
+
+def only_earlier(module: Any, query: Tensor, kwargs: Mapping[str, Any]) -> bool:
+    """Without a mask, scaled dot-product attention hides later keys from a query."""
+    causal = kwargs.get("is_causal")
+    return query.shape[2] > 1 and (getattr(module, "is_causal", True) if causal is None else causal)
+
+
+def prefixes(module: nn.Module, key: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H, L, E) keys and values of all prefixes of an attention, in the precision of its keys (B, H, K, E)."""
+    found = []
+    for name, adapter in carried(module).items():
+        port = ports(module)[name]
+        if port.when == "attention":
+            empty = key[:, 0, :0].to(next(adapter.parameters()).dtype)
+            found.append(adapter(empty, empty, sides.read((), port.stack)).to(key.dtype))  # (B, 2, H, L, E)
+    keys, values = torch.cat(found, dim=3).unbind(1)
+    return keys, values

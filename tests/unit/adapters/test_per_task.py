@@ -1,0 +1,123 @@
+"""One adapter per task: which copy runs, what is shared, and which tasks are refused."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+
+from adaptkit.adapters import IA3, Bottleneck, LoRA
+from adaptkit.adapters.base import Adapter, Place, Shape
+from adaptkit.adapters.per_task import PerTask
+from adaptkit.errors import SiteError
+from adaptkit.sides import Sides, read, use_sides
+
+TASKS = ("vqa", "gqa", "nlvr")
+
+
+def wrapped(sharing: Any = "multiple") -> PerTask:
+    torch.manual_seed(0)
+    return PerTask({task: Bottleneck(Shape(8), {}, bottleneck=4, init="published") for task in TASKS}, sharing)
+
+
+def of(task: str | None) -> Sides:
+    sides = Sides()
+    sides.task = task
+    return sides
+
+
+def test_the_task_of_the_batch_chooses_and_only_its_copy_gets_a_gradient() -> None:
+    module, h = wrapped(), torch.randn(2, 3, 8)
+    for task in TASKS:
+        module.zero_grad()
+        out = module(h, h, of(task))
+        assert torch.equal(out, module.named_copies()[task](h, h, Sides()))
+        torch.testing.assert_close(out - h, module.delta(h, of(task)))
+        out.sum().backward()
+        for other, adapter in module.named_copies().items():
+            assert all((p.grad is not None) == (other == task) for p in adapter.parameters())
+
+
+@pytest.mark.parametrize(("sharing", "half"), [("half_shared_up", "up"), ("half_shared_down", "down")])
+def test_a_shared_half_is_one_module_in_copies_and_pickles_too(sharing: str, half: str) -> None:
+    module = wrapped(sharing)
+    for twin in (module, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        copies = list(twin.named_copies().values())
+        for name in ("down", "up"):
+            assert len({id(getattr(adapter, name)) for adapter in copies}) == (1 if name == half else 3)
+    assert module.named_copies()["gqa"].down is not copy.deepcopy(module).named_copies()["gqa"].down
+
+
+def test_a_half_may_be_a_parameter() -> None:
+    module = PerTask({task: LoRA(Shape(8, None, 6), {}, rank=2) for task in TASKS}, "half_shared_down")
+    assert len({id(adapter.A) for adapter in module.named_copies().values()}) == 1  # type: ignore[attr-defined]
+    assert sum(p.numel() for p in module.parameters()) == 2 * 6 + 3 * 8 * 2
+
+
+def test_it_stands_for_its_copies() -> None:
+    module = PerTask({task: LoRA(Shape(8, None, 6), {}, rank=2) for task in TASKS}, "multiple")
+    assert module.reads_input
+    assert not module.mergeable, "a weight cannot depend on the task"
+    place = Place("decoder", "attn.q", 1, 2, TASKS)
+    module.place = place
+    assert all(adapter.place is place for adapter in module.named_copies().values())
+
+
+def test_every_copy_is_shown_the_hosts_weight() -> None:
+    class Witness(Adapter):
+        seen = None
+
+        def adopt(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+            self.seen = weight, bias
+
+    module, weight = PerTask({task: Witness() for task in TASKS}, "multiple"), torch.eye(2)
+    module.adopt(weight, None)
+    assert all(adapter.seen == (weight, None) for adapter in module.copies.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [(None, "the task of this batch was not given.* one of vqa, gqa, nlvr"), ("vqaa", 'Did you mean "vqa"')],
+)
+def test_a_batch_without_a_known_task_is_refused(task: str | None, message: str) -> None:
+    with pytest.raises(SiteError, match=message):
+        wrapped()(torch.zeros(1, 2, 8), torch.zeros(1, 2, 8), of(task))
+
+
+@pytest.mark.parametrize("task", ["a.b", "", "type", "train"])
+def test_tasks_that_cannot_name_a_module_are_refused(task: str) -> None:
+    with pytest.raises(SiteError, match="cannot be called"):
+        PerTask(
+            {"vqa": Bottleneck(Shape(8), {}, bottleneck=2), task: Bottleneck(Shape(8), {}, bottleneck=2)}, "multiple"
+        )
+
+
+def test_what_has_no_tasks_or_no_halves_is_refused() -> None:
+    with pytest.raises(SiteError, match="needs tasks"):
+        PerTask({}, "multiple")
+    copies = {task: IA3(Shape(8, None, 6), {}) for task in TASKS}
+    with pytest.raises(SiteError, match="IA3 has no halves"):
+        PerTask(copies, "half_shared_up")
+
+
+class Reader(torch.nn.Module):
+    """Reads the task where hooks do: from the running forward."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.adapter = adapter
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.adapter(h, h, read(()))
+
+
+def test_a_compiled_model_follows_the_task() -> None:
+    torch._dynamo.reset()
+    module, h = Reader(wrapped("half_shared_up")), torch.randn(2, 3, 8)
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    for task in TASKS:
+        with use_sides(task=task):
+            torch.testing.assert_close(compiled(h), module.adapter(h, h, of(task)))
