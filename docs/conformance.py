@@ -291,9 +291,9 @@ def names(rows: list[Row]) -> str:
 
 def chosen(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     from tests.laws.cases import CASES
-    from tests.laws.zoo import SIBLINGS, ZOO
+    from tests.laws.zoo import REST, ZOO
 
-    left_out = SIBLINGS if options.only == "*" and not options.siblings else frozenset()
+    left_out = REST if options.only == "*" and not options.all else frozenset()
     models = [name for name in ZOO if fnmatchcase(name, options.only) and name not in left_out][: options.limit]
     return models, [name for name in CASES if fnmatchcase(name, options.case)]
 
@@ -303,7 +303,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="GLOB", default="*", help="models whose name matches")
     parser.add_argument("--case", metavar="GLOB", default="*", help="adapters whose name matches")
     parser.add_argument("--limit", type=int, help="the first N models")
-    parser.add_argument("--siblings", action="store_true", help="also types that are all but another one")
+    parser.add_argument("--all", action="store_true", help="also models that are left out by default")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rows", type=Path, metavar="FILE", help="keep rows there, and complete what is in it")
     parser.add_argument("--without-capture", action="store_true", help="leave out compilation, export, checkpointing")
@@ -321,10 +321,10 @@ def main() -> int:
             bad = [f"{name}.{law}" for name, found in {**row.cells, **row.whole}.items() for law in found.failures]
             said = f"FAILS {', '.join(bad)}" if bad else f"{count(row.outcomes, GOOD)} cells hold"
             print(f"[{number}/{len(tasks)}] {row.name} {row.seconds:.0f} s  {said}", file=sys.stderr, flush=True)
-    from tests.laws.zoo import SIBLINGS, ZOO
+    from tests.laws.zoo import REST, ZOO
 
     complete = [rows[name] for name in ZOO if name in rows and rows[name].whole]
-    if {row.name for row in complete} >= ZOO.keys() - SIBLINGS and options.case == "*":
+    if {row.name for row in complete} >= ZOO.keys() - REST and options.case == "*":
         PAGE.write_text(page(complete, cases), encoding="utf-8")
         LIST.write_text(names(complete), encoding="utf-8")
     else:

@@ -141,10 +141,9 @@ def _study(model: Any, outcome: Outcome) -> None:
 
 def _graft(model: Any, anatomy: Any, kind: str, wanted: Iterable[str]) -> tuple[str, str]:
     """(The first site all whose places can carry an adapter of this kind, "") or ("", why not)."""
-    from adaptkit.adapters.base import Shape
     from adaptkit.anatomy import select
     from adaptkit.errors import SiteError
-    from adaptkit.surgery import Graft, insert, remove
+    from adaptkit.surgery import Graft, host_shape, insert, remove
 
     names = [site.name for site in anatomy.sites if site.is_projection or kind != "lora"]
     options = {"rank": 1} if kind == "lora" else {"bottleneck": 4}
@@ -154,8 +153,7 @@ def _graft(model: Any, anatomy: Any, kind: str, wanted: Iterable[str]) -> tuple[
             try:
                 sites = {site.path: site for site in select(anatomy, [name], _distinct(anatomy))}
                 grafts = [
-                    Graft("probe", kind, site, Shape(site.width, None, site.in_width), options=options)
-                    for site in sites.values()
+                    Graft("probe", kind, site, host_shape(model, site), options=options) for site in sites.values()
                 ]
                 remove(model, insert(model, grafts))
             except SiteError as error:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from adaptkit.anatomy.inputs import InputSpec, input_spec
     from adaptkit.anatomy.loading import load, skeleton, tokenizer
     from adaptkit.anatomy.probe import runnable_on_meta
+    from adaptkit.anatomy.renamed import current_path
     from adaptkit.anatomy.selection import select, skipped
 
 _HOME = {
     "InputSpec": "inputs",
     "Node": "folded",
     "dummy_inputs": "dummy",
+    "current_path": "renamed",
     "fingerprint": "fingerprints",
     "input_spec": "inputs",
     "load": "loading",
@@ -50,6 +52,7 @@ __all__ = [
     "Site",
     "Stack",
     "aliases",
+    "current_path",
     "dummy_inputs",
     "fingerprint",
     "input_spec",

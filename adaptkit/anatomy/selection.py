@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from adaptkit.anatomy.renamed import current_path
 from adaptkit.anatomy.site import MISSING, Anatomy, Site, Stack
 from adaptkit.errors import SiteError
 from adaptkit.registry import nearest
@@ -118,9 +119,10 @@ def _by_path(anatomy: Anatomy, glob: str, where: str) -> list[Site]:
     matched = [module for module in anatomy.modules if fnmatchcase(module.path, glob)]
     if not matched:
         paths = [module.path for module in anatomy.modules]
-        raise SiteError(
-            f"no module of {anatomy.model} matches path:{glob}.", where=where, hint=_nearest_path(glob, paths)
-        )
+        new = current_path(anatomy.family, glob)
+        renamed = new != glob and any(fnmatchcase(path, new) for path in paths)
+        hint = f'transformers 5 calls it "path:{new}".' if renamed else _nearest_path(glob, paths)
+        raise SiteError(f"no module of {anatomy.model} matches path:{glob}.", where=where, hint=hint)
     sites = []
     for module in matched:
         if not module.width:

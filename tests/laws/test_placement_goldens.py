@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adaptkit.anatomy import Site, select, study
+from adaptkit.anatomy import Site, current_path, select, study
 from adaptkit.artifact import merge
 from adaptkit.surgery import Graft, host_shape, insert
 
@@ -141,24 +141,8 @@ def test_adapterhub_bart_houlsby_with_cross_attention() -> None:
     torch.testing.assert_close(found.encoder_last_hidden_state, expected["encoder_last_hidden_state"], **CLOSE)
 
 
-# Names of transformers 4 -> 5.
-VIT_NAMES = (
-    (r"^(vit\.)?encoder\.layer\.", lambda m: f"{m[1] or ''}layers."),
-    (r"attention\.attention\.(query|key|value)", lambda m: f"attention.{m[1][0]}_proj"),
-    (r"attention\.output\.dense", "attention.o_proj"),
-    (r"intermediate\.dense", "mlp.fc1"),
-    (r"(?<!attention\.)output\.dense", "mlp.fc2"),
-)
-
-
-def vit_name(name: str) -> str:
-    for pattern, replacement in VIT_NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
 def test_adapterhub_vit_pfeiffer() -> None:
-    model = backbone("adapterhub/vit/backbone", "backbone.safetensors", vit_name)
+    model = backbone("adapterhub/vit/backbone", "backbone.safetensors", partial(current_path, "vit"))
     saved = load_file(GOLDENS / "adapterhub/vit/seq_bn/adapter.safetensors")
     inputs = load_file(GOLDENS / "adapterhub/vit/inputs.safetensors")
     expected = load_file(GOLDENS / "adapterhub/vit/seq_bn/outputs.safetensors")
@@ -204,7 +188,7 @@ def head_model(name: str) -> Any:
     settings = json.loads((folder / "config.json").read_text())
     model = auto.from_config(transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)).eval()
     state = load_file(folder / "model.safetensors")
-    renamed = {vit_name(key) if name == "vit" else key: value for key, value in state.items()}
+    renamed = {current_path(name, key): value for key, value in state.items()}
     missing, unexpected = model.load_state_dict(renamed, strict=False)
     assert not unexpected
     assert all("embed_tokens" in key or "lm_head" in key for key in missing), missing  # tied to others

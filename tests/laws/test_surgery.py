@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from adaptkit.errors import SiteError
 from tests.laws.cases import CASES, Case, NotHereError
 from tests.laws.families import FAMILIES, Family
-from tests.laws.laws import LAWS, Cell, applies
+from tests.laws.laws import LAWS, Cell, NotApplicableError, applies
 
 # Placements that these families lack. One that goes missing elsewhere fails here, instead of passing unseen.
 SINGLE = {"bert", "roberta", "distilbert", "gpt2", "llama", "vit", "timm_vit", "timm_resnet"}
@@ -23,7 +25,11 @@ NOT_HERE = {
     "wander_published": {"timm_resnet"},
     "wander_spans": {"timm_resnet"},
     "ladder": {"timm_resnet"},
+    "vera": {"timm_resnet"},
 }
+
+# CLIP compares every text with every image, so its samples depend on each other with and without adapters.
+SILENT = {("samples_apart", "clip")}
 
 CELLS = [
     pytest.param(family, case, id=f"{family.name}-{case.name}")
@@ -51,4 +57,6 @@ def test_every_placement_is_where_it_is_expected(family: Family, case: Case) -> 
     ],
 )
 def test_law(law: str, family: Family, case: Case) -> None:
-    LAWS[law](Cell(family, case))
+    expected = pytest.raises(NotApplicableError) if (law, family.name) in SILENT else nullcontext()
+    with expected:
+        LAWS[law](Cell(family, case))

@@ -11,7 +11,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from adaptkit.anatomy import select
 from adaptkit.anatomy.renamed import current_path, renamed_families
+from adaptkit.errors import SiteError
 from tests.laws.zoo import ZOO
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
@@ -125,3 +127,8 @@ def test_a_whole_file_of_transformers_4_fits() -> None:
         keys = list(file.keys())
     assert any(key.startswith("encoder.layer.") for key in keys)
     assert {current_path("vit", key) for key in keys} == set(model.state_dict())
+
+
+def test_a_path_of_transformers_4_is_told_its_new_name() -> None:
+    with pytest.raises(SiteError, match=r"transformers 5 calls it .path:layers\.\*\.attention\.q_proj"):
+        select(ZOO["vit"].anatomy(), ["path:encoder.layer.*.attention.attention.query"])
