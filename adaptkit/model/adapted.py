@@ -89,7 +89,7 @@ class AdaptedModel(nn.Module):
     def represent(self, streams: Mapping[str, Side], call: Call, *, task: str | None = None) -> Tensor:
         """The vector that heads read: the pooled stream, then the modalities that join it. (B, D + sum E)"""
         with sides.use_sides(streams, call.masks, task=task, spans=self.spans):
-            sequence, mask = run(self.backbone, self.plan.spec, call)  # (B, T, D), (B, T)
+            sequence, mask = run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
         with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans):
             fused = self.fusion(sequence)
         if not all(adapter.keeps_length for adapter in carried(self.fusion).values()):

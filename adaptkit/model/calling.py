@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.anatomy.inputs import InputSpec
+from adaptkit.errors import SiteError
 from adaptkit.sides import Side
 from adaptkit.surgery.meeting import as_tokens
 
@@ -90,19 +91,36 @@ def decoder_start(backbone: Any) -> int:
     return backbone.config.pad_token_id if start is None else start
 
 
-def run(backbone: Any, spec: InputSpec, call: Call) -> tuple[Tensor, Tensor]:
-    """The last hidden states (B, T, D) and their mask (B, T)."""
+def run(backbone: Any, spec: InputSpec, call: Call, width: int) -> tuple[Tensor, Tensor]:
+    """The last hidden states (B, T, D) and their mask (B, T).
+
+    Raises:
+        SiteError: the backbone returns something else (CrossViT: one sequence per scale).
+    """
     if spec.form == "timm":
-        features = backbone.forward_features(call.inputs["x"])
-        sequence = as_tokens(features, "bchw") if features.dim() == 4 else features
+        states = backbone.forward_features(call.inputs["x"])
     elif spec.form == "two_towers":
-        sequence = towers(backbone, call)
+        states = towers(backbone, call)
     else:
-        sequence = backbone(**call.inputs).last_hidden_state
+        states = backbone(**call.inputs).last_hidden_state
+    sequence = as_sequence(states, width)
     mask = call.mask
     if mask is None:
         mask = torch.ones(sequence.shape[:2], dtype=torch.bool, device=sequence.device)
     return sequence, mask
+
+
+def as_sequence(states: Any, width: int) -> Tensor:
+    """(B, T, D) from what a backbone returns: maps have their channels ahead (ResNet) or behind (Swin)."""
+    if not isinstance(states, Tensor) or width not in (states.shape[-1], states.shape[1]) or states.dim() not in (3, 4):
+        shape = tuple(states.shape) if isinstance(states, Tensor) else type(states).__name__
+        raise SiteError(
+            f"the backbone returns {shape}, and not one sequence or map of width {width}.",
+            hint="Take another backbone.",
+        )
+    if states.dim() == 3:
+        return states
+    return as_tokens(states, "bchw" if states.shape[1] == width else "bhwd")
 
 
 def towers(backbone: Any, call: Call) -> Tensor:

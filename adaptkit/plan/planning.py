@@ -193,6 +193,8 @@ def output_width(model: Any, anatomy: Anatomy, spec: InputSpec) -> int:
     """D of the last hidden states."""
     if spec.form == "two_towers":
         return model.config.projection_dim
+    if spec.form == "timm":
+        return model.num_features
     last = [site for site in anatomy.sites if site.name in ("final.out", "block.out")]
     return last[-1].width if last else anatomy.stacks[-1].width
 
