@@ -183,6 +183,9 @@ def page(rows: list[Row], cases: list[str]) -> str:
         "Each model is tiny, random and complete. In every cell (model, adapter) these laws are checked with numbers:",
         *law_lines(),
         "",
+        "The last three are about the model with its adapters all at once, in the last layers; of adapters of one class"
+        " that meet their hosts in one way, one is taken: " + captured_line() + " are left out.",
+        "",
         "Measured with " + ", ".join(f"{each} {version(each)}" for each in ("torch", "transformers", "timm")) + ".",
         "",
         f"{GOOD} every law holds; {ABSENT} does not apply (reasons below); {BAD} a law is broken.",
@@ -206,6 +209,13 @@ def law_lines() -> Iterator[str]:
     for laws in (LAWS, WHOLE):
         for name, law in laws.items():
             yield f"- **{name.replace('_', ' ')}**: {(law.__doc__ or '').splitlines()[0]}"
+
+
+def captured_line() -> str:
+    from tests.laws.cases import CASES
+    from tests.laws.whole import CAPTURED
+
+    return ", ".join(name for name, case in CASES.items() if case.kind and name not in CAPTURED)
 
 
 def case_lines(rows: list[Row], cases: list[str]) -> Iterator[str]:

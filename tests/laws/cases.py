@@ -88,7 +88,7 @@ class Case:
             return ()
         known = anatomy or family.anatomy()
         words = self.at(known)
-        lengths = {stack.name: family.lengths.get(stack.name, UNBOUNDED) + PROMPT for stack in known.stacks}
+        lengths = {stack.name: family.lengths.get(stack.name, UNBOUNDED) + 2 * PROMPT for stack in known.stacks}
         spans = {span: Shape(0, UNBOUNDED) for span in SPANS}
         ground = Ground(family.fresh(), known, SIDES, spans, lengths, TASKS)
         table = {**self.table, "sides": [self.side(word, known, words) for word in self.sides], "at": words}

@@ -218,15 +218,15 @@ def samples_apart(cell: Cell) -> None:
     batch = samples(inputs)
     if any(len(value) != batch for value in inputs.values()):
         raise NotApplicableError("its inputs are not one row per sample")
-    if not apart(cell, cell.family.fresh().double(), batch):
+    dtype, inputs = precise(cell.family)
+    if not apart(cell, cell.family.fresh().to(dtype), inputs, batch):
         raise NotApplicableError("the samples of the plain model depend on each other")
     model, _ = cell.inserted()
-    assert apart(cell, stirred(model, cell.own(model)).double(), batch)
+    assert apart(cell, stirred(model, cell.own(model)).to(dtype), inputs, batch)
 
 
-def apart(cell: Cell, model: nn.Module, batch: int) -> bool:
+def apart(cell: Cell, model: nn.Module, inputs: dict[str, Tensor], batch: int) -> bool:
     """Whether every output with one row per sample is the same for one sample alone."""
-    inputs = in_double(cell.family.inputs())
     together = cell.run(model, inputs)
     rows = [index for index, value in enumerate(together) if value.dim() > 1 and len(value) == batch]
     if not rows:
@@ -236,14 +236,22 @@ def apart(cell: Cell, model: nn.Module, batch: int) -> bool:
             alone = cell.run(model, inputs, row)
         except (RuntimeError, ValueError) as error:
             raise NotApplicableError("the plain model does not take one sample") from error
-        if not all(close((together[index][row : row + 1],), (alone[index],)) for index in rows):
+        if not all(close((together[index][row : row + 1],), (alone[index],), 1e-4) for index in rows):
             return False
     return True
 
 
-def in_double(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Deep stacks of batch norms amplify the rounding of float32 beyond any useful tolerance."""
-    return {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+def precise(family: Family) -> tuple[torch.dtype, dict[str, Tensor]]:
+    """float64 and inputs in it, where the plain model runs in it: fused experts do not.
+
+    Deep stacks of batch norms amplify the rounding of float32 beyond any useful tolerance.
+    """
+    inputs = {name: value.double() if value.is_floating_point() else value for name, value in family.inputs().items()}
+    try:
+        calm_outputs(family.fresh().double(), inputs)
+    except RuntimeError:
+        return torch.float32, family.inputs()
+    return torch.float64, inputs
 
 
 def half_precision(cell: Cell) -> None:
@@ -276,16 +284,17 @@ def merging(cell: Cell) -> None:
     plain = cell.family.fresh()
     keys = list(plain.state_dict())
     model, receipt = cell.inserted()
-    model, inputs = stirred(model, cell.own(model)).double(), in_double(cell.family.inputs())
+    dtype, inputs = precise(cell.family)
+    model = stirred(model, cell.own(model)).to(dtype)
     expected = cell.run(model, inputs)
     try:
         merge(model, receipt)
     except ArtifactError:  # a shared weight, or a layer that does more than multiply by it: refused, and unchanged
         assert equal(cell.run(model, inputs), expected), "a refused merge changes nothing"
         return
-    plain = plain.double()
+    plain = plain.to(dtype)
     found = cell.run(model, inputs)
-    assert close(found, expected, 1e-6), "merged equals unmerged"
+    assert close(found, expected, 1e-6 if dtype == torch.float64 else 2e-5), "merged equals unmerged"
     assert not equal(found, cell.run(plain, inputs)), "the weights have changed"
     assert list(model.state_dict()) == keys
     hosts = {graft.site.path for graft in cell.grafts}

@@ -85,9 +85,12 @@ def export(family: Family, names: Collection[str] = CAPTURED) -> None:
     """The exported program equals the model, and reads the sides of its own call.
 
     Not with a prompt in an image tower of transformers: an export gives its blocks a mask, and prompts refuse masks.
+    Not with a prefix in BEiT: an export adds a mask of True to its bias, so that every key but the prefix gains 1.
     """
     if "pixel_values" in family.inputs():
         names = [name for name in names if name != "prompt"]
+    if family.name == "beit":
+        names = [name for name in names if name != "prefix"]
     captured(family, names, lambda model, *given: torch.export.export(model, given).module())
 
 
