@@ -149,15 +149,16 @@ def gradient_checkpointing(family: Family, names: Collection[str] = CAPTURED) ->
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """In training mode, which checkpointing needs, but deterministic."""
+    """In training mode, which checkpointing needs, but deterministic: no dropped layers, no masked spans of audio."""
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
-        for name, value in vars(module).items():
-            if isinstance(value, float) and ("drop" in name or name == "p"):
-                setattr(module, name, 0.0)
+    for owner in (*model.modules(), getattr(model, "config", model)):
+        for name, value in vars(owner).items():
+            if isinstance(value, float) and (name == "p" or "drop" in name or name.startswith("mask_")):
+                setattr(owner, name, 0.0)
     return model
 
 
