@@ -92,6 +92,9 @@ def _study_stack(
         sites += attention_sites(model, branches, found.name, layer)
         notes += branch_notes(branches, places) + unnamed(model, block, branches)
     sites.append(_final(model, trace, blocks[-1], found.name, last=last))
+    if sites[-1].layout == "btd" and sites[-1].width != blocks[-1].width:
+        sites = [site for site in sites if site.name not in ("block.in", "block.out")]
+        notes.append("the last norm reads another stream than the blocks return first: no block.in and block.out.")
     shared = _shared(blocks)
     if shared:
         notes.append(f"{shared}: an adapter there acts in every one of these layers.")
