@@ -278,7 +278,7 @@ def half_precision(cell: Cell) -> None:
 
 def distance(low: Tensor, high: Tensor) -> float:
     """Relative error, of the norm or of the median value: a router that rounds to another expert moves few far."""
-    low, high = low.detach().nan_to_num().float(), high.detach().nan_to_num().float()
+    low, high = low.detach().double().nan_to_num(), high.detach().double().nan_to_num()
     of_norm = (low - high).norm() / high.norm().clamp(min=1e-6)
     median = high.abs().median()
     return float(torch.minimum(of_norm, (low - high).abs().median() / median) if median > 0 else of_norm)
