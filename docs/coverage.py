@@ -232,14 +232,11 @@ def _list(title: str, outcomes: list[Outcome]) -> list[str]:
 
 def table(outcomes: list[Outcome]) -> str:
     """adaptkit/anatomy/coverage.json: library -> name -> how it is found; one line per library."""
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, str]] = {}
     for outcome in sorted(outcomes, key=lambda each: (each.library, each.name)):
         if outcome.built:
             found.setdefault(outcome.library, {})[outcome.name] = outcome.found if outcome.sites else "path"
-    found["laws"] = json.loads(TABLE.read_text(encoding="utf-8")).get("laws", []) if TABLE.exists() else []
     rows = [f"{json.dumps(library)}: {json.dumps(names, separators=(',', ':'))}" for library, names in found.items()]
-    if TABLE.is_file() and "laws" in (before := json.loads(TABLE.read_text(encoding="utf-8"))):
-        rows.insert(0, f'"laws": {json.dumps(before["laws"], separators=(",", ":"))}')  # kept: not measured here
     return "{\n" + ",\n".join(rows) + "\n}\n"
 
 

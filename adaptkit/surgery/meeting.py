@@ -93,7 +93,7 @@ def meet(
         mask = sides.mask(port.stack)
         stream = by_sample(as_tokens(part, port.layout), mask)
         reading = by_sample(what_it_reads(adapter, port, module, part), mask)
-    given = what_is_given(adapter, port, module, stream, changes)
+    given = what_is_given(adapter, port, stream, changes)
     if adapter.reads_weight:
         weight, bias = oriented(module, port.columns)
         given.weight = weight.detach().to(dtype)
@@ -125,7 +125,7 @@ def what_it_reads(adapter: Adapter, port: Port, module: nn.Module, part: Tensor)
     return as_tokens(part, port.layout)
 
 
-def what_is_given(adapter: Adapter, port: Port, module: nn.Module, stream: Tensor, changes: dict[str, Tensor]) -> Sides:
+def what_is_given(adapter: Adapter, port: Port, stream: Tensor, changes: dict[str, Tensor]) -> Sides:
     """The sides of an adapter, from wherever they come, in its order."""
     laid_out = sides.read(tuple(w.target for w in port.wires if w.source == "modality"), port.stack)
     given = Sides()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adaptkit import sides
 from adaptkit.adapters import ADAPTERS
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy
@@ -47,7 +45,6 @@ class Case:
         members: name -> table of adapters that this one combines.
         train: words of `backbone.train`.
         tasks: it tells tasks apart.
-        layers: "last" where one graft is enough to see the method.
     """
 
     name: str
@@ -91,7 +88,7 @@ class Case:
         lengths = {stack.name: family.lengths.get(stack.name, UNBOUNDED) + 2 * PROMPT for stack in known.stacks}
         spans = {span: Shape(0, UNBOUNDED) for span in SPANS}
         ground = Ground(family.fresh(), known, SIDES, spans, lengths, TASKS)
-        table = {**self.table, "sides": [self.side(word, known, words) for word in self.sides], "at": words}
+        table = {**self.table, "sides": [self.side(word, known) for word in self.sides], "at": words}
         found: list[Graft] = []
         for member, other in self.members.items():
             found += plan_adapter(f"{name}_{member}", AdapterSpec(**other, at=words), ground)
@@ -115,7 +112,7 @@ class Case:
     def reads_tower(self) -> bool:
         return OTHER_TOWER in self.sides
 
-    def side(self, word: str, anatomy: Anatomy, at: list[str]) -> str:
+    def side(self, word: str, anatomy: Anatomy) -> str:
         return f"{anatomy.stacks[0].name}{OTHER_TOWER}" if word == OTHER_TOWER else word
 
     def unfrozen(self, model: nn.Module) -> tuple[str, ...]:
@@ -187,13 +184,6 @@ def by_default(covered: Iterable[str]) -> Iterator[Case]:
 
 CASES = {case.name: case for case in cases()}
 CASES |= {case.name: case for case in by_default({case.kind for case in CASES.values()})}
-
-
-@contextmanager
-def laid_out(case: Case | None, batch: int, task: str | None = None) -> Iterator[None]:
-    """What the adapters of a case read during a forward."""
-    with sides.use_sides(side_inputs(batch), task=task, spans=SPANS):
-        yield
 
 
 def side_inputs(batch: int = 3) -> dict[str, Side]:
