@@ -12,8 +12,8 @@ from torch import nn
 from adaptkit.anatomy.dummy import BATCH
 from adaptkit.anatomy.families import words
 from adaptkit.anatomy.layers import norm_width, widths
-from adaptkit.anatomy.probe import Call, Trace, View
 from adaptkit.anatomy.site import Layout
+from adaptkit.anatomy.trace import Call, Trace, View
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 
@@ -156,7 +156,7 @@ def read_block(modules: Mapping[str, nn.Module], trace: Trace, call: Call) -> Bl
     norms = tuple(
         Norm(inside.path, inside, _reads_stream(inside, call, trace))
         for inside in inner
-        if norm_width(modules[inside.path]) in (width, in_width)
+        if norm_width(modules[inside.path], inside.in_shape) in (width, in_width)
     )
     weighted = frozenset(c.path for c in inner if any(True for _ in modules[c.path].parameters(recurse=False)))
     spatial = frozenset(path for path in weighted if _mixes_positions(modules[path]))

@@ -20,7 +20,7 @@ from torch import nn
 from adaptkit.anatomy.block import CONVOLUTIONS
 from adaptkit.anatomy.families import words
 from adaptkit.anatomy.layers import norm_width, widths
-from adaptkit.anatomy.probe import Call, Trace
+from adaptkit.anatomy.trace import Call, Trace
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 

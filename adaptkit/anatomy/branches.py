@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from adaptkit.anatomy.block import Block, Projection
 from adaptkit.anatomy.families import words
-from adaptkit.anatomy.probe import Call
+from adaptkit.anatomy.trace import Call
 
 Columns = tuple[int, int] | None
 

@@ -13,9 +13,10 @@ from adaptkit.anatomy.layers import norm_width
 from adaptkit.anatomy.mixtures import refined
 from adaptkit.anatomy.modules import list_modules
 from adaptkit.anatomy.places import Place, find_places
-from adaptkit.anatomy.probe import Trace, from_tree, probe, probe_stack
+from adaptkit.anatomy.probe import probe, probe_stack
 from adaptkit.anatomy.sequence_sites import attention_sites, sequence_site
 from adaptkit.anatomy.site import Anatomy, Site, Stack
+from adaptkit.anatomy.trace import Trace, from_tree
 
 
 def study(model: nn.Module, *, name: str = "") -> Anatomy:

@@ -24,10 +24,17 @@ def widths(module: Any) -> tuple[int, int] | None:
     return None
 
 
-def norm_width(module: nn.Module) -> int | None:
-    """D of a normalisation layer (LayerNorm, RMSNorm, BatchNorm, ... by class name), else None."""
+def norm_width(module: nn.Module, shape: tuple[int, ...] = ()) -> int | None:
+    """D of a normalisation layer (LayerNorm, RMSNorm, BatchNorm, ... by class name), else None.
+
+    Args:
+        module: any.
+        shape: of what it reads; tells D where the norm has no gain (OLMo).
+    """
     name = type(module).__name__.lower()
     if "norm" not in name:
         return None
     weight = getattr(module, "weight", None)
-    return int(weight.numel()) if isinstance(weight, nn.Parameter) else None
+    if isinstance(weight, nn.Parameter):
+        return int(weight.numel())
+    return shape[-1] if shape and not any(True for _ in module.parameters()) else None

@@ -14,7 +14,7 @@ from dataclasses import replace
 from adaptkit.anatomy.block import Block, Projection
 from adaptkit.anatomy.branches import Branch, Columns, mlp_roles, numbered
 from adaptkit.anatomy.families import words
-from adaptkit.anatomy.probe import Call
+from adaptkit.anatomy.trace import Call
 
 
 def refined(block: Block, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:

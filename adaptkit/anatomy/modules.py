@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from adaptkit.anatomy.layers import norm_width, widths
-from adaptkit.anatomy.probe import Trace
 from adaptkit.anatomy.site import Layout, Module
+from adaptkit.anatomy.trace import Trace
 
 
 def list_modules(model: nn.Module, trace: Trace) -> tuple[Module, ...]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from adaptkit.anatomy.block import Block, Norm
 from adaptkit.anatomy.branches import Branch
-from adaptkit.anatomy.probe import Call, Trace
+from adaptkit.anatomy.trace import Call, Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,13 @@ def find_places(block: Block, branches: tuple[Branch, ...], trace: Trace, norm: 
         trace: knows which tensors are residual sums.
         norm: "post" from the family table, where no forward can be made; else it is found.
     """
-    gaps = _gaps(block, branches)
-    pre = norm != "post" and bool(gaps[0])
-    leading = [gap[-1] if pre and gap else None for gap in gaps[:-1]]
-    for i, branch in enumerate(branches):  # parallel branches (GPT-J) read one norm
-        if i and leading[i] is None and block.ran and branch.firsts[0].reads == branches[i - 1].firsts[0].reads:
-            leading[i] = leading[i - 1]
-    trailing = [gap[0] if not pre and gap else None for gap in gaps[1:]]
-    if pre and gaps[-1] and gaps[-1][0].call.output == block.call.output:
-        trailing[-1] = gaps[-1][0]
+    gaps = _gaps(block, branches, trace)
+    if block.ran:
+        leading, trailing = _around_branches(block, branches, gaps, trace)
+    else:
+        pre = norm != "post" and bool(gaps[0])
+        leading = [gap[-1] if pre and gap else None for gap in gaps[:-1]]
+        trailing = [gap[0] if not pre and gap else None for gap in gaps[1:]]
     places = []
     for i, branch in enumerate(branches):
         before, after = leading[i], trailing[i]
@@ -68,18 +66,43 @@ def find_places(block: Block, branches: tuple[Branch, ...], trace: Trace, norm: 
     return tuple(places)
 
 
-def _gaps(block: Block, branches: tuple[Branch, ...]) -> list[list[Norm]]:
+def _around_branches(
+    block: Block, branches: tuple[Branch, ...], gaps: list[list[Norm]], trace: Trace
+) -> tuple[list[Norm | None], list[Norm | None]]:
+    """The norm before each branch and the norm behind its add.
+
+    A norm whose output is added to later carries the stream: it stands behind an add. Any other belongs to the branch
+    that reads it; parallel branches (GPT-J) read one norm, or each its own (Falcon).
+    """
+    added = trace.added | {block.call.output}
+    read = {tensor for call in block.inner for tensor in (*call.inputs, call.source)}
+    leading: list[Norm | None] = []
+    for i, branch in enumerate(branches):
+        first = branch.firsts[0].call
+        reads = {*first.inputs[:1], first.source, *(branch.host.inputs[:1] if branch.host else ())}
+        known = [norm for gap in gaps[: i + 1] for norm in gap if norm.call.output in reads]
+        own = [norm for norm in known or gaps[i] if norm.call.output not in added]
+        leading.append(own[-1] if own else None)
+    taken = {norm.path for norm in leading if norm}
+    behind = [[n for n in gap if n.call.output in added or n.call.output not in read] for gap in gaps[1:-1]]
+    behind = [[n for n in gap if n.path not in taken] for gap in (*behind, gaps[-1])]
+    return leading, [gap[0] if gap else None for gap in behind]
+
+
+def _gaps(block: Block, branches: tuple[Branch, ...], trace: Trace) -> list[list[Norm]]:
     """Norms over the stream before the first branch, between each two, and after the last."""
     bounds = [block.call.start, *(b.end for b in branches), block.call.end]
     starts = [*(b.start for b in branches), block.call.end]
     return [
-        [n for n in block.norms if low < n.call.start < high and not _is_inside_branch(n, block)]
+        [n for n in block.norms if low < n.call.start < high and not _is_inside_branch(n, block, trace)]
         for low, high in zip(bounds[:-1], starts, strict=True)
     ]
 
 
-def _is_inside_branch(norm: Norm, block: Block) -> bool:
+def _is_inside_branch(norm: Norm, block: Block, trace: Trace) -> bool:
     if not block.ran or norm.reads_stream:
+        return False
+    if any(other.call.output == norm.call.inputs[0] in trace.added for other in block.norms):  # RWKV: behind a norm
         return False
     if len(norm.call.in_shape) == 2 < len(block.call.in_shape):  # a batch norm over (B * T, D), as in LeViT
         return True

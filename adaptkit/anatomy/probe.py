@@ -10,8 +10,6 @@ import contextlib
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,103 +18,10 @@ from torch.func import functional_call
 
 from adaptkit.anatomy.dummy import dummy_inputs
 from adaptkit.anatomy.forms import inner_forms, native_forms
-from adaptkit.anatomy.valueless import Valueless
+from adaptkit.anatomy.trace import Recorder, Trace, from_tree, watched
 
 # The implementation of attentions that carry prefixes. It calls what the model's own configuration names.
 PREFIXED = "adaptkit_prefix"
-
-
-View = tuple[tuple[int, ...], tuple[int, ...], int]
-
-
-@dataclass(slots=True)
-class Call:
-    """One call of one module.
-
-    Attributes:
-        path: the module.
-        start, end: positions in the sequence of all starts and ends.
-        inputs: identities of the tensors it was given, positional ones first.
-        output: identity of the (first) tensor it returned; -1 for none.
-        in_shape, out_shape: of the first input and of the output.
-        views: (sizes, strides, offset) of every view that was taken of the output: how it is split.
-    """
-
-    path: str
-    start: int
-    end: int = -1
-    inputs: tuple[int, ...] = ()
-    output: int = -1
-    in_shape: tuple[int, ...] = ()
-    out_shape: tuple[int, ...] = ()
-    views: list[View] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Trace:
-    """Calls in order of their start, and the operands of every add of two tensors of one shape.
-
-    `ran` is False where no forward could be made: then the calls are the modules in the order of the tree,
-    and nothing is known of tensors.
-    """
-
-    calls: list[Call] = field(default_factory=list)
-    adds: dict[int, tuple[int, int]] = field(default_factory=dict)
-    ran: bool = True
-    why: str = ""
-
-    def of(self, path: str) -> list[Call]:
-        return [call for call in self.calls if call.path == path]
-
-    def within(self, outer: Call) -> list[Call]:
-        """The calls between start and end of another one."""
-        return [call for call in self.calls if outer.start < call.start and call.end < outer.end]
-
-
-class _Recorder(Valueless):
-    """Writes a trace: adds of same-shaped tensors (residual adds, not biases), and who is called with what.
-
-    Tensors are told apart by identity, so every one that was noted is kept until the trace is done.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trace = Trace()
-        self.keep: list[Any] = []
-        self.running: list[Call] = []
-        self.owners: dict[int, Call] = {}
-        self.clock = iter(range(1 << 62))
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = super().__torch_dispatch__(func, types, args, kwargs)
-        if func in (torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor):
-            a, b = args[:2]
-            if isinstance(b, torch.Tensor) and a.shape == b.shape:
-                self.keep += [a, b, out]
-                self.trace.adds[id(out)] = (id(a), id(b))
-        elif func.is_view and isinstance(args[0], torch.Tensor):
-            owner = self.owners.get(args[0].untyped_storage()._cdata)
-            if owner is not None:
-                views = out if isinstance(out, (list, tuple)) else (out,)
-                owner.views += [(tuple(v.shape), v.stride(), int(v.storage_offset())) for v in views]
-        return out
-
-    def enter(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        self.keep += tensors
-        shape = tuple(tensors[0].shape) if tensors else ()
-        call = Call(path, next(self.clock), inputs=tuple(map(id, tensors)), in_shape=shape)
-        self.trace.calls.append(call)
-        self.running.append(call)
-
-    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        call = self.running.pop()
-        call.end = next(self.clock)
-        tensor = _first_tensor(output)
-        if tensor is not None:
-            self.keep.append(tensor)
-            call.output, call.out_shape = id(tensor), tuple(tensor.shape)
-            self.owners.setdefault(tensor.untyped_storage()._cdata, call)
 
 
 def probe(model: nn.Module) -> Trace:
@@ -211,45 +116,14 @@ def _first_line(error: Exception) -> str:
 
 def _record(model: nn.Module, runs: Sequence[tuple[str, dict[str, Any]]]) -> Trace:
     """The trace of running these parts of the model one after another."""
-    recorder = _Recorder()
+    recorder = Recorder()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         for path, inputs in runs:
             part = model.get_submodule(path)
-            with runnable_on_meta(part), _watched(part, path, recorder), recorder:
+            with runnable_on_meta(part), watched(part, path, recorder), recorder:
                 functional_call(part, _meta_tensors(part), kwargs=inputs, strict=False, tie_weights=False)
     return recorder.trace
-
-
-@contextlib.contextmanager
-def _watched(part: nn.Module, path: str, recorder: _Recorder) -> Iterator[None]:
-    """The recorder sees every call of every module of a part of the model."""
-    hooks = []
-    for name, module in part.named_modules(prefix=path):
-        enter = partial(recorder.enter, name)
-        hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True))
-        hooks.append(module.register_forward_hook(recorder.leave))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def from_tree(model: nn.Module, why: str) -> Trace:
-    """A trace that pretends that modules run once each, in the order of the tree."""
-    trace = Trace(ran=False, why=why)
-    clock = iter(range(1 << 62))
-
-    def visit(path: str, module: nn.Module) -> None:
-        call = Call(path, next(clock))
-        trace.calls.append(call)
-        for name, child in module.named_children():
-            visit(f"{path}.{name}" if path else name, child)
-        call.end = next(clock)
-
-    visit("", model)
-    return trace
 
 
 @contextlib.contextmanager
@@ -287,12 +161,3 @@ def _meta_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
             stand_ins.setdefault(tensor, torch.empty_like(tensor, device="meta"))
             named[f"{path}.{name}" if path else name] = stand_ins[tensor]
     return named
-
-
-def _first_tensor(output: Any) -> torch.Tensor | None:
-    if isinstance(output, torch.Tensor):
-        return output
-    values = output.values() if isinstance(output, dict) else output
-    if not isinstance(output, (dict, tuple, list)):
-        return None
-    return next((value for value in values if isinstance(value, torch.Tensor)), None)

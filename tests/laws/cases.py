@@ -119,7 +119,7 @@ class Case:
         return unfrozen_parameters(model, list(self.train), where="") if self.train else ()
 
 
-ATTENTION = (("attn.q", "attn.v"), ("mixer.in",), ("mlp.up", "mlp.down"), ("conv.1", "conv.2"))
+ATTENTION = (("attn.q", "attn.v"), ("mixer.in_proj", "mixer.out_proj"), ("mlp.up", "mlp.down"), ("conv.1", "conv.2"))
 MLP = (("mlp.out",), ("block.out",))
 HOUSLBY = (("attn.out", "cross_attn.out", "mlp.out"), ("block.out",))
 SMALL: dict[str, Any] = {"kind": "bottleneck", "bottleneck": 4}

@@ -95,7 +95,7 @@ def stirred(model: nn.Module, names: set[str]) -> nn.Module:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in names and parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype))
+                parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator).to(parameter.dtype))
     return model
 
 
@@ -137,7 +137,7 @@ def training(cell: Cell) -> None:
     assert own, "something is trainable"
     assert own.keys() <= cell.own(model), "only what the case names is trainable"
     unused = unused_places(cell)
-    optimizer = torch.optim.Adam(own.values(), lr=1e-2)
+    optimizer = torch.optim.Adam(own.values(), lr=1e-3)
     moved: set[str] = set()
     for _ in range(2):
         optimizer.zero_grad()

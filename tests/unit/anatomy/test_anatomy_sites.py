@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.anatomy import Anatomy, Site, study
+from tests.laws.zoo import ZOO
 from tests.unit.anatomy.tiny_families import CONFIGS, FAMILIES, at, build, forward, see
 
 ATTENTION = {"attn.stream", "attn.in", "attn.q", "attn.k", "attn.v", "attn.o", "attn.out"}
@@ -235,3 +236,25 @@ def test_houlsby_and_pfeiffer_places_of_bert() -> None:
 def test_a_missing_sum_is_said() -> None:
     assert any("attn.sum does not exist here" in note for note in study(build("gpt2", "meta")).notes)
     assert not study(build("bert", "meta")).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "site", "path"),
+    [
+        ("modernbert", "mlp.stream", "layers.0.mlp_norm"),  # its first block has no norm before the attention
+        ("falcon", "attn.stream", "h.0.ln_attn"),  # parallel branches with a norm each
+        ("falcon", "mlp.stream", "h.0.ln_mlp"),
+        ("olmo", "attn.stream", "layers.0.input_layernorm"),  # norms without a gain
+        ("opt", "mlp.stream", "decoder.layers.0.final_layer_norm"),  # reads (B * T, D)
+        ("wavlm", "mlp.stream", "encoder.layers.0.feed_forward.intermediate_dense"),  # post-norm behind a dropout
+        ("rwkv", "attn.stream", "blocks.0.ln1"),  # the first block norms the stream itself before
+        ("instructblip", "cross_attn.stream", "qformer.encoder.layer.0.crossattention.attention.query"),
+        ("timm_coat", "mlp.stream", "serial_blocks1.0.norm2"),
+        ("timm_swin_transformer", "attn.stream", "layers.0.blocks.0.norm1"),  # rolled before it is read
+    ],
+)
+def test_the_stream_is_before_a_norm_of_the_branch_and_behind_a_norm_of_the_stream(
+    name: str, site: str, path: str
+) -> None:
+    found = [each for each in ZOO[name].anatomy().sites if each.name == site and each.path == path]
+    assert [each.when for each in found] == ["before"]
