@@ -1,9 +1,9 @@
 """A BERT with the published adapters in every layer gives the published logits: the order of operations, end to end.
 
-The reference below runs a plain transformers BERT piece by piece, as the published code does (spec of Multimodal-Adapters,
-sections 1.1 to 1.9): in both sublayers dense, dropout, adapter with its own skip, then the residual add and the norm; the
-same modality vectors in every layer; pooler, then Linear, GELU (tanh form), LayerNorm (eps 1e-12), Linear. The adapters'
-weights are those of the published modules (goldens), shaken differently at every place.
+The reference below runs a plain transformers BERT piece by piece, as the code of Multimodal-Adapters does: in both
+sublayers dense, dropout, adapter with its own skip, then the residual add and the norm; the same modality vectors in
+every layer; pooler, then Linear, GELU (tanh form), LayerNorm (eps 1e-12), Linear. The adapters' weights are those of
+the published modules (goldens), shaken differently at every place.
 """
 
 from __future__ import annotations
