@@ -39,7 +39,7 @@ def measure(task: tuple[str, tuple[str, ...], bool]) -> Row:
     family = ZOO[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        library, kind = origin(family.fresh())
+        library, kind = origin(name, family.fresh())
         row = Row(name, library, kind)
         for case in cases:
             row.cells[case] = one(name, case)
@@ -52,12 +52,14 @@ def measure(task: tuple[str, tuple[str, ...], bool]) -> Row:
     return row
 
 
-def origin(model: object) -> tuple[str, str]:
-    """("transformers", model type), or ("timm", file of the model)."""
+def origin(name: str, model: object) -> tuple[str, str]:
+    """("transformers", model type), or ("timm", the file that its models are in; classes may come from another)."""
     config = getattr(model, "config", None)
     if hasattr(config, "model_type"):
         return "transformers", config.model_type  # pyright: ignore[reportOptionalMemberAccess]
-    return "timm", type(model).__module__.rpartition(".")[2]
+    from tests.laws.zoo import TIMM_FILES
+
+    return "timm", TIMM_FILES.get(name, name.removeprefix("timm_"))
 
 
 def one(name: str, case: str) -> Outcome:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.laws.cases import total
 from tests.laws.families import Family, outputs
-from tests.laws.zoo import ZOO
+from tests.laws.zoo import TIMM_FILES, ZOO
 
 # One of each kind; `make conformance` takes them all.
 KINDS = (
@@ -29,7 +29,6 @@ KINDS = (
     "timm_maxxvit",
     "timm_efficientnet",
 )
-FILES = {"timm_vit": "vision_transformer", "timm_resnet": "resnet"}
 
 
 @pytest.fixture(params=KINDS)
@@ -38,7 +37,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 def test_every_file_of_timm_is_in_the_zoo() -> None:
-    ours = {FILES.get(name, name.removeprefix("timm_")) for name in ZOO if name.startswith("timm_")}
+    ours = {TIMM_FILES.get(name, name.removeprefix("timm_")) for name in ZOO if name.startswith("timm_")}
     assert set(timm.list_modules()) - ours == set()
 
 

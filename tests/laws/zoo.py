@@ -20,6 +20,9 @@ _PARTS = (
 ZOO: dict[str, Family] = {family.name: family for part in _PARTS for family in part}
 assert len(ZOO) == sum(map(len, _PARTS)), "two families of one name"
 
+# Families of timm that are not named after their file.
+TIMM_FILES = {"timm_vit": "vision_transformer", "timm_resnet": "resnet"}
+
 # Types that `make conformance` leaves to `--all`, to stay within the hour: their code is all but that of another
 # one, or they are slow.
 REST = {
