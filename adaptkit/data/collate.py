@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,18 +27,28 @@ class Targets(Protocol):
 class Collator:
     """Samples -> {"ids": [...], "inputs": {modality: {name: tensor}}, "targets": {task: tensor}}.
 
+    Args:
+        encoders: modality -> encoder.
+        tasks: task -> what its raw targets become.
+        drop: modalities that count as absent in every sample, whatever `missing` says.
+
     Raises, when called:
         DataError: a value an encoder or a task cannot take; the message names the sample.
     """
 
-    def __init__(self, encoders: Mapping[str, Encodes], tasks: Mapping[str, Targets]) -> None:
+    def __init__(
+        self, encoders: Mapping[str, Encodes], tasks: Mapping[str, Targets], drop: Collection[str] = ()
+    ) -> None:
         self.encoders = dict(encoders)
         self.tasks = dict(tasks)
+        self.drop = frozenset(drop)
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         places = [sample.place for sample in samples]
         inputs = {
-            name: encoder.collate([encoder.prepare(s.inputs.get(name), s.place) for s in samples], places)
+            name: encoder.collate(
+                [None if name in self.drop else encoder.prepare(s.inputs.get(name), s.place) for s in samples], places
+            )
             for name, encoder in self.encoders.items()
         }
         targets = {

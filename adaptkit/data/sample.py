@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from adaptkit.data.formats.format import Row, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,54 @@ class Sample:
         return f"{self.where} (sample {self.id})" if self.where else f"sample {self.id}"
 
 
+class Samples(Sequence[Sample]):
+    """The samples of a split, each made of its row when it is asked for.
+
+    Args:
+        rows: as the format gives them.
+        inputs: modality -> its column, or its columns where it is a table.
+        targets: task -> its column.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], inputs: Mapping[str, str | tuple[str, ...]], targets: Mapping[str, str]
+    ) -> None:
+        self.rows, self._inputs, self._targets = rows, dict(inputs), dict(targets)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = self.rows[index]
+        inputs = {name: _value(row.values, columns) for name, columns in self._inputs.items()}
+        return Sample(row.id, inputs, {name: row.values[column] for name, column in self._targets.items()}, row.where)
+
+    def targets(self, task: str) -> Targets:
+        """The targets of one task, in order; nothing else of the samples is read."""
+        return Targets(self.rows, self._targets[task])
+
+
+class Targets(Sequence[Any]):
+    """The raw targets of one task: can be gone through several times, and holds none of them in memory."""
+
+    def __init__(self, rows: Sequence[Row], column: str) -> None:
+        self._rows, self._column = rows, column
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._rows[index]
+        return [row.values[self._column] for row in found] if isinstance(found, list) else found.values[self._column]
+
+    def __iter__(self) -> Iterator[Any]:
+        if isinstance(self._rows, Rows):
+            return self._rows.column(self._column)
+        return (row.values[self._column] for row in self._rows)
+
+
 @dataclass(frozen=True, slots=True)
 class DataSet:
     """The splits of a recipe's data.
@@ -37,8 +87,21 @@ class DataSet:
         splits: `train`, `validation`, `test`, and further test splits named `test_*`.
         hash: SHA-256 of the contents: equal hashes mean equal samples in equal order.
         description: one line for people.
+        labels: task -> its labels, where the data itself says what they are.
     """
 
-    splits: Mapping[str, Sequence[Sample]]
+    splits: Mapping[str, Samples]
     hash: str
     description: str
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def targets(self, split: str, task: str) -> Targets:
+        """The raw targets of a task in a split."""
+        return self.splits[split].targets(task)
+
+
+def _value(values: Mapping[str, Any], columns: str | tuple[str, ...]) -> Any:
+    if isinstance(columns, str):
+        return values[columns]
+    cells = {name: values[name] for name in columns}
+    return None if all(cell is None for cell in cells.values()) else cells

@@ -7,13 +7,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from adaptkit.recipe.table import Table
-
-
-class DataTable(Table):
-    """The keys that every format has."""
-
-    format: str = Field(examples=["jsonl"], description="How the data is stored.")
+from adaptkit.recipe.benchmarks import (
+    Food101,
+    Iemocap,
+    Mmimdb,
+    Mosei,
+    Mosi,
+    Moviescope,
+    Msrvtt,
+    Sims,
+)
+from adaptkit.recipe.data_table import DataTable, Root
 
 
 class DigitQuestions(DataTable):
@@ -41,14 +45,59 @@ class Jsonl(DataTable):
     """One JSON object per line: columns are text, numbers, labels, vectors or paths relative to the file."""
 
     format: Literal["jsonl"] = Field(examples=["jsonl"], description="One JSON object per line.")
-    root: str | None = Field(
-        default=None,
-        examples=["data/mine"],
-        description="Folder of the data, relative to the recipe file. Default: the recipe's folder.",
-    )
+    root: Root = None
     train: str = Field(default="train.jsonl", min_length=1, description="File of the training split.")
     validation: str = Field(default="validation.jsonl", min_length=1, description="File of the validation split.")
     test: str = Field(default="test.jsonl", min_length=1, description="File of the test split.")
 
 
-Data = Annotated[DigitQuestions | Jsonl, Field(discriminator="format")]
+class Csv(DataTable):
+    """Comma- or tab-separated files with a header: cells are text, numbers, labels, JSON lists or paths."""
+
+    format: Literal["csv"] = Field(examples=["csv"], description="Comma- or tab-separated files with a header.")
+    root: Root = None
+    train: str = Field(default="train.csv", min_length=1, description="File of the training split.")
+    validation: str = Field(default="validation.csv", min_length=1, description="File of the validation split.")
+    test: str = Field(default="test.csv", min_length=1, description="File of the test split.")
+    delimiter: str = Field(default=",", min_length=1, max_length=1, description='Between cells; "\\t" for tabs.')
+    list_separator: str = Field(
+        default="|", min_length=1, description="Between the labels of one cell, for a multilabel task."
+    )
+
+
+class Parquet(DataTable):
+    """Parquet files: columns are text, numbers, labels, lists of numbers, images or paths."""
+
+    format: Literal["parquet"] = Field(examples=["parquet"], description="Parquet files.")
+    root: Root = None
+    train: str = Field(default="train.parquet", min_length=1, description="File of the training split.")
+    validation: str = Field(default="validation.parquet", min_length=1, description="File of the validation split.")
+    test: str = Field(default="test.parquet", min_length=1, description="File of the test split.")
+
+
+class HuggingFace(DataTable):
+    """A folder of Hugging Face `datasets`, written by `DatasetDict.save_to_disk`."""
+
+    format: Literal["hf"] = Field(examples=["hf"], description="A folder written by DatasetDict.save_to_disk.")
+    root: str = Field(min_length=1, examples=["data/mine"], description="The folder, relative to the recipe file.")
+    train: str = Field(default="train", min_length=1, description="Name of the training split in it.")
+    validation: str = Field(default="validation", min_length=1, description="Name of the validation split in it.")
+    test: str = Field(default="test", min_length=1, description="Name of the test split in it.")
+
+
+Data = Annotated[
+    DigitQuestions
+    | Jsonl
+    | Csv
+    | Parquet
+    | HuggingFace
+    | Moviescope
+    | Mmimdb
+    | Mosi
+    | Mosei
+    | Sims
+    | Iemocap
+    | Food101
+    | Msrvtt,
+    Field(discriminator="format"),
+]

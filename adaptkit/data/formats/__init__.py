@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from adaptkit.data.formats import digit_questions, jsonl
-from adaptkit.data.formats.format import FORMATS, Column, Format, Row, Table
+from adaptkit.data.formats import csv_files, digit_questions, hf, jsonl, parquet, stores
+from adaptkit.data.formats.format import FORMATS, Column, Format, Row, Rows, Table
 
-__all__ = ["FORMATS", "Column", "Format", "Row", "Table", "digit_questions", "jsonl"]
+__all__ = [
+    "FORMATS",
+    "Column",
+    "Format",
+    "Row",
+    "Rows",
+    "Table",
+    "csv_files",
+    "digit_questions",
+    "hf",
+    "jsonl",
+    "parquet",
+    "stores",
+]

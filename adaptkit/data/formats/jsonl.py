@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.data.formats.format import FORMATS, Column, Row, Table
+from adaptkit.data.formats.format import FORMATS, Column, Row, Rows, Table
+from adaptkit.data.formats.values import Presence, checked, root_of
 from adaptkit.errors import DataError
-from adaptkit.registry import nearest
 
 if TYPE_CHECKING:
     from adaptkit.recipe.data import Jsonl
@@ -28,95 +30,109 @@ def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> Table:
     Raises:
         DataError: naming `file:line` for whatever is wrong there.
     """
-    root = (base / data.root).resolve() if data.root else base.resolve()
-    if not root.is_dir():
-        raise DataError(f"the folder {root} does not exist.", where="data.root")
+    root = root_of(data.root, base)
     splits, digest = {}, hashlib.sha256()
     for split in SPLITS:
-        path = root / getattr(data, split)
-        splits[split] = read_manifest(path, root, columns)
-        digest.update(f"{split}\n".encode() + path.read_bytes())
+        digest.update(f"{split}\n".encode())
+        splits[split] = read_manifest(root / getattr(data, split), root, columns, digest)
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
     return Table(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
 
 
-def read_manifest(path: Path, root: Path, columns: tuple[Column, ...]) -> list[Row]:
+def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: Any = None) -> JsonLines:
     """The rows of one manifest; paths in it are resolved against `root` and may not leave it.
+
+    One pass checks every line and remembers where it starts; the rows are read when they are asked for.
+
+    Args:
+        path: of the manifest.
+        root: resolved folder.
+        columns: what is read of each row.
+        digest: a hash that the content is added to.
 
     Raises:
         DataError: a missing or unreadable file, a line that is not a JSON object, a required value that is
             absent, a value of the wrong type, a path that leaves the root or does not exist, a column that no
             row has.
     """
-    rows, named = [], set()
-    for where, record in _records(path):
+    starts, numbers, named = array("q"), array("q"), set()
+    presence = Presence(columns)
+    for number, start, where, record in _records(path, digest):
         named |= record.keys()
-        values = {column.name: _value(record.get(column.name), column, root, where) for column in columns}
-        rows.append(Row(str(record.get("id", where)), values, where))
-    if not rows:
+        presence.see({c.name: checked(record.get(c.name), c, root, where) for c in columns}, where)
+        starts.append(start)
+        numbers.append(number)
+    if not starts:
         raise DataError("the file has no rows.", where=str(path))
-    for column in columns:
-        if column.name not in named:
-            raise DataError(
-                f"no row has the column {column.name!r}.", where=path.name, hint=nearest(column.name, named)
-            )
-    return _check_required(rows, columns)
+    presence.check_columns(named, path.name)
+    presence.check_required()
+    return JsonLines(path, root, columns, starts, numbers)
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+class JsonLines(Rows):
+    """Lines of a checked manifest, parsed when they are asked for; only where they start is in memory."""
+
+    def __init__(
+        self, path: Path, root: Path, columns: tuple[Column, ...], starts: array[int], numbers: array[int]
+    ) -> None:
+        self.path, self.root, self.columns = path, root, columns
+        self._starts, self._numbers = starts, numbers
+        with path.open("rb") as file:
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def row(self, index: int) -> Row:
+        """Parsed anew each time."""
+        where = f"{self.path.name}:{self._numbers[index]}"
+        record = self._record(index)
+        values = {c.name: checked(record.get(c.name), c, self.root, where) for c in self.columns}
+        return Row(str(record.get("id", where)), values, where)
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of one column; paths are not looked at."""
+        return (self._record(index).get(name) for index in range(len(self)))
+
+    def _record(self, index: int) -> dict[str, Any]:
+        start = self._starts[index]
+        end = self._content.find(b"\n", start)
+        return json.loads(self._content[start : len(self._content) if end < 0 else end])
+
+    def __reduce__(self) -> Any:
+        return JsonLines, (self.path, self.root, self.columns, self._starts, self._numbers)
+
+
+def _records(path: Path, digest: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+    """Line number, byte where it starts, `file:line`, and the object, of every line that is not empty."""
+    start = 0
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):  # only at \n: U+2028 is a character like others
+                if digest is not None:
+                    digest.update(line)
+                text = line.decode("utf-8")
+                if text.strip():
+                    where = f"{path.name}:{number}"
+                    yield number, start, where, _object(text.rstrip("\r\n"), where)
+                start += len(line)
     except FileNotFoundError:
         raise DataError(f"the file {path} does not exist.", where=path.name) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the file {path} cannot be read: {error}.", where=path.name) from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path.name}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"this is not JSON: {error.msg} at column {error.colno}.", where=where) from None
-        if not isinstance(record, dict):
-            raise DataError(
-                f"this is a JSON {type(record).__name__}.",
-                where=where,
-                hint='Write one object: {"text": "..."}.',
-            )
-        yield where, record
 
 
-def _value(value: Any, column: Column, root: Path, where: str) -> Any:
-    if value is None:
-        return None
-    if column.kind == "text" and not isinstance(value, str):
-        raise _wrong_type(value, column, where, "a string")
-    if column.kind in ("image", "features"):
-        if isinstance(value, str):
-            return _inside(root, value, column, where)
-        if not isinstance(value, list):
-            raise _wrong_type(value, column, where, "a path or an array")
-    return value
-
-
-def _wrong_type(value: Any, column: Column, where: str, wanted: str) -> DataError:
-    return DataError(f"{column.name} is {json.dumps(value)[:60]}, not {wanted}.", where=where)
-
-
-def _inside(root: Path, relative: str, column: Column, where: str) -> Path:
-    path = (root / relative).resolve()  # follows links, so that none leads out of the root
-    if not path.is_relative_to(root):
-        raise DataError(f"{column.name} = {relative!r} leaves the data folder {root}.", where=where)
-    if not path.is_file():
-        raise DataError(f"{column.name} = {relative!r} does not exist in {root}.", where=where)
-    return path
-
-
-def _check_required(rows: list[Row], columns: tuple[Column, ...]) -> list[Row]:
-    for row in rows:
-        for column in columns:
-            if column.required and row.values[column.name] is None:
-                hint = "" if column.kind == "target" else 'Or say what to do: missing = "zero", "mean" or "learned".'
-                raise DataError(f"{column.name} is absent.", where=row.where, hint=hint)
-    return rows
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"this is not JSON: {error.msg} at column {error.colno}.", where=where) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise DataError(f"this is not JSON that can be read: {error}.", where=where) from None
+    if not isinstance(record, dict):
+        raise DataError(
+            f"this is a JSON {type(record).__name__}.",
+            where=where,
+            hint='Write one object: {"text": "..."}.',
+        )
+    return record

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit.artifact.atomic import new_file, new_folder, write_bytes, write_json
+from adaptkit.atomic import new_file, new_folder, write_bytes, write_json
 from adaptkit.errors import RunError
 
 

@@ -1,0 +1,242 @@
+"""What is wrong, or odd, with a data set: problems stop a training or falsify it, warnings are for the eye."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from adaptkit.data.benchmarks import Benchmark
+from adaptkit.data.paths import digest_of, inside
+from adaptkit.data.sample import DataSet, Sample
+from adaptkit.data.stats import Summary, distribution, summarised
+from adaptkit.data.store import Store, verify
+from adaptkit.errors import DataError, Problem, UnavailableError
+
+SHOWN = 5  # problems of one kind and split that are told one by one
+RARE, UNEVEN = 5, 50  # samples of a label; the commonest label over the rarest
+
+
+@dataclass
+class Findings:
+    """What a check found.
+
+    Attributes:
+        splits: name -> {"samples": N, "columns": {name: summary}}.
+        problems: what is wrong.
+        warnings: what is odd.
+        notes: what the import dropped or changed.
+    """
+
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def columns(self, name: str) -> dict[str, Summary]:
+        """Split -> summary of this column."""
+        return {split: found["columns"][name] for split, found in self.splits.items() if name in found["columns"]}
+
+
+class Reads(Protocol):
+    """What a check needs of an encoder."""
+
+    limit: int | None
+    unit: ClassVar[str]
+
+    def length(self, value: Any) -> int: ...
+    def prepare(self, value: Any, where: str) -> Any: ...
+
+
+def check_store(store: Store, *, whole: bool = True) -> Findings:
+    """Every column of a store, and whether its files are those that were written (`whole`)."""
+    found = Findings(problems=damage(store) if whole else [])
+    try:
+        for split in store.splits:
+            rows = store.rows(split)
+            columns = {name: summarised(c["kind"], rows.column(name)) for name, c in store.columns.items()}
+            found.splits[split] = {"samples": len(rows), "columns": columns}
+            _check_paths(store, split, found)
+    except DataError as error:
+        found.problems.extend(error.problems)
+    _judge(found)
+    _compare_ids({split: store.rows(split, ()).column("id") for split in found.splits}, found)
+    found.notes += [f"{text}: {count:,}" for text, count in store.meta["audit"].items()]
+    return found
+
+
+def damage(store: Store) -> list[Problem]:
+    """Files of a store that are missing, or not those that were written."""
+    try:
+        verify(store)
+    except DataError as error:
+        return list(error.problems)
+    return []
+
+
+def check_sources(source: Benchmark, root: Path, recorded: Mapping[str, str]) -> list[str]:
+    """Warnings about source files that are not the published ones, or that changed since the import."""
+    warnings = []
+    for name, digest in recorded.items():
+        path = root / name
+        if path.exists() and digest_of(path) != digest.removeprefix("sha256:"):
+            warnings.append(f"{name} changed since the import: import it again.")
+    for name, digest in source.known_sums.items():
+        parts = Path(name).parts
+        for path in {root.joinpath(*parts[start:]) for start in range(len(parts))}:
+            if path.is_file() and digest_of(path) != digest:
+                warnings.append(f"{path.relative_to(root)} is not the published file: its SHA-256 differs.")
+    return warnings
+
+
+def check_samples(data: DataSet, encoders: Mapping[str, Reads], tasks: Mapping[str, str]) -> Findings:
+    """Every sample as training would read it.
+
+    Args:
+        data: all splits.
+        encoders: modality -> its encoder.
+        tasks: task -> its kind.
+    """
+    found = Findings()
+    for split, samples in data.splits.items():
+        readers = {name: _Reader(name, encoder, split, found) for name, encoder in encoders.items()}
+        ids = []
+        for sample in samples:
+            ids.append(sample.id)
+            for reader in readers.values():
+                reader.see(sample)
+        columns = {name: reader.summary() for name, reader in readers.items()}
+        columns |= {task: summarised(kind, data.targets(split, task)) for task, kind in tasks.items()}
+        found.splits[split] = {"samples": len(samples), "columns": columns}
+        _compare_ids({split: ids}, found)
+    _judge(found)
+    return found
+
+
+class _Reader:
+    """One modality of one split, read sample by sample."""
+
+    def __init__(self, name: str, encoder: Reads, split: str, found: Findings) -> None:
+        self.name, self.encoder, self.split, self.report = name, encoder, split, found
+        self.missing = self.broken = self.cut = self.lost = 0
+        self.lengths: list[int] = []
+        self.unavailable = ""
+
+    def see(self, sample: Sample) -> None:
+        value = sample.inputs.get(self.name)
+        if value is None:
+            self.missing += 1
+            return
+        try:
+            self.encoder.prepare(value, sample.place)
+            self._measure(value)
+        except DataError as error:
+            self.broken += 1
+            if self.broken <= SHOWN:
+                self.report.problems.extend(error.problems)
+        except UnavailableError as error:
+            self.unavailable = str(error)
+
+    def _measure(self, value: Any) -> None:
+        length = self.encoder.length(value)
+        self.lengths.append(length)
+        if self.encoder.limit is not None and length > self.encoder.limit:
+            self.cut += 1
+            self.lost += length - self.encoder.limit
+
+    def summary(self) -> Summary:
+        if self.broken > SHOWN:
+            more = f"{self.broken - SHOWN:,} more samples whose {self.name} cannot be read."
+            self.report.problems.append(Problem(more, self.split))
+        if self.unavailable:
+            self.report.warnings.append(f"{self.split}: the lengths of {self.name} are unknown: {self.unavailable}")
+        if self.cut and getattr(self.encoder, "keep", "") != "even":  # a few of many, evenly, is what was asked for
+            of = f"{self.cut:,} of {len(self.lengths):,} {self.name}"
+            limit, share = self.encoder.limit, self.lost / sum(self.lengths)
+            self.report.warnings.append(
+                f"{self.split}: {of} have more than {limit:,} {self.encoder.unit} and are cut; {share:.1%} is lost."
+            )
+        return {
+            "kind": self.encoder.unit,
+            "present": len(self.lengths) if not self.unavailable else 0,
+            "missing": self.missing,
+            "broken": self.broken,
+            "length": distribution(self.lengths),
+            "limit": self.encoder.limit,
+            "cut": self.cut,
+            "lost": self.lost,
+        }
+
+
+def _judge(found: Findings) -> None:
+    """Warnings and problems that follow from the summaries."""
+    for split, report in found.splits.items():
+        for name, column in report["columns"].items():
+            if column["missing"]:
+                found.warnings.append(f"{split}: {name} is missing in {column['missing']:,} of {report['samples']:,}.")
+            if column.get("empty"):
+                found.warnings.append(f"{split}: {name} is empty in {column['empty']:,} samples.")
+            if column.get("all_zero"):
+                found.warnings.append(f"{split}: {name} is all zeros in {column['all_zero']:,} samples.")
+            if column.get("not_finite"):
+                found.problems.append(Problem(f"{name} has {column['not_finite']:,} values NaN or infinite.", split))
+            if column.get("not_numbers"):
+                found.problems.append(Problem(f"{name} is no number in {column['not_numbers']:,} samples.", split))
+            if len(column.get("widths", ())) > 1:
+                widths = ", ".join(map(str, column["widths"]))
+                found.problems.append(Problem(f"{name} has vectors of different widths: {widths}.", split))
+            values = column.get("values")
+            if column["kind"] in ("number", "regression") and values and values["min"] == values["max"]:
+                found.warnings.append(f"{split}: {name} is {values['min']:g} everywhere.")
+    for name in {name: None for report in found.splits.values() for name in report["columns"]}:
+        _judge_labels(name, found)
+
+
+def _judge_labels(name: str, found: Findings) -> None:
+    counts = {split: column["labels"] for split, column in found.columns(name).items() if "labels" in column}
+    training = counts.get("train")
+    others = {label for split, labels in counts.items() if split != "train" for label in labels}
+    if training is None or (others and not others & training.keys()):
+        return  # identities, such as the video of a caption, are in one split only
+    for split, labels in counts.items():
+        if unknown := sorted(labels.keys() - training.keys()):
+            found.warnings.append(f"{split}: {name} has labels that train lacks: {_some(unknown)}.")
+        if lacking := sorted(training.keys() - labels.keys()):
+            found.warnings.append(f"{split}: {name} lacks labels of train: {_some(lacking)}.")
+    if rare := sorted(label for label, count in training.items() if count < RARE):
+        found.warnings.append(f"train: {name} has fewer than {RARE} samples of {_some(rare)}.")
+    if training and max(training.values()) > UNEVEN * min(training.values()):
+        common, seldom = max(training, key=training.__getitem__), min(training, key=training.__getitem__)
+        found.warnings.append(
+            f"train: {name} is uneven: {training[common]:,} samples of {common}, {training[seldom]:,} of {seldom}."
+        )
+
+
+def _compare_ids(ids: Mapping[str, Iterable[str]], found: Findings) -> None:
+    for split, of_split in ids.items():
+        twice = sorted(id for id, count in Counter(of_split).items() if count > 1)
+        if twice:
+            found.warnings.append(f"{split}: ids that are there several times: {_some(twice)}.")
+
+
+def _check_paths(store: Store, split: str, found: Findings) -> None:
+    """Files that went away since the import."""
+    for name, column in store.columns.items():
+        if column["kind"] == "path":
+            lost = 0
+            for index, path in enumerate(store.rows(split, [name]).column(name)):
+                try:
+                    if path is not None:
+                        inside(store.root, path, name, f"{split}.parquet:{index + 1}")
+                except DataError as error:
+                    lost += 1
+                    if lost <= SHOWN:
+                        found.problems.extend(error.problems)
+            if lost > SHOWN:
+                found.problems.append(Problem(f"{lost - SHOWN:,} more files of {name} are not there.", split))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")

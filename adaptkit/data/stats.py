@@ -1,0 +1,217 @@
+"""What a column holds, in numbers: lengths, labels, gaps, values that are none."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from adaptkit.data.sample import DataSet
+
+Summary = dict[str, Any]
+
+
+class Gaps:
+    """Counts what is there and what is absent; subclasses look at what is there."""
+
+    kind = "path"
+
+    def __init__(self) -> None:
+        self.present = self.missing = 0
+
+    def add(self, value: Any) -> None:
+        """One cell, None where it is absent."""
+        if value is None:
+            self.missing += 1
+        else:
+            self.present += 1
+            self.see(value)
+
+    def see(self, value: Any) -> None:
+        """One cell that is there."""
+
+    def summary(self) -> Summary:
+        """Everything found, as JSON."""
+        return {"kind": self.kind, "present": self.present, "missing": self.missing, **self.found()}
+
+    def found(self) -> Summary:
+        """What the class itself found."""
+        return {}
+
+
+class Texts(Gaps):
+    """Words and characters."""
+
+    kind = "text"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._words, self._characters, self._empty = array("q"), array("q"), 0
+
+    def see(self, value: Any) -> None:
+        text = str(value)
+        self._words.append(len(text.split()))
+        self._characters.append(len(text))
+        self._empty += not text.strip()
+
+    def found(self) -> Summary:
+        return {
+            "words": distribution(self._words),
+            "characters": distribution(self._characters),
+            "empty": self._empty,
+        }
+
+
+class Vectors(Gaps):
+    """Lengths, widths and values of arrays."""
+
+    kind = "features"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lengths, self._widths = array("q"), Counter[int]()
+        self._not_finite = self._zero = 0
+        self._low, self._high, self._sum, self._squares, self._count = np.inf, -np.inf, 0.0, 0.0, 0
+
+    def see(self, value: Any) -> None:
+        vectors = np.atleast_2d(np.asarray(value, dtype=np.float32))
+        self._lengths.append(len(vectors))
+        self._widths[vectors.shape[-1]] += 1
+        finite = vectors[np.isfinite(vectors)].astype(np.float64)
+        self._not_finite += vectors.size - finite.size
+        self._zero += not finite.any()
+        if finite.size:
+            self._low, self._high = min(self._low, finite.min()), max(self._high, finite.max())
+            self._sum, self._squares = self._sum + finite.sum(), self._squares + np.square(finite).sum()
+            self._count += finite.size
+
+    def found(self) -> Summary:
+        mean = self._sum / self._count if self._count else None
+        values = None
+        if mean is not None:
+            spread = max(0.0, self._squares / self._count - mean**2) ** 0.5
+            values = {"min": float(self._low), "max": float(self._high), "mean": float(mean), "std": float(spread)}
+        return {
+            "length": distribution(self._lengths),
+            "widths": sorted(self._widths),
+            "values": values,
+            "not_finite": self._not_finite,
+            "all_zero": self._zero,
+        }
+
+
+class Labels(Gaps):
+    """How often each label occurs, and how many a sample has."""
+
+    kind = "labels"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts, self._sizes = Counter[str](), array("q")
+
+    def see(self, value: Any) -> None:
+        labels = value if isinstance(value, list | tuple) else [value]
+        self._sizes.append(len(labels))
+        self._counts.update(str(label).lower() if isinstance(label, bool) else str(label) for label in labels)
+
+    def found(self) -> Summary:
+        return {
+            "labels": dict(sorted(self._counts.items())),
+            "per_sample": distribution(self._sizes),
+            "without_label": sum(size == 0 for size in self._sizes),
+        }
+
+
+class Numbers(Gaps):
+    """One number, or several, per sample."""
+
+    kind = "number"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values, self._not_numbers, self._not_finite = array("d"), 0, 0
+
+    def see(self, value: Any) -> None:
+        try:
+            numbers = np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel()
+        except (TypeError, ValueError):
+            self._not_numbers += 1
+            return
+        finite = numbers[np.isfinite(numbers)]
+        self._not_finite += len(numbers) - len(finite)
+        self._values.extend(finite.tolist())
+
+    def found(self) -> Summary:
+        return {
+            "values": distribution(self._values),
+            "not_finite": self._not_finite,
+            "not_numbers": self._not_numbers,
+        }
+
+
+# Kinds of columns of stores, and of tasks -> how they are summarised. Everything else: only whether it is there.
+SUMMARIES: Mapping[str, Callable[[], Gaps]] = {
+    "text": Texts,
+    "features": Vectors,
+    "ints": Vectors,
+    "label": Labels,
+    "labels": Labels,
+    "classification": Labels,
+    "multilabel": Labels,
+    "retrieval": Gaps,
+    "number": Numbers,
+    "numbers": Numbers,
+    "regression": Numbers,
+}
+
+
+def summarised(kind: str, values: Iterable[Any]) -> Summary:
+    """The summary of one column."""
+    gaps = SUMMARIES.get(kind, Gaps)()
+    for value in values:
+        gaps.add(value)
+    return gaps.summary() | {"kind": kind}
+
+
+def distribution(values: Any) -> dict[str, float] | None:
+    """Minimum, quartiles, 95th percentile, maximum, mean and standard deviation; None of nothing."""
+    if not len(values):
+        return None
+    numbers = np.asarray(values, dtype=np.float64)
+    names = ("min", "p25", "median", "p75", "p95", "max")
+    found = np.quantile(numbers, [0, 0.25, 0.5, 0.75, 0.95, 1])
+    ends = {name: round(float(value), 6) for name, value in zip(names, found, strict=True)}
+    return {**ends, "mean": round(float(numbers.mean()), 6), "std": round(float(numbers.std()), 6)}
+
+
+def described(data: DataSet, kinds: Mapping[str, str], tasks: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Split -> {"samples": N, "columns": {name: summary}} of the raw values of a recipe's data.
+
+    Args:
+        data: all splits.
+        kinds: modality -> its kind.
+        tasks: task -> its kind.
+    """
+    splits = {}
+    for split, samples in data.splits.items():
+        gaps = {name: SUMMARIES[kind]() if kind in ("text", "features") else Gaps() for name, kind in kinds.items()}
+        files = {name: Gaps() for name in kinds}
+        for sample in samples:
+            for name, value in sample.inputs.items():
+                of_file = isinstance(value, str | Path) and kinds[name] == "features"
+                (files if of_file else gaps)[name].add(value)
+        columns = {name: _together(kinds[name], gaps[name], files[name]) for name in kinds}
+        columns |= {task: summarised(kind, data.targets(split, task)) for task, kind in tasks.items()}
+        splits[split] = {"samples": len(samples), "columns": columns}
+    return splits
+
+
+def _together(kind: str, gaps: Gaps, files: Gaps) -> Summary:
+    """Features that are partly, or all, files of their own: those are counted, not read."""
+    found = Gaps.summary(files) if files.present and not gaps.present else gaps.summary()
+    return {**found, "kind": kind, "present": gaps.present + files.present, "missing": gaps.missing + files.missing}

@@ -1,0 +1,146 @@
+"""What `data check` calls a problem, and what a warning."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adaptkit.data.benchmarks import Benchmark
+from adaptkit.data.checking import Findings, check_samples, check_sources, check_store
+from adaptkit.data.formats import Row
+from adaptkit.data.sample import DataSet, Samples
+from adaptkit.data.stats import distribution, summarised
+from adaptkit.data.store import StoreWriter, open_store
+from adaptkit.errors import DataError
+
+
+class Reader:
+    """Reads lists, refuses text."""
+
+    unit = "tokens"
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+
+    def length(self, value: Any) -> int:
+        return len(value)
+
+    def prepare(self, value: Any, where: str) -> Any:
+        if isinstance(value, str):
+            raise DataError("this is text.", where=where)
+        return value
+
+
+def data(**splits: list[tuple[Any, Any]]) -> DataSet:
+    made = {}
+    for split, cells in splits.items():
+        rows = [Row(str(n), {"x": x, "y": y}, f"{split}:{n}") for n, (x, y) in enumerate(cells)]
+        made[split] = Samples(rows, {"x": "x"}, {"y": "y"})
+    return DataSet(made, "", "")
+
+
+def checked(kind: str = "classification", limit: int | None = None, **splits: list[tuple[Any, Any]]) -> Findings:
+    return check_samples(data(**splits), {"x": Reader(limit)}, {"y": kind})
+
+
+def test_good_data_has_nothing_to_say() -> None:
+    found = checked(train=[([1], "a"), ([1], "b")] * 5, test=[([1], "a"), ([2], "b")])
+    assert not found.problems
+    assert not found.warnings
+    assert found.splits["train"]["columns"]["y"]["labels"] == {"a": 5, "b": 5}
+
+
+def test_cuts_are_counted_with_what_is_lost() -> None:
+    found = checked(limit=3, train=[([1] * 2, "a"), ([1] * 5, "a"), ([1] * 3, "a")] * 2)
+    column = found.splits["train"]["columns"]["x"]
+    assert (column["cut"], column["lost"], column["limit"]) == (2, 4, 3)
+    assert found.warnings == ["train: 2 of 6 x have more than 3 tokens and are cut; 20.0% is lost."]
+
+
+def test_only_the_first_samples_that_cannot_be_read_are_told_one_by_one() -> None:
+    found = checked(train=[("text", "a")] * 8)
+    assert len(found.problems) == 6
+    assert found.problems[0].where == "train:0 (sample 0)"
+    assert "3 more samples whose x cannot be read" in found.problems[-1].message
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ("aaaaab", "a", "train: y has fewer than 5 samples of b."),
+        ("a" * 300 + "b" * 5, "ab", "train: y is uneven: 300 samples of a, 5 of b."),
+        ("a" * 5, "ab", "test: y has labels that train lacks: b."),
+        ("a" * 5 + "b" * 5, "a", "test: y lacks labels of train: b."),
+    ],
+)
+def test_labels_that_will_make_trouble_are_told(train: str, test: str, message: str) -> None:
+    found = checked(train=[([1], label) for label in train], test=[([1], label) for label in test])
+    assert message in found.warnings
+
+
+def test_identities_are_no_labels_that_a_split_lacks() -> None:
+    assert not checked("multilabel", train=[([1], ["v1"]), ([1], ["v2"])], test=[([1], ["v3"])]).warnings
+
+
+def test_gaps_constants_and_numbers_that_are_none() -> None:
+    found = checked("regression", train=[(None, 1.0), ([1], 1.0)], test=[([1], float("nan")), ([1], "much")])
+    assert "train: x is missing in 1 of 2." in found.warnings
+    assert "train: y is 1 everywhere." in found.warnings
+    told = [problem.message for problem in found.problems]
+    assert told == ["y has 1 values NaN or infinite.", "y is no number in 1 samples."]
+
+
+def test_summaries_count_by_hand() -> None:
+    vectors = [np.array([[0.0, 2.0], [4.0, np.inf]]), None, np.zeros((1, 3))]
+    summary = summarised("features", vectors)
+    assert (summary["present"], summary["missing"], summary["not_finite"], summary["all_zero"]) == (2, 1, 1, 1)
+    assert summary["widths"] == [2, 3]
+    assert summary["length"]["max"] == 2
+    assert summary["values"]["max"] == 4
+    assert summary["values"]["mean"] == pytest.approx(1.0)  # 0, 2, 4, 0, 0, 0
+    assert summary["values"]["std"] == pytest.approx(np.std([0, 2, 4, 0, 0, 0]))
+    assert summarised("text", ["one two", " "])["empty"] == 1
+    assert summarised("multilabel", [["a", "b"], []])["without_label"] == 1
+    assert distribution([]) is None
+    assert distribution([1, 2, 3, 4])["median"] == 2.5  # type: ignore[index]
+
+
+def test_a_store_whose_files_went_away(tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    with StoreWriter(tmp_path / "adaptkit", format="mosi", root=tmp_path) as writer:
+        writer.column("image", "path")
+        for number in range(7):
+            writer.add("train", "same", {"image": f"{number}.png"})
+        writer.note("dropped rows", 3)
+    store = open_store(tmp_path / "adaptkit")
+    assert not check_store(store).problems
+    for number in range(7):
+        (tmp_path / f"{number}.png").unlink()
+    found = check_store(store)
+    assert "does not exist" in found.problems[0].message
+    assert found.problems[-1].message == "2 more files of image are not there."
+    assert found.notes == ["dropped rows: 3"]
+    assert "train: ids that are there several times: same." in found.warnings
+
+
+def test_sources_are_compared_with_what_was_published_and_with_what_was_imported(tmp_path: Path) -> None:
+    class Published(Benchmark):
+        name = "published"
+        known_sums = {"MOSI/Processed/a.pkl": hashlib.sha256(b"right").hexdigest()}  # noqa: RUF012
+
+    (tmp_path / "Processed").mkdir()
+    file = tmp_path / "Processed" / "a.pkl"
+    file.write_bytes(b"right")
+    recorded = {"Processed/a.pkl": hashlib.sha256(b"right").hexdigest()}
+    assert check_sources(Published(), tmp_path, recorded) == []
+    file.write_bytes(b"wrong")
+    told = check_sources(Published(), tmp_path, recorded)
+    assert told == [
+        "Processed/a.pkl changed since the import: import it again.",
+        "Processed/a.pkl is not the published file: its SHA-256 differs.",
+    ]

@@ -1,0 +1,88 @@
+"""A manifest costs a few bytes per row, however much its rows hold."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from adaptkit.data.formats import FORMATS, Column
+from adaptkit.data.sample import DataSet, Samples
+from adaptkit.recipe.data import Csv, Jsonl, Parquet
+
+ROWS = 200_000
+TEXT = "a plot of some length " * 10
+COLUMNS = (Column("text", "text"), Column("label", "target"))
+BYTES_PER_ROW = 40  # a Python object for each would take several hundred
+
+
+def jsonl(folder: Path) -> Any:
+    with (folder / "train.jsonl").open("w") as file:
+        for index in range(ROWS):
+            file.write(json.dumps({"text": f"{index} {TEXT}", "label": str(index % 7)}) + "\n")
+    return Jsonl(format="jsonl", root=str(folder), validation="small.jsonl", test="small.jsonl")
+
+
+def csv(folder: Path) -> Any:
+    with (folder / "train.csv").open("w") as file:
+        file.write("text,label\n")
+        for index in range(ROWS):
+            file.write(f"{index} {TEXT},x{index % 7}\n")
+    return Csv(format="csv", root=str(folder), validation="small.csv", test="small.csv")
+
+
+def parquet(folder: Path) -> Any:
+    schema = pa.schema([("text", pa.string()), ("label", pa.string())])
+    with pq.ParquetWriter(folder / "train.parquet", schema) as writer:
+        for start in range(0, ROWS, 10_000):
+            indices = range(start, start + 10_000)
+            writer.write_table(
+                pa.table({"text": [f"{i} {TEXT}" for i in indices], "label": [str(i % 7) for i in indices]}, schema)
+            )
+    return Parquet(format="parquet", root=str(folder), validation="small.parquet", test="small.parquet")
+
+
+@pytest.mark.parametrize("write", [jsonl, csv, parquet], ids=lambda write: write.__name__)
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path, write: Callable[[Path], Any]) -> None:
+    data = write(tmp_path)
+    (tmp_path / "small.jsonl").write_text('{"text": "a", "label": "1"}\n')
+    (tmp_path / "small.csv").write_text("text,label\na,1\n")
+    pq.write_table(pa.table({"text": ["a"], "label": ["1"]}), tmp_path / "small.parquet")
+    arrow_before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    table = FORMATS[data.format](data, Path(), COLUMNS)
+    rows = {name: Samples(found, {"text": "text"}, {"label": "label"}) for name, found in table.splits.items()}
+    samples = DataSet(rows, table.hash, table.description)
+    labels = set(samples.targets("train", "label"))
+    drawn = np.random.default_rng(0).integers(ROWS, size=2000)
+    texts = [samples.splits["train"][index].inputs["text"] for index in drawn]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(samples.splits["train"]) == ROWS
+    assert len(labels) == 7
+    assert all(text.startswith(f"{index} a plot") for index, text in zip(drawn, texts, strict=True))
+    assert peak < BYTES_PER_ROW * ROWS
+    assert pa.total_allocated_bytes() - arrow_before < BYTES_PER_ROW * ROWS
+
+
+def test_temporary_files_go_when_the_rows_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gc
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
+    (tmp_path / "spool").mkdir()
+    for split in ("train", "validation", "test"):
+        pq.write_table(pa.table({"text": ["a"], "label": ["1"]}), tmp_path / f"{split}.parquet")
+    table = FORMATS["parquet"](Parquet(format="parquet", root=str(tmp_path)), Path(), COLUMNS)
+    assert table.splits["train"][0].values["text"] == "a"
+    assert len(list((tmp_path / "spool").iterdir())) == 3
+    del table
+    gc.collect()
+    assert not list((tmp_path / "spool").iterdir())
