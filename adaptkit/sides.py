@@ -74,7 +74,7 @@ class _Running(threading.local):
     masks: Mapping[str, Tensor] = {}  # plain dicts, never written to: torch.compile reads them at any place
     task: str | None = None
     spans: Mapping[str, tuple[int, int | None]] = {}
-    towers: dict[str, Tensor] | None = None
+    towers: dict[str, Side] | None = None
 
 
 _running = _Running()
@@ -87,6 +87,7 @@ def use_sides(
     *,
     task: str | None = None,
     spans: Mapping[str, tuple[int, int | None]] | None = None,
+    blocks: dict[str, Side] | None = None,
 ) -> Iterator[None]:
     """Lay out the sides of one forward: `with use_sides({"poster": vectors}): model(**inputs)`.
 
@@ -95,10 +96,26 @@ def use_sides(
         masks: name of a stack ("" where there is one) -> (B, T) bool, its tokens that count.
         task: the task of this batch, for adapters that have one copy per task.
         spans: modality -> (start, stop) of its tokens in the stream, for sides "span:NAME".
+        blocks: what blocks of other models returned already, for sides "NAME@block.out"; those that run now are added.
     """
     given = {name: side if isinstance(side, Side) else Side.of(side) for name, side in sides.items()}
-    with _laid_out(given, masks or {}, task, spans or {}, {}):
+    with _laid_out(given, masks or {}, task, spans or {}, {} if blocks is None else blocks):
         yield
+
+
+@contextmanager
+def use_masks(masks: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let the stacks that run inside have these masks; everything else that is laid out stays.
+
+    For a tower, which alone knows how long its streams are, within the forward of the whole model.
+    """
+    now = _running
+    before = now.masks
+    now.masks = masks
+    try:
+        yield
+    finally:
+        now.masks = before
 
 
 @contextmanager
@@ -107,7 +124,7 @@ def _laid_out(
     masks: Mapping[str, Tensor],
     task: str | None,
     spans: Mapping[str, tuple[int, int | None]],
-    towers: dict[str, Tensor] | None,
+    towers: dict[str, Side] | None,
 ) -> Iterator[None]:
     now = _running
     before = now.sides, now.masks, now.task, now.spans, now.towers
@@ -188,13 +205,24 @@ def lengthen(stack: str, before: int, after: int) -> None:
         }
 
 
-def publish(place: str, states: Tensor) -> None:
-    """Lay out what a block of a tower returned, for adapters of other towers that read it in the same forward."""
-    if _running.towers is not None:
-        _running.towers[place] = states
+def publish(place: str, states: Tensor, stack: str) -> None:
+    """Lay out what a block of a tower returned, for adapters of other towers that read it in the same forward.
+
+    Args:
+        place: of the block among all models.
+        states: (B, T, D).
+        stack: whose mask goes with it.
+    """
+    if _running.towers is None:
+        return
+    counts = mask(stack)
+    if counts is None or counts.shape != states.shape[:2]:
+        _running.towers[place] = Side.of(states)
+    else:
+        _running.towers[place] = Side(states, counts, counts.any(1))
 
 
-def published(place: str, stack: str) -> Side:
+def published(place: str) -> Side:
     """What the tower's block returned in this forward.
 
     Raises:
@@ -206,10 +234,7 @@ def published(place: str, stack: str) -> Side:
             f"{place} did not run before the adapter that reads it.",
             hint="Run the model inside `with ak.use_sides({}):`, and read only towers that come first.",
         )
-    counts = mask(stack)
-    if counts is None or counts.shape != found.shape[:2]:
-        return Side.of(found)
-    return Side(found, counts, counts.any(1))
+    return found
 
 
 def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adaptkit.anatomy.fingerprints import fingerprint
     from adaptkit.anatomy.folded import Node, tree
     from adaptkit.anatomy.inputs import InputSpec, input_spec
-    from adaptkit.anatomy.loading import load, skeleton, tokenizer
+    from adaptkit.anatomy.loading import load, skeleton, tokenizer, tokenizer_for
     from adaptkit.anatomy.probe import runnable_on_meta
     from adaptkit.anatomy.renamed import current_path
     from adaptkit.anatomy.selection import select, skipped
@@ -38,6 +38,7 @@ _HOME = {
     "skipped": "selection",
     "study": "detect",
     "tokenizer": "loading",
+    "tokenizer_for": "loading",
     "tree": "folded",
 }
 
@@ -64,6 +65,7 @@ __all__ = [
     "skipped",
     "study",
     "tokenizer",
+    "tokenizer_for",
     "tree",
 ]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
-from adaptkit.anatomy.models import ModelRef
+from adaptkit.anatomy.models import ModelRef, resolve
 from adaptkit.errors import RecipeError
 
 
@@ -40,7 +43,7 @@ def load(
 
 
 def tokenizer(ref: ModelRef) -> Any:
-    """The tokenizer that belongs to the backbone.
+    """The tokenizer that belongs to the backbone; padding with the end token where it has no padding token.
 
     Raises:
         RecipeError: timm models read images and have none.
@@ -48,7 +51,48 @@ def tokenizer(ref: ModelRef) -> Any:
     """
     if ref.library == "timm":
         raise RecipeError(f"{ref.name} reads images: it has no tokenizer.")
-    return _library(ref).tokenizer(ref)
+    found = _library(ref).tokenizer(ref)
+    if found.pad_token is None:
+        found.pad_token = found.eos_token
+    return found
+
+
+def tokenizer_for(ref: ModelRef, model: nn.Module, named: str | None, *, base: Path, key: str) -> Callable[[], Any]:
+    """What gives the tokenizer for a text model when it is first needed: the one named, or the model's own.
+
+    Args:
+        ref: of the model.
+        model: a skeleton will do.
+        named: alias, hub id or folder whose tokenizer is to be used instead.
+        base: folder that relative paths start from.
+        key: the table of the recipe that says so, for errors.
+
+    Raises:
+        RecipeError: a model built from a configuration, which has no tokenizer, and none is named.
+    """
+    if named is not None:
+        rows = getattr(getattr(model, "config", None), "vocab_size", None)
+        other = resolve(named, base=base, where=f"{key}.tokenizer")
+        return partial(_fitting, other, rows, f"{key}.tokenizer")
+    if ref.settings is not None:
+        raise RecipeError(
+            f"{ref.name} is built from config, so it has no tokenizer to read text with.",
+            where=f"{key}.tokenizer",
+            hint='Write for example tokenizer = "bert-base", and its vocab_size into config.',
+        )
+    return partial(tokenizer, ref)
+
+
+def _fitting(ref: ModelRef, rows: int | None, where: str) -> Any:
+    """The tokenizer, whose words the model has an embedding for each of."""
+    found = tokenizer(ref)
+    if rows is not None and len(found) > rows:
+        raise RecipeError(
+            f"the tokenizer of {ref.name} has {len(found)} words, and the model embeds {rows}.",
+            where=where,
+            hint=f"Write vocab_size = {len(found)} into config, or take another tokenizer.",
+        )
+    return found
 
 
 def _library(ref: ModelRef) -> Any:

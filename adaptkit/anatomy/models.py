@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from adaptkit.anatomy.aliases import Alias, aliases, by_id
 from adaptkit.errors import RecipeError
@@ -23,6 +24,7 @@ class ModelRef:
         revision: of the hub repository; None is its main branch.
         note: one sentence for the user where the name is short for something; else "".
         alias: the bundled row this name or id belongs to, or None.
+        settings: the configuration of a model with random weights; None for a checkpoint.
     """
 
     name: str
@@ -32,20 +34,32 @@ class ModelRef:
     revision: str | None = None
     note: str = ""
     alias: Alias | None = None
+    settings: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
-def resolve(name: str, *, base: Path | None = None, revision: str | None = None, where: str = "") -> ModelRef:
-    """What `name` means: an alias, a hub id, `timm/<name>`, or a local folder.
+def resolve(
+    name: str,
+    *,
+    base: Path | None = None,
+    revision: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    where: str = "",
+) -> ModelRef:
+    """What `name` means: an alias, a hub id, `timm/<name>`, a local folder, or with `config` a type of model.
 
     Args:
         name: as typed in the recipe or on the command line.
         base: folder that relative paths start from; the current one by default.
         revision: of the hub repository.
+        config: the configuration of a model with random weights; whether its type and keys exist is found out when
+            it is built.
         where: the place of the name, for the error.
 
     Raises:
         RecipeError: no alias, no folder and no hub id has this form; the hint offers the nearest alias.
     """
+    if config is not None:
+        return _from_config(name, config, revision, where)
     if name.startswith("timm/"):
         return ModelRef(name, name, "timm", revision=revision)
     if name in aliases():
@@ -65,6 +79,22 @@ def resolve(name: str, *, base: Path | None = None, revision: str | None = None,
             hint="Give a folder with config.json, a hub id (google-bert/bert-base-uncased), or an alias.",
         )
     raise RecipeError(f"unknown model {name!r}.", where=where, hint=nearest(name, aliases()))
+
+
+def _from_config(name: str, config: Mapping[str, Any], revision: str | None, where: str) -> ModelRef:
+    if revision is not None:
+        raise RecipeError(
+            "a model built from config has no revision.", where=where, hint="Leave out revision, or config."
+        )
+    alias = aliases().get(name) or by_id().get(name)
+    if alias is not None and alias.model_type != name:  # gpt2 is both a checkpoint and a type
+        raise RecipeError(
+            f"{name!r} is a checkpoint, and config makes a model with random weights.",
+            where=where,
+            hint=f'Write model = "{alias.model_type}", or leave out config.',
+        )
+    note = f"{name} is built from the configuration in the recipe, with random weights"
+    return ModelRef(name, name, "timm" if name.startswith("timm/") else "transformers", note=note, settings=config)
 
 
 def _local(name: str, folder: Path, where: str) -> ModelRef:

@@ -62,11 +62,13 @@ def skipped(anatomy: Anatomy, at: Sequence[str]) -> tuple[str, ...]:
 
 
 def _by_name(anatomy: Anatomy, name: str, layers: Layers, where: str, layers_where: str) -> list[Site]:
-    named = [site for site in anatomy.sites if name in (site.name, site.full_name)]
+    named = [site for site in anatomy.sites if name in (site.name, site.local_name)]
     if not named:
-        known = {site.name for site in anatomy.sites} | {site.full_name for site in anatomy.sites}
+        model = next((f"{site.model}." for site in anatomy.sites if site.model), "")
+        known = {f"{model}{site.name}" for site in anatomy.sites} | {site.full_name for site in anatomy.sites}
         why = next((why for site, why in MISSING.items() if f".{name}".endswith(f".{site}")), None)
-        raise SiteError(f"{anatomy.model} has no site {name!r}.", where=where, hint=why or nearest(name, known))
+        hint = why or nearest(f"{model}{name}", known)
+        raise SiteError(f"{anatomy.model} has no site {f'{model}{name}'!r}.", where=where, hint=hint)
     stacks = {stack.name: stack for stack in anatomy.stacks}
     reached = {key: _layers(anatomy, stacks[key], layers, layers_where) for key in {site.stack for site in named}}
     matched = [site for site in named if site.layer is None or site.layer in reached[site.stack]]

@@ -32,6 +32,7 @@ class Site:
         columns: (start, stop) of the output columns of a fused projection that belong to this site.
         in_width: for projections (q, k, v, o, up, gate, down), the width of what they read; else None.
         heads: for keys and values, how many heads share the width; else None.
+        model: the modality whose tower it is in; "" for the backbone, or where there is one model.
     """
 
     name: str
@@ -45,11 +46,22 @@ class Site:
     columns: tuple[int, int] | None = None
     in_width: int | None = None
     heads: int | None = None
+    model: str = ""
 
     @property
     def full_name(self) -> str:
-        """`encoder.mlp.out`, or `mlp.out` where there is one stack."""
+        """`encoder.mlp.out`, or `mlp.out` where there is one stack; in the tower of a modality `poster.mlp.out`."""
+        return ".".join(word for word in (self.model, self.stack, self.name) if word)
+
+    @property
+    def local_name(self) -> str:
+        """`full_name` within its model."""
         return f"{self.stack}.{self.name}" if self.stack else self.name
+
+    @property
+    def address(self) -> str:
+        """Its module among all models."""
+        return f"{self.model}:{self.path}" if self.model else self.path
 
     @property
     def is_projection(self) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,8 +34,9 @@ class ImageInput:
 
 def skeleton(ref: ModelRef) -> nn.Module:
     """The model on the meta device: every module and shape, no weights."""
-    with quietly(), torch.device("meta"):
-        return timm.create_model(_checked_name(ref), pretrained=False, num_classes=0)
+    name = _checked_name(ref)
+    with torch.device("meta"):
+        return built(name, ref.settings or {})
 
 
 def load(
@@ -47,7 +51,12 @@ def load(
         UnavailableError: the weights are not cached and the hub cannot be reached.
     """
     name = _checked_name(ref)
-    model = _cached(name) or _downloaded(ref, name)
+    if ref.settings is not None:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.manual_seed(0)  # as in transformers_models.drawn
+            model = built(name, ref.settings)
+    else:
+        model = _cached(name) or _downloaded(ref, name)
     if dropout == "off":
         switch_off_dropout(model)
     if precision != "shipped":
@@ -55,11 +64,37 @@ def load(
     return model.eval()
 
 
-def image_input(model: nn.Module) -> ImageInput:
-    """The image size and normalisation the model was trained with."""
+def built(name: str, settings: Mapping[str, Any]) -> nn.Module:
+    """The model with random weights, on the current default device.
+
+    Raises:
+        RecipeError: a keyword that the model does not take, or a value that it cannot work with.
+    """
+    try:
+        with quietly():
+            return timm.create_model(name, pretrained=False, num_classes=0, **settings)
+    except Exception as error:  # every architecture refuses in its own way
+        if not settings:
+            raise
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        wrong = re.search(r"unexpected keyword argument '(\w+)'", line)
+        hint = nearest(wrong[1], keywords(name)) if wrong else "The keys are keyword arguments of the model in timm."
+        raise RecipeError(f"timm/{name} cannot be built from its config: {line}", hint=hint) from error
+
+
+def keywords(name: str) -> list[str]:
+    """What the class of a model takes."""
+    with quietly(), torch.device("meta"):
+        return [*inspect.signature(type(timm.create_model(name))).parameters]
+
+
+def image_input(model: nn.Module, settings: Mapping[str, Any]) -> ImageInput:
+    """The image size and normalisation the model was trained with, or built for."""
     data = resolve_data_config({}, model=model)
     channels, height, width = data["input_size"]
-    return ImageInput(channels, (height, width), tuple(data["mean"]), tuple(data["std"]))
+    size = settings.get("img_size", (height, width))
+    height, width = (size, size) if isinstance(size, int) else size
+    return ImageInput(settings.get("in_chans", channels), (height, width), tuple(data["mean"]), tuple(data["std"]))
 
 
 def switch_off_dropout(model: nn.Module) -> None:
@@ -76,6 +111,11 @@ def _checked_name(ref: ModelRef) -> str:
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
         raise RecipeError(f"timm has no model {architecture!r}.", hint=nearest(architecture, timm.list_models()))
+    if "." in name and ref.settings is not None:
+        raise RecipeError(
+            f"{name!r} names weights, and config makes a model with random ones.",
+            hint=f'Write model = "timm/{architecture}", or leave out config.',
+        )
     if "." in name and _published(name) is None:
         raise RecipeError(
             f"timm has no weights {name!r}.", hint=nearest(name, timm.list_pretrained(architecture + "*"))

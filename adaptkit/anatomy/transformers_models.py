@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    AttentionInterface,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+)
 
 from adaptkit.anatomy.models import ModelRef
 from adaptkit.anatomy.quiet import quietly
 from adaptkit.anatomy.weights import check_sha256, hub_answers, package_folder, unavailable
 from adaptkit.errors import RecipeError, UnavailableError
+from adaptkit.registry import nearest
 
 Dropout = Literal["off", "keep"]
 Precision = Literal["float32", "bfloat16", "float16", "shipped"]
@@ -26,12 +36,14 @@ _MAY_BE_MISSING = re.compile(r"(^|\.)(pooler\.|position_ids$|.*relative_position
 
 
 def config(ref: ModelRef) -> PretrainedConfig:
-    """The configuration: bundled, from the local folder, the hub's cache, or the hub.
+    """The configuration: of the recipe, bundled, from the local folder, the hub's cache, or the hub.
 
     Raises:
         RecipeError: a local config.json that cannot be read, or a model type transformers does not know.
         UnavailableError: a hub id that is not cached, without network.
     """
+    if ref.settings is not None:
+        return from_settings(ref.id, ref.settings)
     if ref.alias is not None and ref.revision is None:
         return _from_json(ref.alias.config)
     if ref.folder is not None:
@@ -41,8 +53,8 @@ def config(ref: ModelRef) -> PretrainedConfig:
 
 def skeleton(ref: ModelRef) -> nn.Module:
     """The model on the meta device: every module and shape, no weights."""
-    with quietly(), torch.device("meta"):
-        return AutoModel.from_config(config(ref), trust_remote_code=False)
+    with torch.device("meta"):
+        return built(ref, config(ref))
 
 
 def load(ref: ModelRef, *, dropout: Dropout = "keep", precision: Precision = "shipped") -> nn.Module:
@@ -59,6 +71,8 @@ def load(ref: ModelRef, *, dropout: Dropout = "keep", precision: Precision = "sh
     settings = config(ref)
     if dropout == "off":
         switch_off_dropout(settings)
+    if ref.settings is not None:
+        return drawn(ref, settings, precision)
     dtype = "auto" if precision == "shipped" else getattr(torch, precision)
     options: dict[str, Any] = {
         "config": settings,
@@ -82,6 +96,70 @@ def load(ref: ModelRef, *, dropout: Dropout = "keep", precision: Precision = "sh
             hint="The weights file belongs to another architecture or is incomplete.",
         )
     return model.eval()
+
+
+def drawn(ref: ModelRef, settings: PretrainedConfig, precision: Precision) -> nn.Module:
+    """The model with random weights that are a function of its configuration alone.
+
+    The seed is fixed, and not the recipe's: a frozen base has to be found again from the recipe when an artifact is
+    loaded, and the seeds of a run are to share it as they share a checkpoint.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(0)
+        model = built(ref, settings)
+    return model.to(torch.float32 if precision == "shipped" else getattr(torch, precision)).eval()
+
+
+def built(ref: ModelRef, settings: PretrainedConfig) -> nn.Module:
+    """The model that a configuration describes, on the current default device.
+
+    Raises:
+        RecipeError: values that contradict each other, such as a width that the heads do not divide.
+    """
+    try:
+        with quietly():
+            return AutoModel.from_config(settings, trust_remote_code=False)
+    except Exception as error:  # every architecture refuses in its own way
+        if ref.settings is None:
+            raise
+        raise RecipeError(
+            f"{ref.name} cannot be built from its config: {_first_line(error)}",
+            hint="The keys are those of the type's configuration in transformers, and what they leave out has its "
+            "published default.",
+        ) from error
+
+
+def from_settings(model_type: str, settings: Mapping[str, Any]) -> PretrainedConfig:
+    """The configuration of this type with these keys, everything else at its published default.
+
+    Raises:
+        RecipeError: no such type or key, or a value of the wrong type.
+    """
+    if model_type not in CONFIG_MAPPING:
+        hint = nearest(model_type, CONFIG_MAPPING.keys())
+        if not hint.startswith("Did"):  # there are hundreds
+            hint = 'Write for example model = "bert", "gpt2", "vit", or "timm/resnet18".'
+        raise RecipeError(f"transformers has no model type {model_type!r} to build from config.", hint=hint)
+    refuse_unknown(model_type, CONFIG_MAPPING[model_type], settings)
+    try:
+        with quietly():
+            return AutoConfig.for_model(model_type, **copy.deepcopy(dict(settings)))
+    except Exception as error:  # the configurations check their values, each in its own way
+        told = " ".join(line.strip() for line in str(error).splitlines())
+        raise RecipeError(f"config of {model_type}: {told or type(error).__name__}") from error
+
+
+def refuse_unknown(name: str, kind: Any, settings: Mapping[str, Any]) -> None:
+    """transformers keeps an unknown key and ignores it; a mistyped width would go unnoticed."""
+    if not is_dataclass(kind):  # the place of any configuration
+        return
+    known = {each.name for each in fields(kind)} | {*getattr(kind, "attribute_map", ())}
+    for key, value in settings.items():
+        if key not in known:
+            raise RecipeError(f"config of {name}: unknown key {key!r}.", hint=nearest(key, known))
+        inside = getattr(kind, "sub_configs", {}).get(key)
+        if inside is not None and isinstance(value, Mapping):
+            refuse_unknown(f"{name}.{key}", inside, value)
 
 
 def tokenizer(ref: ModelRef) -> Any:

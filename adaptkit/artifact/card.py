@@ -45,8 +45,12 @@ def _opening(description: Description) -> str:
         "",
         f"The backbone is not part of this folder. It is found by its name (`{base.id}`{revision})",
         f"and must have the fingerprint `{base.fingerprint}`.",
-        "",
     ]
+    lines += [
+        f"So is the tower of {name}, `{tower.id}`, with the fingerprint `{tower.fingerprint}`."
+        for name, tower in description.towers.items()
+    ]
+    lines.append("")
     return "\n".join(lines)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from adaptkit.artifact.atomic import new_folder
 from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS
 from adaptkit.artifact.load import artifact_folder, read_artifact
+from adaptkit.atomic import new_folder
 from adaptkit.errors import UsageError
 
 

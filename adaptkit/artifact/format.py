@@ -18,11 +18,11 @@ CARD = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The backbone an artifact belongs to.
+    """The backbone, or a tower, that an artifact belongs to.
 
     Attributes:
         name: as the recipe names it.
-        id: hub id, timm name or local folder.
+        id: hub id, timm name, local folder, or the type of a model built from a configuration.
         library: "transformers" or "timm".
         revision: of the hub repository, or None.
         fingerprint: SHA-256 over its tensors before anything was trained.
@@ -44,7 +44,7 @@ class Description:
         recipe: the resolved recipe, as TOML.
         base: the backbone.
         labels: task -> labels in the order of its outputs, or None.
-        tokenizer: id of the tokenizer's model, or None where there is no text.
+        tokenizer: id of the tokenizer's model, or None where the backbone reads no text.
         sha256: of adapter.safetensors.
         shapes: tensor name -> shape.
         parameters: counts, as in plan.json.
@@ -53,6 +53,7 @@ class Description:
         note: one sentence for the reader, or "".
         adaptkit: version that wrote it.
         recipe_sha256: of `recipe`, which holds what no tensor shows, such as LoRA's alpha; "" where nobody took it.
+        towers: modality -> the model that its encoder runs, before anything was trained.
         format: version of this format.
     """
 
@@ -69,6 +70,7 @@ class Description:
     note: str = ""
     adaptkit: str = ""
     recipe_sha256: str = ""
+    towers: dict[str, Base] = field(default_factory=dict)
     format: int = FORMAT
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,8 +106,9 @@ def read_description(folder: Path) -> Description:
             hint="pip install --upgrade adaptkit",
         )
     try:
-        return Description(**{**content, "base": Base(**content["base"])})
-    except (KeyError, TypeError) as error:
+        towers = {name: Base(**tower) for name, tower in content.get("towers", {}).items()}
+        return Description(**{**content, "base": Base(**content["base"]), "towers": towers})
+    except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"is incomplete or has unknown entries: {error}.", where=str(path), hint=_AGAIN) from error
 
 

@@ -1,88 +1,211 @@
-"""Adapters that start from trained ones: `[adapter.NAME] init_from = "runs/..."`."""
+"""Models and adapters that start from trained ones: `init_from`, of a whole recipe or of one adapter."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from adaptkit.anatomy import fingerprint
 from adaptkit.artifact.load import Artifact, artifact_folder, read_artifact
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
+from adaptkit.model.towers import host_of
 from adaptkit.plan import Plan
 from adaptkit.recipe import AdapterSpec
-from adaptkit.surgery.graft import FUSION
 
 
-def sources(plan: Plan) -> dict[str, Artifact]:
-    """Adapter -> the artifact it starts from, read and checked.
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a recipe starts from.
+
+    Attributes:
+        recipe: the artifact that everything starts from which fits; None for none.
+        adapters: adapter -> the artifact it starts from.
+    """
+
+    recipe: Artifact | None = None
+    adapters: Mapping[str, Artifact] = field(default_factory=dict)
+
+
+def sources(plan: Plan) -> Sources:
+    """The artifacts that the recipe names, read and checked.
 
     Raises:
-        ArtifactError: a folder is missing or damaged, or has no adapter of that name.
+        ArtifactError: a folder is missing or damaged, has no finished run, or no adapter of that name.
     """
+    whole = None
+    if plan.recipe.init_from is not None:
+        whole = named(plan, plan.recipe.init_from, plan.recipe.where("init_from"))
     found = {}
     for name, spec in plan.recipe.adapter.items():
         if spec.init_from is None:
             continue
         where = plan.recipe.where(f"adapter.{name}.init_from")
-        try:
-            artifact = read_artifact(artifact_folder(plan.recipe.base / spec.init_from))
-        except ArtifactError as error:
-            first = error.problems[0]
-            raise ArtifactError(f"{first.where}: {first.message}", where=where, hint=first.hint) from error
+        artifact = named(plan, spec.init_from, where)
         children = {graft.child for graft in plan.grafts if graft.adapter == name}
         if not any(key.partition(".adapters.")[2].partition(".")[0] in children for key in artifact.tensors):
             raise ArtifactError(f"{spec.init_from} has no adapter {name!r}.", where=where)
         found[name] = artifact
-    return found
+    return Sources(whole, found)
 
 
-def initialise(model: AdaptedModel, found: Mapping[str, Artifact]) -> None:
-    """Give adapters, and the encoders of the sides they read, the values they have in their artifacts.
+def named(plan: Plan, source: str, where: str) -> Artifact:
+    """The artifact of a run, an artifact folder, or of the newest finished run in a folder of runs."""
+    folder = Path(os.path.normpath(plan.recipe.path(source)))
+    if not folder.exists():
+        hint = "Train what it starts from first, or name another run, artifact or folder of runs."
+        raise ArtifactError(f"init_from: {folder} does not exist.", where=where, hint=hint)
+    try:
+        return read_artifact(artifact_folder(newest_run(folder) or folder))
+    except ArtifactError as error:
+        first = error.problems[0]
+        raise ArtifactError(f"{first.where}: {first.message}", where=where, hint=first.hint) from error
+
+
+def newest_run(folder: Path) -> Path | None:
+    """The newest finished run in a folder of runs, of one recipe or of several; None if it is no such folder.
+
+    Raises:
+        ArtifactError: there are runs, and none is finished.
+    """
+    if (folder / "status.json").exists() or (folder / "adapter.json").exists():
+        return None
+    runs = {path.parent: status(path) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/status.json")}
+    finished = {run: told for run, told in runs.items() if told.get("status") == "finished"}
+    if runs and not finished:
+        raise ArtifactError("has no finished run.", where=str(folder), hint="Train one to its end first.")
+    return max(finished, key=lambda run: (str(finished[run].get("started")), run.name), default=None)
+
+
+def status(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def initialise(model: AdaptedModel, found: Sources) -> tuple[str, ...]:
+    """Give the model the values that its sources hold.
 
     Args:
         model: freshly built.
         found: of `sources`.
 
+    Returns:
+        What a user should know of it: heads that start anew all the same.
+
     Raises:
         ArtifactError: an artifact was trained on another backbone, or its tensors do not fit. Nothing is changed.
     """
-    own = model.trainable_state()
     values: dict[str, Tensor] = {}
-    for name, artifact in found.items():
-        where = model.plan.recipe.where(f"adapter.{name}.init_from")
-        if artifact.description.base.fingerprint != fingerprint(model.backbone):
+    notes: list[str] = []
+    if found.recipe is not None:
+        anew = heads_that_differ(model, found.recipe)
+        values |= values_of_recipe(model, found.recipe, tuple(f"heads.{task}." for task in anew))
+        notes += [f"init_from: the head of {task} starts anew: {why}" for task, why in anew.items()]
+    for name, artifact in found.adapters.items():
+        values |= values_of_adapter(model, name, artifact)
+    model.initialise(values)
+    return tuple(notes)
+
+
+def values_of_recipe(model: AdaptedModel, artifact: Artifact, leave: tuple[str, ...]) -> dict[str, Tensor]:
+    """Every tensor of the artifact that the model has by this name, but for those whose names begin so.
+
+    Raises:
+        ArtifactError: one has another shape, or there is none.
+    """
+    where = model.plan.recipe.where("init_from")
+    check_backbone(model, artifact, where)
+    own = model.state_dict(keep_vars=True)
+    values = {key: value for key, value in artifact.tensors.items() if key in own and not key.startswith(leave)}
+    wrong = [key for key, value in values.items() if value.shape != own[key].shape]
+    if wrong:
+        told = "; ".join(
+            f"{key} is {tuple(values[key].shape)} there and {tuple(own[key].shape)} here" for key in wrong[:3]
+        )
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ArtifactError(
+            f"{artifact.folder} does not fit: {told}{more}.",
+            where=where,
+            hint="Give them the sizes they were trained with, or another name to what is to start anew.",
+        )
+    if not values:
+        raise ArtifactError(
+            f"nothing in {artifact.folder} fits this recipe.",
+            where=where,
+            hint="Modalities, adapters and tasks must have the names that they had there.",
+        )
+    return values
+
+
+def heads_that_differ(model: AdaptedModel, artifact: Artifact) -> dict[str, str]:
+    """Task -> why the head that the artifact has for it cannot be the model's."""
+    found = {}
+    for task, labels in model.plan.labels.items():
+        here, there = (
+            {key: tuple(value.shape) for key, value in tensors.items() if key.startswith(f"heads.{task}.")}
+            for tensors in (model.state_dict(keep_vars=True), artifact.tensors)
+        )
+        trained = artifact.description.labels.get(task) or []
+        if there and here != there:
+            found[task] = f"it has {shapes(here)}, and {shapes(there)} in {artifact.folder}."
+        elif there and list(labels) != trained:
+            found[task] = f"its labels are not those of {artifact.folder}."
+    return found
+
+
+def shapes(tensors: Mapping[str, tuple[int, ...]]) -> str:
+    """The shapes of a head's weights, in their order: (3, 16), (2, 3)."""
+    return ", ".join(str(shape) for shape in tensors.values() if len(shape) > 1) or "other tensors"
+
+
+def values_of_adapter(model: AdaptedModel, name: str, artifact: Artifact) -> dict[str, Tensor]:
+    """The tensors of an adapter, and of the encoders of the sides that it reads.
+
+    Raises:
+        ArtifactError: one is missing or has another shape.
+    """
+    where = model.plan.recipe.where(f"adapter.{name}.init_from")
+    check_backbone(model, artifact, where)
+    own = model.trainable_state()
+    wanted = [key for key in own if key.startswith(own_prefixes(model.plan, name))]
+    wanted += [key for key in encoders_of(model.plan.recipe.adapter[name], own) if key in artifact.tensors]
+    for key in wanted:
+        value = artifact.tensors.get(key)
+        if value is None or value.shape != own[key].shape:
+            there = "missing" if value is None else f"of shape {tuple(value.shape)}"
             raise ArtifactError(
-                f"{artifact.folder} belongs to another backbone, {artifact.description.base.id}.", where=where
+                f"{key} is {there} in {artifact.folder}, and has shape {tuple(own[key].shape)} here.",
+                where=where,
+                hint="Give the adapter the kind, sites and sizes that it was trained with.",
             )
-        wanted = [key for key in own if key.startswith(own_prefixes(model.plan, name))]
-        wanted += [key for key in encoders_of(model.plan.recipe.adapter[name], own) if key in artifact.tensors]
-        for key in wanted:
-            value = artifact.tensors.get(key)
-            if value is None or value.shape != own[key].shape:
-                there = "missing" if value is None else f"of shape {tuple(value.shape)}"
-                raise ArtifactError(
-                    f"{key} is {there} in {artifact.folder}, and has shape {tuple(own[key].shape)} here.",
-                    where=where,
-                    hint="Give the adapter the kind, sites and sizes that it was trained with.",
-                )
-            values[key] = value
-    with torch.no_grad():
-        for key, value in values.items():
-            own[key].copy_(value)
+    return {key: artifact.tensors[key] for key in wanted}
+
+
+def check_backbone(model: AdaptedModel, artifact: Artifact, where: str) -> None:
+    """Raise ArtifactError where the artifact was trained on another backbone."""
+    if artifact.description.base.fingerprint != fingerprint(model.backbone):
+        raise ArtifactError(
+            f"{artifact.folder} belongs to another backbone, {artifact.description.base.id}.", where=where
+        )
+    for name, tower in model.towers.items():
+        known = artifact.description.towers.get(name)
+        if known is not None and known.fingerprint != fingerprint(tower):
+            raise ArtifactError(f"{artifact.folder} belongs to another tower of {name}, {known.id}.", where=where)
 
 
 def own_prefixes(plan: Plan, adapter: str) -> tuple[str, ...]:
     """How the names of an adapter's tensors begin: at every site, of every slice of a fused projection."""
-    return tuple(
-        ".".join(part for part in ("" if graft.site.name == FUSION else "backbone", graft.site.path) if part)
-        + f".adapters.{graft.child}."
-        for graft in plan.grafts
-        if graft.adapter == adapter
-    )
+    return tuple(f"{host_of(graft)}.adapters.{graft.child}." for graft in plan.grafts if graft.adapter == adapter)
 
 
-def encoders_of(spec: AdapterSpec, own: dict[str, Tensor]) -> Iterator[str]:
+def encoders_of(spec: AdapterSpec, own: Mapping[str, Tensor]) -> Iterator[str]:
     return (key for key in own for side in spec.sides if key.startswith(f"encoders.{side}."))

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from adaptkit.anatomy import fingerprint
-from adaptkit.artifact.format import DESCRIPTION, TENSORS, Description, read_description, sha256
+from adaptkit.artifact.format import DESCRIPTION, TENSORS, Base, Description, read_description, sha256
 from adaptkit.artifact.save import refuse_not_finite
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel, build_model
@@ -68,6 +68,16 @@ def rebuild(artifact: Artifact, *, base: Path | None = None) -> AdaptedModel:
     recipe = artifact_recipe(artifact, base=base)
     labels = {task: names for task, names in described.labels.items() if names}
     model = build_model(make_plan(recipe, labels=labels))
+    _refuse_other_models(artifact, model)
+    if recipe.init_from is not None:  # it has values of what is frozen, too
+        model.keep(artifact.tensors)
+    _refuse_unfitting(artifact, model.trainable_state())
+    model.load_trainable_state(artifact.tensors)
+    return model
+
+
+def _refuse_other_models(artifact: Artifact, model: AdaptedModel) -> None:
+    described = artifact.description
     found = fingerprint(model.backbone)
     if found != described.base.fingerprint:
         raise ArtifactError(
@@ -76,9 +86,16 @@ def rebuild(artifact: Artifact, *, base: Path | None = None) -> AdaptedModel:
             where=str(artifact.folder),
             hint="Use the model and revision that adapter.json names under `base`.",
         )
-    _refuse_unfitting(artifact, model.trainable_state())
-    model.load_trainable_state(artifact.tensors)
-    return model
+    for name, tower in model.towers.items():
+        found, wanted = fingerprint(tower), described.towers.get(name)
+        if wanted is None or found != wanted.fingerprint:
+            trained_on = "none" if wanted is None else f"{wanted.fingerprint[:19]}..."
+            raise ArtifactError(
+                f"belongs to another tower of {name}: that has the fingerprint {found[:19]}..., "
+                f"and the adapter was trained with {trained_on}.",
+                where=str(artifact.folder),
+                hint="Use the model and revision that adapter.json names under `towers`.",
+            )
 
 
 def artifact_folder(path: Path) -> Path:
@@ -144,13 +161,20 @@ def artifact_recipe(artifact: Artifact, *, base: Path | None = None) -> Recipe:
         document = tomllib.loads(artifact.description.recipe)
         _refuse_changed(artifact)
         base = base or _recipe_folder(artifact.folder)
-        known = Path(artifact.description.base.id)
-        if known.is_absolute() and known.is_dir() and not (base / document["backbone"]["model"]).is_dir():
-            document["backbone"]["model"] = str(known)
+        _find(document["backbone"], artifact.description.base, base)
+        for name, tower in artifact.description.towers.items():
+            _find(document["modality"][name]["tower"], tower, base)
         return parse_recipe(document, base=base)
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         where = str(artifact.folder / DESCRIPTION)
         raise ArtifactError(f"the recipe in it is not readable: {error}.", where=where, hint=_AGAIN) from error
+
+
+def _find(table: dict[str, Any], described: Base, base: Path) -> None:
+    """A local model that the recipe names relative to a folder that is not here is where it was."""
+    known = Path(described.id)
+    if known.is_absolute() and known.is_dir() and not (base / table["model"]).is_dir():
+        table["model"] = str(known)
 
 
 def _refuse_changed(artifact: Artifact) -> None:

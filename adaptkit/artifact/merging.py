@@ -61,24 +61,39 @@ def merge(model: AdaptedModel | nn.Module, receipt: Receipt | None = None) -> No
             with another module; or a merged weight would not be finite.
     """
     if isinstance(model, AdaptedModel):
-        after_backbone = nn.ModuleDict({"fusion": model.fusion})
-        _refuse_unmergeable(_by_host(after_backbone, model.fusion_receipt))
-        merge(model.backbone, model.receipt)
-        model.receipt = Receipt((), (), trainable=model.receipt.trainable)
+        _merge_all(model)
         return
     assert receipt is not None, "a plain model needs the receipt of its insertion"
+    _fold(model, receipt, _folded(model, receipt))
+
+
+def _merge_all(model: AdaptedModel) -> None:
+    """The adapters in the backbone and in the towers."""
+    _refuse_unmergeable(_by_host(nn.ModuleDict({"fusion": model.fusion}), model.fusion_receipt))
+    models, receipts = {"": model.backbone, **model.towers}, {"": model.receipt, **model.tower_receipts}
+    grafted = [name for name, receipt in receipts.items() if receipt.grafts] or [""]
+    folded = {name: _folded(models[name], receipts[name]) for name in grafted}
+    for name, values in folded.items():
+        _fold(models[name], receipts[name], values)
+        receipts[name] = Receipt((), (), trainable=receipts[name].trainable)
+    model.receipt, model.tower_receipts = receipts.pop(""), receipts
+
+
+def _folded(model: nn.Module, receipt: Receipt) -> list[tuple[nn.Parameter, Tensor]]:
+    """The parameters that change, each with its new value."""
     by_host = _by_host(model, receipt)
     _refuse_unmergeable(by_host)
     if not by_host:
         raise ArtifactError("there is no adapter to merge.", hint="Was it merged already?")
     owners = _owners(model)
-    merged = [
-        (parameter, value)
-        for path, found in by_host.items()
-        for parameter, value in _merged(model.get_submodule(path), path, found, owners)
+    return [
+        change for path, found in by_host.items() for change in _merged(model.get_submodule(path), path, found, owners)
     ]
+
+
+def _fold(model: nn.Module, receipt: Receipt, values: list[tuple[nn.Parameter, Tensor]]) -> None:
     with torch.no_grad():
-        for parameter, value in merged:
+        for parameter, value in values:
             parameter.copy_(value)
     remove(model, replace(receipt, originals={}))  # the backbone's own trained parameters stay trained
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,14 +12,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adaptkit import __version__
-from adaptkit.anatomy import fingerprint
-from adaptkit.artifact.atomic import new_folder, write_bytes, write_json, write_text
+from adaptkit.anatomy import ModelRef, fingerprint
 from adaptkit.artifact.card import write_card
 from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, Base, Description, sha256
+from adaptkit.atomic import new_folder, write_bytes, write_json, write_text
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
+from adaptkit.model.towers import path_of
 from adaptkit.plan import Plan
+from adaptkit.plan.streams import reads_text
 from adaptkit.recipe import resolved_toml
+from adaptkit.surgery.graft import FUSION
 
 
 def save_artifact(
@@ -26,6 +30,7 @@ def save_artifact(
     path: Path,
     *,
     base_fingerprint: str | None = None,
+    tower_fingerprints: Mapping[str, str] = MappingProxyType({}),
     metrics: Mapping[str, Any] | None = None,
     seed: int | None = None,
     note: str = "",
@@ -38,6 +43,7 @@ def save_artifact(
         path: the folder.
         base_fingerprint: of the backbone before training. Needed only where the recipe trains parts of the
             backbone itself; otherwise the backbone is still what it was.
+        tower_fingerprints: modality -> likewise of its tower.
         metrics: split -> metric -> value, for the card.
         seed: the seed of these tensors.
         note: one sentence for the card.
@@ -49,9 +55,11 @@ def save_artifact(
         RunError: the folder exists (without `force`) or cannot be written.
     """
     plan = model.plan
-    if plan.inside and not model.receipt.grafts:
+    grafted = {"": model.receipt.grafts, **{name: each.grafts for name, each in model.tower_receipts.items()}}
+    if any(graft.site.name != FUSION and not grafted[graft.model] for graft in plan.grafts):
         raise ArtifactError("the adapters are merged into the backbone, so there is no adapter left to save.")
     original = base_fingerprint or _fingerprint(model)
+    towers = {name: tower_fingerprints.get(name) or _of_tower(model, name) for name in plan.towers}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable_state().items()}
     refuse_not_finite(tensors, where=str(path))
     content = save({name: tensor.clone() for name, tensor in tensors.items()})
@@ -59,9 +67,9 @@ def save_artifact(
     description = Description(
         name=plan.recipe.name,
         recipe=recipe,
-        base=_base(plan, original),
+        base=_base(plan.recipe.backbone.model, plan.ref, original),
         labels={task: list(labels) or None for task, labels in plan.labels.items()},
-        tokenizer=plan.ref.id if any(m.kind == "text" for m in plan.recipe.modality.values()) else None,
+        tokenizer=(plan.recipe.backbone.tokenizer or plan.ref.id) if reads_text(plan.recipe) else None,
         sha256=sha256(content),
         shapes={name: list(tensor.shape) for name, tensor in tensors.items()},
         parameters=plan.parameters.as_dict(),
@@ -70,6 +78,7 @@ def save_artifact(
         note=note,
         adaptkit=__version__,
         recipe_sha256=sha256(recipe.encode()),
+        towers={name: _base(_named(plan, name), tower.ref, towers[name]) for name, tower in plan.towers.items()},
     )
     with new_folder(path, replace=force) as temporary:
         write_bytes(temporary / TENSORS, content)
@@ -86,15 +95,34 @@ def refuse_not_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
 
 
 def _fingerprint(model: AdaptedModel) -> str:
-    if model.plan.unfrozen:
+    if model.plan.unfrozen or any(name.startswith("backbone.") for name in model.initialised):
         raise ArtifactError(
-            "the backbone was trained as well, so its original fingerprint cannot be computed any more.",
+            "the backbone has other values than published, so its original fingerprint cannot be computed any more.",
             hint="Pass base_fingerprint: adaptkit.anatomy.fingerprint(model.backbone) before training.",
         )
     return fingerprint(model.backbone)
 
 
-def _base(plan: Plan, original: str) -> Base:
-    ref = plan.ref
-    name = str(ref.folder.resolve()) if ref.folder is not None else ref.id
-    return Base(plan.recipe.backbone.model, name, ref.library, ref.revision, original)
+def _of_tower(model: AdaptedModel, name: str) -> str:
+    changed = any(key.startswith(f"{path_of(name)}.") for key in model.initialised)
+    if model.plan.towers[name].unfrozen or changed:
+        raise ArtifactError(
+            f"the tower of {name} was trained as well, so its original fingerprint cannot be computed any more.",
+            hint="Pass tower_fingerprints: adaptkit.artifact.save.fingerprints(model) before training.",
+        )
+    return fingerprint(model.towers[name])
+
+
+def fingerprints(model: AdaptedModel) -> dict[str, str]:
+    """Of the backbone ("") and of every tower, by modality."""
+    return {"": fingerprint(model.backbone)} | {name: fingerprint(tower) for name, tower in model.towers.items()}
+
+
+def _named(plan: Plan, modality: str) -> str:
+    table: Any = plan.recipe.modality[modality]
+    return table.tower.model
+
+
+def _base(name: str, ref: ModelRef, original: str) -> Base:
+    found = str(ref.folder.resolve()) if ref.folder is not None else ref.id
+    return Base(name, found, ref.library, ref.revision, original)

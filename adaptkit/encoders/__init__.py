@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adaptkit.encoders import features, image, text
+from adaptkit.encoders import audio, features, image, table, text, video
 from adaptkit.encoders.context import BackboneContext
 from adaptkit.encoders.encoder import ENCODERS, Encoder
 
-__all__ = ["ENCODERS", "BackboneContext", "Encoder", "features", "image", "text"]
+__all__ = ["ENCODERS", "BackboneContext", "Encoder", "audio", "features", "image", "table", "text", "video"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +20,7 @@ class BackboneContext:
         mean: per channel, of images scaled to 0..1.
         std: per channel, of images scaled to 0..1.
         max_tokens: longest text in tokens; None for no limit.
+        base: folder that relative paths of the recipe start from.
     """
 
     width: int
@@ -28,3 +30,4 @@ class BackboneContext:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     max_tokens: int | None = None
+    base: Path = Path()

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.encoders.context import BackboneContext
+from adaptkit.encoders.pooling import POOLS, AttentionPool
+from adaptkit.encoders.tower import Tower
 from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.registry import Registry
 from adaptkit.sides import Side
@@ -31,17 +33,24 @@ class Encoder(nn.Module):
     Args:
         name: of the modality.
         width: E, width of the vectors; 0 for route `backbone`.
-        tokens: most tokens per sample; None if only the data knows.
+        tokens: most tokens per sample, before pooling; None if only the data knows.
         native: whether the route is `backbone`.
         missing: what an absent sample gets: `error` (refused in `prepare`), `zero` (no token at all), `mean`
             (of the training split, see `fit`) or `learned` (a trainable vector); the last two as one token.
         modality_dropout: share of present samples treated as absent in training.
+        pool: `none`, or how the tokens of a sample become one: `mean`, `max`, `first` or `attention`.
+        tower: the pretrained model that makes the vectors, if there is one.
+
+    Attributes:
+        limit: most of `unit` that are kept of a sample; None for all.
+        tokens: most tokens per sample, after pooling; None if only the data knows.
 
     Raises:
         RecipeError: a combination that cannot work.
     """
 
     description: ClassVar[str] = ""
+    unit: ClassVar[str] = "tokens"
 
     def __init__(
         self,
@@ -52,11 +61,16 @@ class Encoder(nn.Module):
         native: bool = False,
         missing: str = "error",
         modality_dropout: float = 0.0,
+        pool: str = "none",
+        tower: Tower | None = None,
     ) -> None:
         super().__init__()
-        self.name, self.width, self.tokens, self.native = name, width, tokens, native
-        self.missing, self.modality_dropout = missing, modality_dropout
+        self.name, self.width, self.native = name, width, native
+        self.limit, self.tokens = tokens, tokens if pool == "none" else 1
+        self.missing, self.modality_dropout, self.pool = missing, modality_dropout, pool
         self._check()
+        self.tower = tower
+        self.attention = AttentionPool(width) if pool == "attention" else None
         if missing == "learned":
             self.fill = nn.Parameter(torch.zeros(width))
         elif missing == "mean":
@@ -69,7 +83,11 @@ class Encoder(nn.Module):
         Raises:
             RecipeError: a combination that cannot work, such as text for a backbone that reads none.
         """
-        return ENCODERS.named(modality.kind, where=f"modality.{name}.kind").of(modality, name, context)
+        encoder = ENCODERS.named(modality.kind, where=f"modality.{name}.kind").of(modality, name, context)
+        for key, parameter in encoder.named_parameters():
+            if not modality.train and not key.startswith("tower.model."):
+                parameter.requires_grad_(False)
+        return encoder
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> Encoder:
@@ -101,17 +119,25 @@ class Encoder(nn.Module):
         """`prepare` for a value that is there."""
         raise NotImplementedError
 
+    def length(self, value: Any) -> int:
+        """How many `unit` a value has before it is cut at `limit`; read as cheaply as its form allows.
+
+        Raises:
+            DataError: as `prepare`.
+        """
+        return 1
+
     def collate(self, values: list[Any], ids: list[str]) -> dict[str, Tensor]:
         """A batch of prepared values (None: absent); always with `present`: (B,) bool."""
         raise NotImplementedError
 
     def vectors(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(B, T, E) vectors and (B, T) bool mask of a batch, absent samples not yet treated."""
+        """(B, T, E) vectors and (B, T) bool mask of a batch, not yet pooled, absent samples not yet treated."""
         raise NotImplementedError
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Side:
         """The side of a batch. Absent samples, and dropped ones in training, get what `missing` says."""
-        vectors, mask = self.vectors(inputs)  # (B, T, E), (B, T)
+        vectors, mask = self._pooled(inputs)  # (B, T, E), (B, T)
         present = inputs["present"]  # (B,)
         if self.training and self.modality_dropout > 0:
             present = present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
@@ -134,7 +160,7 @@ class Encoder(nn.Module):
         assert self.needs_fit, f"encoder {self.name} has nothing to fit"
         total, count = torch.zeros(self.width, dtype=torch.float64), 0
         for inputs in batches:
-            vectors, mask = self.vectors(inputs)
+            vectors, mask = self._pooled(inputs)
             kept = vectors[mask & inputs["present"][:, None]]  # (n, E)
             total += kept.sum(0, dtype=torch.float64).cpu()
             count += len(kept)
@@ -142,8 +168,16 @@ class Encoder(nn.Module):
             raise DataError(f"no training sample has {self.name}, so it has no mean.", where=f"modality.{self.name}")
         self.fill.copy_(total / count)
 
+    def _pooled(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """`vectors`, as one token (B, 1, E) if the encoder pools."""
+        vectors, mask = self.vectors(inputs)
+        if self.pool == "none":
+            return vectors, mask
+        pool = self.attention if self.attention is not None else POOLS[self.pool]
+        return pool(vectors, mask)[:, None], mask.any(1, keepdim=True)
+
     def _fill(self) -> Tensor:
-        if self.needs_fit and not self.fill.is_meta and bool(self.fill.isnan().any()):
+        if self.missing == "mean" and not self.fill.is_meta and bool(self.fill.isnan().any()):
             raise RunError(
                 f"the mean of {self.name} is not set.",
                 where=f"modality.{self.name}",
@@ -165,6 +199,33 @@ class Encoder(nn.Module):
                 where=f"modality.{self.name}.modality_dropout",
                 hint='Add missing = "zero", "mean" or "learned".',
             )
+
+
+def shared(modality: Any, name: str) -> dict[str, Any]:
+    """The keyword arguments that every encoder takes from its table."""
+    keys = ("missing", "modality_dropout", "pool")
+    return {"name": name, **{key: getattr(modality, key) for key in keys}}
+
+
+def tower_of(modality: Any, name: str, context: BackboneContext, kind: str, *, feature_width: int = 0) -> Tower | None:
+    """The tower that the modality's table asks for; None if it asks for none."""
+    if modality.tower is None:
+        return None
+    return Tower.of(modality.tower, f"modality.{name}.tower", context.base, kind, feature_width)
+
+
+def check_not_native(modality: Any, name: str) -> None:
+    """Route "backbone" is for what a backbone reads as it is.
+
+    Raises:
+        RecipeError: this modality takes it.
+    """
+    if modality.route == "backbone":
+        raise RecipeError(
+            f'{modality.kind} cannot take route = "backbone": no backbone reads them as they are.',
+            where=f"modality.{name}.route",
+            hint='Write route = "tokens", "side" or "fusion".',
+        )
 
 
 def present_of(values: list[Any]) -> Tensor:

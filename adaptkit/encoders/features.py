@@ -1,4 +1,4 @@
-"""Vectors computed elsewhere: lists, arrays or .npy files."""
+"""Vectors computed elsewhere: lists, arrays or files."""
 
 from __future__ import annotations
 
@@ -9,98 +9,100 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit.encoders.arrays import array_length, read_array
 from adaptkit.encoders.context import BackboneContext
-from adaptkit.encoders.encoder import ENCODERS, Encoder, finite, present_of
-from adaptkit.errors import DataError, RecipeError
+from adaptkit.encoders.encoder import ENCODERS, Encoder, check_not_native, finite, present_of, shared, tower_of
+from adaptkit.encoders.pooling import kept
+from adaptkit.encoders.tower import Tower
+from adaptkit.errors import DataError
 
-# B batch, T tokens, E width
+# B batch, T tokens, W width of a vector, E width of the encoder's output: W, or the tower's
 
 
 @ENCODERS.register("features")
 class FeaturesEncoder(Encoder):
-    """Vectors computed elsewhere: (E,) or (T, E) per sample, from a list, an array or an .npy file.
+    """Vectors computed elsewhere: (W,) or (T, W) per sample, from a list, an array or a file (see `read_array`).
 
-    A batch has `values`, (B, T, E) float32, padded with zeros at the end, and `mask`, (B, T) bool.
+    A batch has `values`, (B, T, W) float32, padded with zeros at the end, and `mask`, (B, T) bool.
 
     Args:
-        feature_width: E.
-        pool: `none`, or `mean`, `max`, `first` over the tokens of a sample.
-        max_tokens: T, most vectors kept of a sample: the first ones.
+        feature_width: W.
+        max_tokens: T, most vectors kept of a sample.
+        keep: which: `first`, `last`, `middle` or `even`.
+        tower: a text model that reads the vectors in place of its word embeddings.
     """
 
-    description = "vectors computed elsewhere: lists or .npy files, (E,) or (T, E)"
+    description = "vectors computed elsewhere: lists or files, (E,) or (T, E)"
+    unit = "vectors"
 
-    def __init__(self, feature_width: int, *, pool: str = "none", max_tokens: int | None = None, **common: Any) -> None:
-        super().__init__(width=feature_width, tokens=max_tokens if pool == "none" else 1, **common)
-        self.pool, self.max_tokens = pool, max_tokens
+    def __init__(
+        self,
+        feature_width: int,
+        *,
+        max_tokens: int | None = None,
+        keep: str = "first",
+        tower: Tower | None = None,
+        **common: Any,
+    ) -> None:
+        if tower is not None:
+            room = [n for n in (max_tokens, tower.spec.max_tokens) if n is not None]
+            max_tokens = min(room, default=None)
+        width = feature_width if tower is None else tower.width
+        super().__init__(width=width, tokens=max_tokens, tower=tower, **common)
+        self.feature_width, self.keep = feature_width, keep
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> FeaturesEncoder:
-        if modality.route == "backbone":
-            raise RecipeError(
-                'features cannot take route = "backbone": no backbone reads them as they are.',
-                where=f"modality.{name}.route",
-                hint='Write route = "tokens", "side" or "fusion".',
-            )
+        check_not_native(modality, name)
         return cls(
             modality.width,
-            pool=modality.pool,
             max_tokens=modality.max_tokens,
-            name=name,
-            missing=modality.missing,
-            modality_dropout=modality.modality_dropout,
+            keep=modality.keep,
+            tower=tower_of(modality, name, context, "features", feature_width=modality.width),
+            **shared(modality, name),
         )
 
     def read(self, value: Any, where: str) -> np.ndarray:
-        array = self._array(value, where)
-        if array.ndim not in (1, 2) or len(array) == 0 or array.shape[-1] != self.width:
+        array, width = self._array(value, where), self.feature_width
+        if array.ndim not in (1, 2) or len(array) == 0 or array.shape[-1] != width:
             raise DataError(
-                f"{self.name} has shape {array.shape}; expected ({self.width},) or (T, {self.width}).",
+                f"{self.name} has shape {array.shape}; expected ({width},) or (T, {width}).",
                 where=where,
                 hint=f"Or correct modality.{self.name}.width.",
             )
-        return finite(np.atleast_2d(array)[: self.max_tokens], self.name, where)  # (T, E)
+        array = np.atleast_2d(array)
+        return finite(array[kept(len(array), self.limit, self.keep)], self.name, where)  # (T, W)
+
+    def length(self, value: Any) -> int:
+        if isinstance(value, str | Path):
+            return array_length(value, name=self.name, where=str(value))
+        return len(np.atleast_2d(self._array(value, "")))
 
     def collate(self, values: list[np.ndarray | None], ids: list[str]) -> dict[str, Tensor]:
-        longest = max((len(value) for value in values if value is not None), default=1)
-        batch = torch.zeros(len(values), longest, self.width)  # (B, T, E)
-        mask = torch.zeros(len(values), longest, dtype=torch.bool)
-        for row, value in enumerate(values):
-            if value is not None:
-                batch[row, : len(value)] = torch.from_numpy(value)
-                mask[row, : len(value)] = True
-        return {"values": batch, "mask": mask, "present": present_of(values)}
+        vectors, mask = padded(values, self.feature_width)
+        return {"values": vectors, "mask": mask, "present": present_of(values)}
 
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
-        values, mask = inputs["values"], inputs["mask"]  # (B, T, E), (B, T)
-        if self.pool == "none":
-            return values, mask
-        return self._pooled(values, mask)[:, None], mask[:, :1]  # (B, 1, E), (B, 1)
-
-    def _pooled(self, values: Tensor, mask: Tensor) -> Tensor:
-        if self.pool == "first":
-            return values[:, 0]  # (B, E)
-        if self.pool == "mean":
-            return (values * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-        lowest = values.masked_fill(~mask[:, :, None], -torch.inf).amax(1)
-        return torch.where(mask.any(1, keepdim=True), lowest, 0.0)
+        if self.tower is not None:
+            return self.tower(inputs)
+        return inputs["values"], inputs["mask"]  # (B, T, E), (B, T)
 
     def _array(self, value: Any, where: str) -> np.ndarray:
         if isinstance(value, str | Path):
-            return _load(Path(value), self.name, where)
+            return read_array(value, name=self.name, where=where)
         try:
             return np.asarray(value, dtype=np.float32)
         except (TypeError, ValueError):
             raise DataError(f"{self.name} is not an array of numbers.", where=where) from None
 
 
-def _load(path: Path, name: str, where: str) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)  # a pickle could run code
-    except FileNotFoundError:
-        raise DataError(f"{name}: the file {path} does not exist.", where=where) from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{name}: {path} is not a readable .npy array: {error}.", where=where) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise DataError(f"{name}: {path} does not hold one array of numbers.", where=where)
-    return array.astype(np.float32)
+def padded(values: list[np.ndarray | None], width: int) -> tuple[Tensor, Tensor]:
+    """Sequences (T, W), None for an absent one -> (B, T, W) float32 with zeros at the end, (B, T) bool."""
+    longest = max((len(value) for value in values if value is not None), default=1)
+    batch = torch.zeros(len(values), longest, width)
+    mask = torch.zeros(len(values), longest, dtype=torch.bool)
+    for row, value in enumerate(values):
+        if value is not None:
+            batch[row, : len(value)] = torch.from_numpy(value)
+            mask[row, : len(value)] = True
+    return batch, mask

@@ -1,44 +1,147 @@
-"""From whatever holds an image to a (C, H, W) array of 0..1."""
+"""From whatever holds an image to a (C, H, W) array of 0..1, and from there to what a model reads."""
 
 from __future__ import annotations
 
+import io
+import struct
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from adaptkit.errors import DataError
+from adaptkit.errors import DataError, RecipeError
 
 # C channels, H height, W width
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """The form of an image that a model, or an encoder, wants.
+
+    Attributes:
+        size: (H, W); None keeps that of the image.
+        channels: C, 1 or 3.
+        mean: per channel, subtracted from values of 0..1.
+        std: per channel, divides.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, modality: Any, name: str, reader: Any) -> Pixels:
+        """What the recipe says, and what it leaves out as the reader has it.
+
+        Args:
+            modality: table with `size`, `channels`, `mean` and `std`.
+            name: of the modality.
+            reader: backbone or tower with the same four as attributes (`image_size`); None for nobody.
+
+        Raises:
+            RecipeError: the recipe says something else than the reader needs, or no size.
+        """
+        where = f"modality.{name}"
+        size = modality.size
+        if size is None and reader is None:
+            raise RecipeError(
+                "size is needed: the width of the tokens follows from it.",
+                where=f"{where}.size",
+                hint="For example size = 32.",
+            )
+        height, width = reader.image_size if size is None else (size, size) if isinstance(size, int) else size
+        who = "" if reader is None else f"the {'tower' if modality.tower is not None else 'backbone'} reads images of"
+        if reader is not None and (height, width) != tuple(reader.image_size):
+            raise RecipeError(f"{who} {reader.image_size}, not {(height, width)}.", where=f"{where}.size")
+        channels = modality.channels or (3 if reader is None else reader.channels)
+        if reader is not None and channels != reader.channels:
+            raise RecipeError(f"{who} {reader.channels} channels, not {channels}.", where=f"{where}.channels")
+        mean = per_channel(modality.mean, (0.0,) if reader is None else reader.mean, channels, f"{where}.mean")
+        std = per_channel(modality.std, (1.0,) if reader is None else reader.std, channels, f"{where}.std")
+        return cls((height, width), channels, mean, std)
+
+    def read(self, value: Any, *, name: str, where: str) -> np.ndarray:
+        """(C, H, W) float32, normalised.
+
+        Raises:
+            DataError: as `read_image`.
+        """
+        image = read_image(value, self.channels, self.size, name=name, where=where)
+        mean, std = (np.array(x, dtype=np.float32)[:, None, None] for x in (self.mean, self.std))
+        return (image - mean) / std
+
+
+def per_channel(
+    value: float | list[float] | None, default: tuple[float, ...], channels: int, where: str
+) -> tuple[float, ...]:
+    """One number per channel.
+
+    Raises:
+        RecipeError: another number of them.
+    """
+    numbers = default if value is None else (value,) if isinstance(value, int | float) else tuple(value)
+    if len(numbers) == 1:
+        return numbers * channels
+    if len(numbers) != channels:
+        raise RecipeError(f"{len(numbers)} numbers for {channels} channels.", where=where)
+    return numbers
 
 
 def read_image(value: Any, channels: int, size: tuple[int, int] | None, *, name: str, where: str) -> np.ndarray:
     """(C, H, W) float32, values 0..1, resized (bilinear, the aspect ratio is not kept) if a size is given.
 
     Args:
-        value: a path, or an array (H, W), (H, W, C) or (C, H, W). Integers count as 0..255, floats as 0..1.
+        value: a path, the bytes of a file as {"bytes": ...}, an image of Pillow, or an array (H, W), (H, W, C) or
+            (C, H, W). Integers count as 0..255, floats as 0..1.
         channels: 1 (grey) or 3 (colour); a grey image is repeated, a colour image is weighed (ITU-R 601).
         size: (H, W), or None to keep it.
 
     Raises:
-        DataError: not an image, or values outside the range.
+        DataError: not an image, a file that is cut off or too large to be one, or values outside the range.
     """
-    image = _from_file(value, name, where) if isinstance(value, str | Path) else _from_array(value, name, where)
+    if isinstance(value, dict) and set(value) <= {"bytes", "path"}:
+        raw = value.get("bytes")
+        image = _from_file(value.get("path") if raw is None else raw, name, where)
+    elif isinstance(value, str | Path | bytes | Image.Image):
+        image = _from_file(value, name, where)
+    else:
+        image = _from_array(value, name, where)
     image = _with_channels(image, channels)
     return image if size is None or image.shape[1:] == tuple(size) else _resized(image, size)
 
 
-def _from_file(path: str | Path, name: str, where: str) -> np.ndarray:
+def _from_file(source: Any, name: str, where: str) -> np.ndarray:
+    shown = source if isinstance(source, str | Path) else "the image"
     try:
-        with Image.open(path) as image:
-            grey = image.mode in ("1", "L", "LA")
-            array = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255.0
+        with warnings.catch_warnings():
+            # Pillow warns of what is likely a decompression bomb and stops at twice that; here both stop.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if isinstance(source, Image.Image):
+                array = _pixels(source)
+            else:
+                with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                    array = _pixels(image)
     except FileNotFoundError:
-        raise DataError(f"{name}: the file {path} does not exist.", where=where) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: {path} is not a readable image: {error}.", where=where) from None
+        raise DataError(f"{name}: the file {source} does not exist.", where=where) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = f"Images may have {Image.MAX_IMAGE_PIXELS:,} pixels." if Image.MAX_IMAGE_PIXELS else ""
+        raise DataError(f"{name}: {shown} is too large for an image: {error}", where=where, hint=limit) from None
+    except (OSError, ValueError, SyntaxError, EOFError, TypeError, AttributeError, struct.error) as error:
+        raise DataError(f"{name}: {shown} is not a readable image: {error}.", where=where) from None
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)  # (C, H, W)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """(H, W) or (H, W, 3) of 0..1."""
+    if image.mode.startswith("I;16"):  # Pillow would cut off at 255
+        return np.asarray(image, dtype=np.float32) / 65535.0
+    grey = image.mode in ("1", "L", "LA")
+    return np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255.0
 
 
 def _from_array(value: Any, name: str, where: str) -> np.ndarray:

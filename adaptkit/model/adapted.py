@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from adaptkit import sides
-from adaptkit.adapters import ADAPTERS
 from adaptkit.anatomy import load, skeleton
+from adaptkit.anatomy.calling import Call, Prefix, prepare, run
 from adaptkit.encoders import Encoder
-from adaptkit.errors import ArtifactError, SiteError
-from adaptkit.heads import build_head
-from adaptkit.model.calling import Call, prepare, run
+from adaptkit.fusion import BACKBONE
+from adaptkit.heads import build_task_head
 from adaptkit.model.pooling import mean, pool
+from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
+from adaptkit.model.state import Saved
+from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
+from adaptkit.plan.joining import build_fusion
+from adaptkit.plan.mmbt import build_segments
 from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
 from adaptkit.surgery import carried, insert
@@ -27,7 +31,22 @@ from adaptkit.surgery import carried, insert
 Inputs = Mapping[str, Mapping[str, Tensor]]  # modality -> collated tensors
 
 
-class AdaptedModel(nn.Module):
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A batch on its way into the backbone.
+
+    Attributes:
+        streams: modality -> its vectors.
+        call: what the backbone reads.
+        blocks: what blocks of towers returned, for adapters that read them.
+    """
+
+    streams: Mapping[str, Side]
+    call: Call
+    blocks: Mapping[str, Side]
+
+
+class AdaptedModel(Saved):
     """What a plan describes, ready to train or to predict. Made by `build_model`.
 
     Attributes:
@@ -35,9 +54,14 @@ class AdaptedModel(nn.Module):
         backbone: the pretrained model with its adapters.
         encoders: modality -> encoder.
         projections: modality of route "tokens" -> its way into the input sequence.
-        fusion: where the modalities meet after the backbone; carries the adapters of the site "fusion".
+        segments: modality -> its segment embedding, for `prefix = "mmbt"`.
+        blocks: what that takes of the backbone; None for other prefixes.
+        fusion: the place after the backbone; carries the adapters of the site "fusion".
+        join: how the backbone's vector meets the modalities that no adapter reads: `[fusion]`.
         heads: task -> head.
-        receipt: of the surgery on the backbone; `adaptkit.remove(model.backbone, model.receipt)` undoes it.
+        receipt: of the surgery on the backbone; `adaptkit.remove(model.backbone, model.receipt)` undoes it, with
+            `towers=model.towers` where its adapters read those.
+        tower_receipts: modality -> that on its tower, `model.towers[modality]`.
     """
 
     def __init__(self, plan: Plan, backbone: nn.Module, encoders: Mapping[str, Encoder], seed: int) -> None:
@@ -45,26 +69,49 @@ class AdaptedModel(nn.Module):
         self.plan = plan
         self.backbone = backbone
         self.encoders = nn.ModuleDict(encoders)
-        self.projections = nn.ModuleDict(build_projections(plan.recipe, encoders, plan.width))
+        self.projections = nn.ModuleDict(build_projections(plan.recipe, encoders, backbone))
+        self.segments = build_segments(plan.recipe, plan.ref, backbone)
+        self.blocks = Blocks.of(plan, backbone)
         self.fusion = nn.Identity()
+        self.join = build_fusion(plan.recipe, encoders, plan.spec, plan.width, plan.pool)
+        widths = {name: encoder.width for name, encoder in encoders.items()}
         self.heads = nn.ModuleDict(
             {
-                name: build_head(task.head, plan.head_width, outputs_of(plan, name))
+                name: build_task_head(task, plan.head_width, outputs_of(plan, name), widths)
                 for name, task in plan.recipe.task.items()
             }
         )
         self.spans = spans_of(plan.recipe, encoders)
         # A copy of a backbone that is trained as a whole would cost as much as the backbone.
         kept = "all" not in plan.recipe.backbone.train
-        self.receipt = insert(backbone, plan.inside, unfrozen=plan.unfrozen, seed=seed, restorable=kept)
+        towers = self.towers
+        self.receipt = insert(backbone, plan.inside, unfrozen=plan.unfrozen, seed=seed, restorable=kept, towers=towers)
+        self.tower_receipts = {
+            name: insert(
+                towers[name],
+                plan.inside_tower(name),
+                unfrozen=tower.unfrozen,
+                seed=seed,
+                restorable=len(tower.unfrozen) < len([*towers[name].parameters()]),
+                towers=towers,
+            )
+            for name, tower in plan.towers.items()
+        }
         # The fusion place under the path that its grafts are planned for.
-        self.fusion_receipt = insert(nn.ModuleDict({"fusion": self.fusion}), plan.at_fusion, seed=seed)
+        place = nn.ModuleDict({"fusion": self.fusion})
+        self.fusion_receipt = insert(place, plan.at_fusion, seed=seed, towers=towers)
 
     def named_encoders(self) -> Iterator[tuple[str, Encoder]]:
         """(modality, encoder), in recipe order."""
         for name, encoder in self.encoders.items():
             assert isinstance(encoder, Encoder)
             yield name, encoder
+
+    @property
+    def towers(self) -> dict[str, nn.Module]:
+        """Modality -> the model that its encoder runs."""
+        found = {name: encoder.tower for name, encoder in self.named_encoders()}
+        return {name: tower.model for name, tower in found.items() if tower is not None}
 
     def forward(self, inputs: Inputs, *, drop: Collection[str] = ()) -> dict[str, Tensor]:
         """Logits of every task.
@@ -76,106 +123,87 @@ class AdaptedModel(nn.Module):
         Returns:
             task -> (B, outputs).
         """
-        streams = self.encode(inputs, drop)
-        call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), prefix(self, streams))
-        if not any(graft.per_task != "single" or ADAPTERS[graft.kind].reads_task for graft in self.plan.grafts):
-            vector = self.represent(streams, call)
-            return {name: head(vector.to(head_dtype(head))) for name, head in self.heads.items()}
-        logits = {}
-        for name, head in self.heads.items():  # each task has adapters of its own, so a pass of its own
-            logits[name] = head(self.represent(streams, call, task=name).to(head_dtype(head)))
+        tasked = {graft.model for graft in self.plan.grafts if depends_on_task(graft)}
+        if not tasked:
+            encoded = self.encode(inputs, drop)
+            vector = self.represent(encoded)
+            return {name: self.answer(name, vector, encoded) for name in self.heads}
+        logits, encoded = {}, None
+        for name in self.heads:  # each task has adapters of its own, so a pass of its own
+            if encoded is None or tasked - {""}:
+                encoded = self.encode(inputs, drop, task=name)
+            logits[name] = self.answer(name, self.represent(encoded, task=name), encoded)
         return logits
 
-    def represent(self, streams: Mapping[str, Side], call: Call, *, task: str | None = None) -> Tensor:
-        """The vector that heads read: the pooled stream, then the modalities that join it. (B, D + sum E)"""
-        with sides.use_sides(streams, call.masks, task=task, spans=self.spans):
+    def answer(self, task: str, vector: Tensor, encoded: Encoded) -> Tensor:
+        """What the head of a task makes of the vector, and of its query if it is a retrieval task. (B, outputs)"""
+        head, given = self.heads[task], [vector]
+        query: str | None = getattr(self.plan.recipe.task[task], "query", None)
+        if query is not None:
+            side = encoded.streams[query]
+            given.append(mean(side.tensor, side.mask))  # (B, E)
+        return head(*(part.to(head_dtype(head)) for part in given))
+
+    def represent(self, encoded: Encoded, *, task: str | None = None) -> Tensor:
+        """The vector that heads read, (B, W): the stream, and the modalities that join it."""
+        streams, call, blocks = encoded.streams, encoded.call, dict(encoded.blocks)
+        with sides.use_sides(streams, call.masks, task=task, spans=self.spans, blocks=blocks):
             sequence, mask = run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
-        with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans):
+        with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans, blocks=blocks):
             fused = self.fusion(sequence)
         if not all(adapter.keeps_length for adapter in carried(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
-        pooled = pool(self.plan.pool, self.backbone, fused, mask)  # (B, D)
-        joined = [mean(streams[name].tensor, streams[name].mask) for name in self.plan.joined]
-        return torch.cat([pooled, *(x.to(pooled.dtype) for x in joined)], dim=1)
+        if self.join.sequences:
+            own = Side(fused, mask, mask.any(1))
+        else:
+            own = Side.of(pool(self.plan.pool, self.backbone, fused, mask))  # (B, 1, D)
+        return self.join({BACKBONE: own, **{name: streams[name] for name in self.plan.joined}})
 
-    def encode(self, inputs: Inputs, drop: Collection[str]) -> dict[str, Side]:
-        """The vectors of every modality that the backbone does not read itself."""
-        streams = {}
-        for name, encoder in self.encoders.items():
-            if self.plan.recipe.modality[name].route == "backbone":
-                continue
+    def encode(self, inputs: Inputs, drop: Collection[str], *, task: str | None = None) -> Encoded:
+        """The vectors of every modality that the backbone does not read itself, and what the backbone reads."""
+        streams: dict[str, Side] = {}
+        blocks: dict[str, Side] = {}
+        for name in self.plan.order:  # adapters in a tower may read what was encoded before it
             given = dict(inputs[name])
             if name in drop:
                 given["present"] = torch.zeros_like(given["present"])
-            streams[name] = encoder(given)
-        return streams
+            with sides.use_sides(streams, task=task, blocks=blocks):
+                streams[name] = self.encoders[name](given)
+            blocks |= of_samples(name, blocks, streams[name].present)
+        call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), self.prefix(streams))
+        return Encoded(streams, call, blocks)
+
+    def prefix(self, streams: Mapping[str, Side]) -> Prefix | None:
+        """What goes before the text: the modalities of route "tokens", in recipe order; None for none."""
+        lengths = {name: encoder.tokens for name, encoder in self.named_encoders()}
+        projections = dict(self.projections.items())
+        if self.blocks is None:
+            return plain_prefix(projections, streams, lengths)
+        return mmbt_prefix(self.blocks, self.backbone, projections, dict(self.segments.items()), streams, lengths)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, in which the frozen part stays as it is: without dropout, with fixed batch statistics."""
         super().train(mode)
-        frozen_dropout = self.plan.recipe.backbone.dropout == "off"
-        for name, module in self.backbone.named_modules():
-            if ".adapters." in f".{name}.":
-                continue
-            fixed = frozen_dropout or isinstance(module, nn.modules.batchnorm._BatchNorm)
-            # Blocks that checkpoint do so only in training mode; their dropout was set to 0 when they were loaded.
-            module.training = mode and (not fixed or getattr(module, "gradient_checkpointing", False))
+        hold_still(self.backbone, self.plan.recipe.backbone.dropout, mode)
+        for name, tower in self.towers.items():
+            modality: Any = self.plan.recipe.modality[name]
+            hold_still(tower, modality.tower.dropout, mode)
+        for part in (self.join, *self.heads.values()):
+            part.train(mode and any(parameter.requires_grad for parameter in part.parameters()))
         return self
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the blocks' activations in backward. The recomputation sees the sides of its own forward.
+        """Recompute the blocks' activations in backward, in the backbone and in towers with something to train.
 
         Raises:
-            SiteError: the backbone cannot, or adapters read sides and the library offers no way to hand them over.
+            SiteError: adapters read sides, and the library offers no way to hand them over.
         """
-        if self.plan.ref.library == "timm":
-            if any(graft.sides for graft in self.plan.inside):
-                raise SiteError(
-                    "timm's gradient checkpointing cannot hand side inputs to the recomputation.",
-                    where=self.plan.recipe.where("train.gradient_checkpointing"),
-                    hint="Write gradient_checkpointing = false, or a smaller batch_size with accumulation.",
-                )
-            self.backbone.set_grad_checkpointing(True)  # pyright: ignore[reportCallIssue]
-            return
-        backbone: Any = self.backbone
-        how = {"use_reentrant": False, "context_fn": sides.checkpoint_contexts}
-        if hasattr(backbone, "activation_checkpointing_enable"):  # the name since transformers 5.20
-            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
-        else:
-            backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
-        # transformers also makes the embeddings require gradients, which only reentrant checkpoints need: it would
-        # send a gradient through every frozen layer, and its hook would outlive the removal of our adapters.
-        backbone.disable_input_require_grads()
-
-    def trainable_state(self) -> dict[str, Tensor]:
-        """Everything that is not the frozen backbone: what an artifact or a checkpoint holds."""
-        kept = {f"backbone.{name}" for name in self.plan.unfrozen}
-        own: dict[int, tuple[str, Tensor]] = {}  # what adapters share is kept once, under its first name
-        for name, tensor in self.state_dict(keep_vars=True).items():
-            if is_own(name) or name in kept:
-                own.setdefault(id(tensor), (name, tensor.detach()))
-        return dict(own.values())
-
-    def load_trainable_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what `trainable_state` gave.
-
-        Raises:
-            ArtifactError: names or shapes differ. Nothing is changed then.
-        """
-        own = self.trainable_state()
-        if own.keys() != state.keys():
-            missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-            raise ArtifactError(
-                f"the tensors do not fit the recipe: {len(missing)} missing"
-                f"{f' (first {missing[0]})' if missing else ''}, {len(extra)} unexpected"
-                f"{f' (first {extra[0]})' if extra else ''}."
-            )
-        for name, tensor in state.items():
-            if tensor.shape != own[name].shape:
-                raise ArtifactError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}.")
-        with torch.no_grad():
-            for name, tensor in state.items():
-                own[name].copy_(tensor)
+        where = self.plan.recipe.where("train.gradient_checkpointing")
+        recompute(self.backbone, self.plan.ref.library, self.plan.inside, where=where)
+        for name, tower in self.plan.towers.items():
+            grafts = self.plan.inside_tower(name)
+            if grafts or tower.unfrozen:
+                recompute(self.towers[name], tower.ref.library, grafts, where=where)
 
 
 def build_model(plan: Plan, *, weights: bool = True, seed: int = 0) -> AdaptedModel:
@@ -196,7 +224,7 @@ def build_model(plan: Plan, *, weights: bool = True, seed: int = 0) -> AdaptedMo
             backbone = load(plan.ref, dropout=recipe.backbone.dropout, precision=recipe.backbone.precision)
         else:
             backbone = skeleton(plan.ref)
-        encoders = build_encoders(recipe, plan.ref, plan.spec, plan.width)
+        encoders = build_encoders(recipe, plan.ref, backbone, plan.spec, plan.width)
         model = AdaptedModel(plan, backbone, encoders, seed)
     return model.eval()
 
@@ -210,37 +238,12 @@ def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]
     }
 
 
-def prefix(model: AdaptedModel, streams: Mapping[str, Side]) -> Side | None:
-    """The modalities of route "tokens", projected to the backbone's width, in recipe order; None for none.
-
-    Each takes its full length, so that the text's positions do not depend on the other samples of the batch.
-    """
-    parts = []
-    encoders = dict(model.named_encoders())
-    for name, projection in model.projections.items():
-        side, full = streams[name], encoders[name].tokens
-        assert full is not None, "the plan checks that its length is known"
-        missing = full - side.mask.shape[1]
-        vectors = functional.pad(projection(side.tensor), (0, 0, 0, missing))  # (B, N, D)
-        parts.append(Side(vectors, functional.pad(side.mask, (0, missing)), side.present))
-    if not parts:
-        return None
-    return Side(
-        torch.cat([part.tensor for part in parts], dim=1),
-        torch.cat([part.mask for part in parts], dim=1),
-        torch.stack([part.present for part in parts]).any(dim=0),
-    )
-
-
 def outputs_of(plan: Plan, task: str) -> int:
     spec: Any = plan.recipe.task[task]
+    if spec.kind == "retrieval":
+        return 2 * spec.width
     return spec.outputs if spec.kind == "regression" else len(plan.labels[task])
 
 
 def head_dtype(head: nn.Module) -> torch.dtype:
     return next(head.parameters()).dtype
-
-
-def is_own(name: str) -> bool:
-    """A tensor of adapters, encoders, projections or heads; not one of the backbone."""
-    return not name.startswith("backbone.") or ".adapters." in name

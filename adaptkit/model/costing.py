@@ -12,15 +12,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit.encoders import Encoder
-from adaptkit.encoders.image import ImageEncoder
+from adaptkit.encoders.audio import AudioEncoder
+from adaptkit.encoders.text import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.recipe import Optimizer
 
-# B batch, T tokens, E width, C channels, H height, W width of an image
+# B batch, T tokens
 
-# A text or a sequence of features that nothing bounds is counted at this length.
+# A text or a sequence of features that nothing bounds is counted at this length, and so is sound.
 UNBOUNDED = 128
+UNBOUNDED_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,8 @@ def count(plan: Plan, model: AdaptedModel, saved: Saved) -> Cost:
         optimizer=round(trainable * states_per_parameter(train.optimizer)),
         activations=saved.bytes,
     )
-    tokens = {
-        name: length(encoder) for name, encoder in model.named_encoders() if not isinstance(encoder, ImageEncoder)
-    }
+    counted = {name: tokens_of(encoder, batch[name]) for name, encoder in model.named_encoders()}
+    tokens = {name: count for name, count in counted.items() if count is not None}
     return Cost(train.batch_size, tokens, Flops(forward, step), memory)
 
 
@@ -132,19 +133,37 @@ class Saved:
 def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
     """A collated batch of this modality on the meta device, every sample present and as long as it can be."""
     with torch.device("meta"):
-        present = torch.ones(batch, dtype=torch.bool)
-        if isinstance(encoder, ImageEncoder):
-            return {"pixel_values": torch.empty(batch, encoder.channels, *encoder.size), "present": present}
-        shape = (batch, length(encoder))
-        if encoder.native:
-            ids = torch.zeros(shape, dtype=torch.long)
+        if isinstance(encoder, TextEncoder):
+            ids = torch.zeros(batch, longest(encoder), dtype=torch.long)
+            present = torch.ones(batch, dtype=torch.bool)
             return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "present": present}
-        mask = torch.ones(shape, dtype=torch.bool)
-        return {"values": torch.empty(*shape, encoder.width), "mask": mask, "present": present}
+    blank = encoder.collate([None] * batch, [""] * batch)  # absent samples are as short as they can be
+    lasts = "mask" in blank and not (encoder.tower is not None and encoder.tower.has_fixed_frames)
+    return {
+        key: torch.ones(
+            (batch, longest(encoder), *tensor.shape[2:]) if lasts and tensor.dim() > 1 else tensor.shape,
+            dtype=tensor.dtype,
+            device="meta",
+        )
+        for key, tensor in blank.items()
+    }
 
 
-def length(encoder: Encoder) -> int:
-    return encoder.tokens or UNBOUNDED
+def longest(encoder: Encoder) -> int:
+    """Most steps in time of what is collated: tokens, vectors, frames, or samples of a waveform."""
+    if not isinstance(encoder, AudioEncoder):
+        return encoder.limit or UNBOUNDED
+    samples = encoder.limit or UNBOUNDED_SECONDS * encoder.rate
+    return samples if encoder.mel is None else encoder.mel.frames(samples)
+
+
+def tokens_of(encoder: Encoder, batch: Mapping[str, Tensor]) -> int | None:
+    """T of a batch of this modality, before pooling; None for an image."""
+    steps = batch.get("mask", batch.get("input_ids"))
+    if steps is None:
+        return None
+    heard = encoder.tower is not None and encoder.tower.kind == "audio"
+    return encoder.tower.heard(steps.shape[1]) if heard and encoder.tower is not None else steps.shape[1]
 
 
 def nbytes(tensor: Tensor) -> int:

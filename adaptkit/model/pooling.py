@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from adaptkit.encoders.pooling import maximum, mean
+
 # B batch, T tokens, D width
 
 
@@ -19,17 +21,6 @@ def last(sequence: Tensor, mask: Tensor) -> Tensor:
     positions = torch.arange(mask.shape[1], device=mask.device)
     index = (positions * mask).argmax(dim=1)  # (B,)
     return sequence[torch.arange(len(sequence), device=sequence.device), index]
-
-
-def mean(sequence: Tensor, mask: Tensor) -> Tensor:
-    weights = mask.unsqueeze(-1).to(sequence.dtype)  # (B, T, 1)
-    return (sequence * weights).sum(1) / weights.sum(1).clamp(min=1)
-
-
-def maximum(sequence: Tensor, mask: Tensor) -> Tensor:
-    lowest = torch.finfo(sequence.dtype).min
-    highest = sequence.masked_fill(~mask.unsqueeze(-1), lowest).amax(dim=1)  # (B, D)
-    return torch.where(mask.any(dim=1, keepdim=True), highest, torch.zeros_like(highest))
 
 
 def flatten(sequence: Tensor, mask: Tensor) -> Tensor:

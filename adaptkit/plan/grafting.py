@@ -13,6 +13,7 @@ from adaptkit.anatomy import Anatomy, Site, select
 from adaptkit.errors import SiteError
 from adaptkit.plan.reading import blocks_to_read, place_to_read, side_shape, tower_block
 from adaptkit.recipe import AdapterSpec, Recipe
+from adaptkit.registry import nearest
 from adaptkit.surgery import Graft, build_all, check_hosts, host_shape
 from adaptkit.surgery.graft import FUSION
 
@@ -22,13 +23,16 @@ class Ground:
     """Where adapters can be grafted.
 
     Attributes:
-        model: the backbone, on any device.
+        model: the backbone or a tower, on any device.
         anatomy: its sites.
         sides: modality -> shape, what adapters may read.
         spans: modality -> shape of its part of the backbone's own sequence.
         lengths: stack -> longest stream, None where nothing bounds it; "fusion" after the backbone.
         tasks: of the recipe, in order.
         fusion: the site after the backbone, where there is one.
+        name: of the modality whose tower this is; "" for the backbone.
+        towers: the other models that adapters may go into or read, by the name of their modality.
+        rows: of its streams per sample: the frames of a video are one after another.
     """
 
     model: nn.Module
@@ -38,6 +42,14 @@ class Ground:
     lengths: Mapping[str, int | None] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
     fusion: Site | None = None
+    name: str = ""
+    towers: Mapping[str, Ground] = field(default_factory=dict)
+    rows: int = 1
+
+    @property
+    def lengths_of_samples(self) -> dict[str, int | None]:
+        """Stack -> the longest stream, all rows of a sample one after another."""
+        return {stack: None if length is None else self.rows * length for stack, length in self.lengths.items()}
 
 
 def plan_grafts(recipe: Recipe, ground: Ground) -> tuple[Graft, ...]:
@@ -47,22 +59,24 @@ def plan_grafts(recipe: Recipe, ground: Ground) -> tuple[Graft, ...]:
         SiteError: a site that does not exist, a width that cannot work, a count that differs from `expect`.
     """
     grafts: list[Graft] = []
-    ground = replace(ground, lengths=with_prompts(recipe, ground))
+    ground = with_prompts(recipe, ground)
     for name, spec in recipe.adapter.items():
         places = {key: recipe.where(f"adapter.{name}{key and '.'}{key}") for key in ("", "at", "layers", "expect")}
         grafts += plan_adapter(name, spec, ground, places)
     return tuple(grafts)
 
 
-def with_prompts(recipe: Recipe, ground: Ground) -> dict[str, int | None]:
-    """The longest stream of every stack, with the tokens that prompts put into it."""
-    lengths = dict(ground.lengths)
+def with_prompts(recipe: Recipe, ground: Ground) -> Ground:
+    """The longest stream of every stack of every model, with the tokens that prompts put into it."""
+    lengths = {"": dict(ground.lengths)} | {name: dict(tower.lengths) for name, tower in ground.towers.items()}
     for name, spec in recipe.adapter.items():
         if spec.signature.meets == "sequence":
-            for site in sites_of(name, spec, ground, {"at": recipe.where(f"adapter.{name}.at")}):
-                known = lengths.get(site.stack)
-                lengths[site.stack] = None if known is None else known + spec.options["length"]
-    return lengths
+            where = {"at": recipe.where(f"adapter.{name}.at")}
+            for site in sites_of(name, *home(name, spec, ground, where), where):
+                known = lengths[site.model].get(site.stack)
+                lengths[site.model][site.stack] = None if known is None else known + spec.options["length"]
+    towers = {name: replace(tower, lengths=lengths[name]) for name, tower in ground.towers.items()}
+    return replace(ground, lengths=lengths[""], towers=towers)
 
 
 def plan_adapter(
@@ -80,6 +94,7 @@ def plan_adapter(
         SiteError: as `plan_grafts`.
     """
     where = places or {}
+    spec, ground = home(name, spec, ground, where)
     sites = sites_of(name, spec, ground, where)
     if spec.expect is not None and spec.expect != len(sites):
         raise SiteError(
@@ -94,12 +109,50 @@ def plan_adapter(
         raise SiteError(first.message, where=first.where or where.get("", ""), hint=first.hint) from error
 
 
+def home(name: str, spec: AdapterSpec, ground: Ground, where: Mapping[str, str]) -> tuple[AdapterSpec, Ground]:
+    """The model that an adapter goes into, and its table with the sites as they are called within that model.
+
+    Raises:
+        SiteError: the sites of one table are in several models, or begin with what is none.
+    """
+    models = {word: model_of(word, ground, where) for word in spec.at}
+    first, *others = dict.fromkeys(models.values())
+    if others:
+        raise SiteError(
+            f"adapter.{name}.at names sites of {' and '.join(other or 'the backbone' for other in (first, *others))}.",
+            where=where.get("at", ""),
+            hint="Write one table for each model.",
+        )
+    if not first:
+        return spec, ground
+    tower = replace(ground.towers[first], towers={n: t for n, t in ground.towers.items() if n != first})
+    return spec.model_copy(update={"at": [word.removeprefix(f"{first}.") for word in spec.at]}), tower
+
+
+def model_of(word: str, ground: Ground, where: Mapping[str, str]) -> str:
+    """The modality whose tower a site is in; "" for the backbone, which also tells what is wrong with the others."""
+    head = word.partition(".")[0]
+    if head in ground.towers:
+        return head
+    known = {site.full_name for site in ground.anatomy.sites} | {site.name for site in ground.anatomy.sites}
+    if not ground.towers or word == FUSION or word.startswith("path:") or head in {k.partition(".")[0] for k in known}:
+        return ""
+    known |= {f"{tower}.{site.name}" for tower, other in ground.towers.items() for site in other.anatomy.sites}
+    raise SiteError(
+        f"{word!r} is a site neither of {ground.anatomy.model} nor of the tower of a modality.",
+        where=where.get("at", ""),
+        hint=nearest(word, known),
+    )
+
+
 def sites_of(name: str, spec: AdapterSpec, ground: Ground, where: Mapping[str, str]) -> list[Site]:
+    """The sites of an adapter within the model it goes into."""
     sites = [ground.fusion] if FUSION in spec.at and ground.fusion is not None else []
     inside = [word for word in spec.at if word != FUSION]
     if inside:
         at, layers = where.get("at", ""), where.get("layers", "")
-        return [*select(ground.anatomy, inside, spec.layers, where=at, layers_where=layers), *sites]
+        found = select(ground.anatomy, inside, spec.layers, where=at, layers_where=layers)
+        return [*(replace(site, model=ground.name) for site in found), *sites]
     if spec.layers != "all":
         raise SiteError(
             f'adapter.{name}.layers has no meaning at "fusion", which comes after all layers.',
@@ -118,8 +171,11 @@ def graft_at(name: str, spec: AdapterSpec, site: Site, ground: Ground) -> Graft:
         reads = blocks_to_read(name, spec.layers, site, anatomy)
     elif reads:
         host = replace(host, read_width=reads[0].width)
-    towers = {side: tower_block(name, side, site, anatomy) for side in spec.sides if "@" in side}
-    shapes = {side: side_shape(side, host, ground.sides, ground.spans, ground.lengths, towers) for side in spec.sides}
+    anatomies = {model: tower.anatomy for model, tower in ground.towers.items()}
+    towers = {side: tower_block(name, side, site, anatomy, anatomies) for side in spec.sides if "@" in side}
+    lengths = {"": ground.lengths, ground.name: ground.lengths}
+    lengths |= {model: tower.lengths_of_samples for model, tower in ground.towers.items()}
+    shapes = {side: side_shape(side, host, ground.sides, ground.spans, lengths, towers) for side in spec.sides}
     depth = next((stack.depth for stack in anatomy.stacks if stack.name == site.stack), 0)
     return Graft(
         adapter=name,

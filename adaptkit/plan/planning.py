@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,35 +12,28 @@ from torch import nn
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
 from adaptkit.data import load_data
 from adaptkit.encoders import Encoder
-from adaptkit.errors import RecipeError, SiteError
-from adaptkit.heads import build_head
+from adaptkit.errors import RecipeError
+from adaptkit.heads import build_task_head
+from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, Ground, plan_grafts
+from adaptkit.plan.joining import build_fusion, joined_modalities
+from adaptkit.plan.mmbt import build_segments, check_mmbt
+from adaptkit.plan.pooling import check_pool, output_width, pool_of
 from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
+from adaptkit.plan.towers import (
+    TowerPlan,
+    check_means,
+    check_prompts,
+    encoding_order,
+    plan_towers,
+    tower_grounds,
+    towers_of,
+)
 from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import Recipe, located
 from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import Adapters
 from adaptkit.tasks import Task
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Numbers of parameters; `total` counts every parameter of the adapted model once."""
-
-    total: int
-    trainable: int
-    backbone: int
-    adapters: int
-    encoders: int
-    heads: int
-
-    @property
-    def percent(self) -> float:
-        """Trainable share of the total, in percent."""
-        return 100 * self.trainable / self.total
-
-    def as_dict(self) -> dict[str, float]:
-        return {**asdict(self), "percent": round(self.percent, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +52,8 @@ class Plan:
         width: D, of the backbone's last hidden states.
         head_width: width of the vector that heads read.
         parameters: counts.
+        towers: modality -> the model that its encoder runs.
+        order: the modalities that have vectors, in the order in which they are encoded.
     """
 
     recipe: Recipe
@@ -72,11 +67,17 @@ class Plan:
     width: int
     head_width: int
     parameters: Counts
+    towers: Mapping[str, TowerPlan] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
     @property
     def inside(self) -> tuple[Graft, ...]:
         """The grafts in the backbone."""
-        return tuple(graft for graft in self.grafts if graft.site.name != FUSION)
+        return tuple(graft for graft in self.grafts if graft.site.name != FUSION and not graft.model)
+
+    def inside_tower(self, name: str) -> tuple[Graft, ...]:
+        """The grafts in the tower of a modality."""
+        return tuple(graft for graft in self.grafts if graft.model == name)
 
     @property
     def at_fusion(self) -> tuple[Graft, ...]:
@@ -98,7 +99,7 @@ class Plan:
             "unfrozen": list(self.unfrozen),
             "labels": {task: list(labels) for task, labels in self.labels.items()},
             "parameters": self.parameters.as_dict(),
-        }
+        } | ({"towers": {name: tower.as_dict() for name, tower in self.towers.items()}} if self.towers else {})
 
 
 def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = None) -> Plan:
@@ -121,53 +122,95 @@ def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = No
 
 def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
     check_names(recipe)
-    ref = resolve(
-        recipe.backbone.model,
-        base=recipe.base,
-        revision=recipe.backbone.revision,
-        where=recipe.where("backbone.model"),
-    )
-    model = skeleton(ref)
-    anatomy, spec = study(model, name=ref.name), input_spec(model, ref)
+    ref, model, anatomy, spec = backbone_of(recipe)
     width = output_width(model, anatomy, spec)
     pool = pool_of(recipe, model, spec)
     check_pool(pool, model, ref.name, recipe.where("backbone.pool"))
     with torch.device("meta"):
-        encoders = build_encoders(recipe, ref, spec, width)
-        projections = build_projections(recipe, encoders, width)
-    lengths = stream_lengths(recipe, model, anatomy, spec, encoders)
-    after = lengths.get(anatomy.stacks[-1].name)
-    fusion = Site(FUSION, FUSION, None, "fusion", "after", width)
-    spans = span_shapes(recipe, encoders, width)
-    sides, lengths = side_shapes(recipe, encoders), {**lengths, FUSION: after}
-    grafts = plan_grafts(recipe, Ground(model, anatomy, sides, spans, lengths, tuple(recipe.task), fusion))
+        encoders = build_encoders(recipe, ref, model, spec, width)
+        check_mmbt(recipe, ref, model, spec, encoders)
+        projections = build_projections(recipe, encoders, model)
+        segments = build_segments(recipe, ref, model)
+        fusion = build_fusion(recipe, encoders, spec, width, pool)
+    ground = whole_ground(recipe, model, anatomy, spec, encoders, width)
+    grafts = plan_grafts(recipe, ground)
     unfrozen = unfrozen_parameters(model, recipe.backbone.train, where=recipe.where("backbone.train"))
+    towers = plan_towers(recipe, towers_of(encoders))
+    check_prompts(recipe, ground, towers_of(encoders))
+    check_means(recipe, grafts, towers)
 
-    head_width = pooled_width(recipe, encoders, spec, width, pool)
-    tasks = tasks_of(recipe, labels)
+    tasks, head_width = tasks_of(recipe, labels), fusion.out_width
+    widths = {name: encoder.width for name, encoder in encoders.items()}
     with torch.device("meta"):
-        heads = [build_head(recipe.task[name].head, head_width, task.outputs) for name, task in tasks.items()]
+        heads = [build_task_head(recipe.task[name], head_width, task.outputs, widths) for name, task in tasks.items()]
     own = dict(model.named_parameters())
-    moving = sum(own[name].numel() for name in unfrozen)
+    of_encoders = [*encoders.values(), *projections.values(), segments]
     parts = {
         "backbone": anatomy.parameters,
         "adapters": sum(graft.parameters for graft in grafts),
-        "encoders": sum(map(size, [*encoders.values(), *projections.values()])),
+        "encoders": own_size(of_encoders),
         "heads": sum(map(size, heads)),
+        "towers": sum(tower.parameters for tower in towers.values()),
+        "fusion": size(fusion),
     }
     learning = sum(size(h) for h, task in zip(heads, recipe.task.values(), strict=True) if task.head.train)
-    trainable = moving + sum(graft.trainable for graft in grafts) + parts["encoders"] + learning
-    counts = Counts(total=sum(parts.values()), trainable=trainable, **parts)
+    learning += sum(graft.trainable for graft in grafts) + own_size([*of_encoders, fusion], moving=True)
+    moving = sum(own[name].numel() for name in unfrozen) + sum(tower.trainable for tower in towers.values())
+    counts = Counts(total=sum(parts.values()), trainable=moving + learning, **parts)
     found = {name: tuple(task.labels) for name, task in tasks.items()}
-    return Plan(recipe, ref, anatomy, spec, grafts, unfrozen, found, pool, width, head_width, counts)
+    order = encoding_order(recipe, grafts)
+    return Plan(recipe, ref, anatomy, spec, grafts, unfrozen, found, pool, width, head_width, counts, towers, order)
+
+
+def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec]:
+    """The backbone's checkpoint, its skeleton, its sites and what it reads.
+
+    Raises:
+        RecipeError: an unknown model or key of its configuration, or one that no recipe can feed.
+    """
+    backbone = recipe.backbone
+    where = recipe.where("backbone.model")
+    ref = resolve(backbone.model, base=recipe.base, revision=backbone.revision, config=backbone.config, where=where)
+    try:
+        model = skeleton(ref)
+    except RecipeError as error:
+        first = error.problems[0]
+        place = recipe.where("backbone.config" if ref.settings is not None else "backbone.model")
+        raise RecipeError(first.message, where=first.where or place, hint=first.hint) from error
+    spec = input_spec(model, ref)
+    if spec.form == "audio":
+        raise RecipeError(
+            f"{ref.name} reads sound, and a backbone reads text or images.",
+            where=where,
+            hint="Make it the tower of a modality of kind audio.",
+        )
+    return ref, model, study(model, name=ref.name), spec
+
+
+def whole_ground(
+    recipe: Recipe,
+    model: nn.Module,
+    anatomy: Anatomy,
+    spec: InputSpec,
+    encoders: Mapping[str, Encoder],
+    width: int,
+) -> Ground:
+    """The backbone and its towers as the places where adapters can go."""
+    lengths = stream_lengths(recipe, model, anatomy, spec, encoders)
+    fusion = Site(FUSION, FUSION, None, "fusion", "after", width)
+    sides = side_shapes(recipe, encoders)
+    spans = span_shapes(recipe, encoders, width)
+    towers = tower_grounds(recipe, encoders, anatomy, sides)
+    lengths = {**lengths, FUSION: lengths.get(anatomy.stacks[-1].name)}
+    return Ground(model, anatomy, sides, spans, lengths, tuple(recipe.task), fusion, towers=towers)
 
 
 def check_names(recipe: Recipe) -> None:
     """Names become names of submodules, where torch's containers have attributes of their own."""
-    taken = Adapters()
+    taken, parameters = Adapters(), nn.ParameterDict()
     for table in ("modality", "adapter", "task"):
         for name in getattr(recipe, table):
-            if hasattr(taken, name):
+            if hasattr(taken, name) or (table == "modality" and hasattr(parameters, name)):
                 raise RecipeError(
                     f"{table}.{name}: torch's modules have an attribute of this name.",
                     where=recipe.where(f"{table}.{name}"),
@@ -182,56 +225,12 @@ def tasks_of(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> dict[str, T
         for name, spec in recipe.task.items()
     }
     unknown = [name for name, spec in specs.items() if getattr(spec, "labels", ()) is None]
-    training = load_data(recipe).splits["train"] if unknown else ()
-    return {
-        name: Task.build(spec, name, [sample.targets[name] for sample in training] if name in unknown else None)
-        for name, spec in specs.items()
-    }
-
-
-def output_width(model: Any, anatomy: Anatomy, spec: InputSpec) -> int:
-    """D of the last hidden states."""
-    if spec.form == "two_towers":
-        return model.config.projection_dim
-    if spec.form == "timm":
-        return model.num_features
-    last = [site for site in anatomy.sites if site.name in ("final.out", "block.out")]
-    return last[-1].width if last else anatomy.stacks[-1].width
-
-
-def pool_of(recipe: Recipe, model: Any, spec: InputSpec) -> str:
-    """The pool of the recipe; "auto" is what the backbone was trained with, as far as that is known."""
-    if recipe.backbone.pool != "auto":
-        return recipe.backbone.pool
-    if spec.form == "two_towers":
-        return "flatten"
-    if spec.causal or spec.form == "encoder_decoder":
-        return "last"
-    if spec.form == "image":
-        return "first"
-    if spec.form == "timm" and getattr(model, "num_prefix_tokens", 0) and model.global_pool == "token":
-        return "first"
-    return "mean"
-
-
-def check_pool(name: str, backbone: nn.Module, model: str, where: str) -> None:
-    """Raise SiteError where a recipe asks for a pooler that the backbone does not have."""
-    if name == "pooler" and not isinstance(getattr(backbone, "pooler", None), nn.Module):
-        raise SiteError(f"{model} has no pooler.", where=where, hint='Write pool = "mean" or "first".')
-
-
-def pooled_width(recipe: Recipe, encoders: Mapping[str, Encoder], spec: InputSpec, width: int, pool: str) -> int:
-    """Width of the vector that heads read: the pooled stream, then the modalities that join it."""
-    tokens = 1
-    if pool == "flatten":
-        tokens = sum(modality.route == "backbone" for modality in recipe.modality.values())
-    return tokens * width + sum(encoders[name].width for name in joined_modalities(recipe))
-
-
-def joined_modalities(recipe: Recipe) -> tuple[str, ...]:
-    read = {side for spec in recipe.adapter.values() for side in spec.sides}
-    return tuple(name for name, m in recipe.modality.items() if m.route == "fusion" and name not in read)
-
-
-def size(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    if unknown:
+        data = load_data(recipe)
+        # Labels that the data set itself lists may lack examples in its training split.
+        listed = {name: data.labels[name] for name in unknown if name in data.labels}
+        specs |= {name: specs[name].model_copy(update={"labels": list(found)}) for name, found in listed.items()}
+        found = {name: data.targets("train", name) for name in unknown if name not in listed}
+    else:
+        found = {}
+    return {name: Task.build(spec, name, found.get(name)) for name, spec in specs.items()}

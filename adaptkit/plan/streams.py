@@ -10,26 +10,29 @@ import torch
 from torch import nn
 
 from adaptkit.adapters.base import Shape
-from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, runnable_on_meta, tokenizer
+from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, runnable_on_meta, tokenizer_for
+from adaptkit.anatomy.segments import input_embedding
 from adaptkit.encoders import BackboneContext, Encoder
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.recipe import Recipe
 
 
-def build_encoders(recipe: Recipe, ref: ModelRef, spec: InputSpec, width: int) -> dict[str, Encoder]:
+def build_encoders(recipe: Recipe, ref: ModelRef, model: nn.Module, spec: InputSpec, width: int) -> dict[str, Encoder]:
     """One encoder per modality, on the current default device.
 
     Raises:
         RecipeError: a modality that the backbone cannot take.
     """
+    named, reader = recipe.backbone.tokenizer, "text" in spec.kinds and reads_text(recipe)
     context = partial(
         BackboneContext,
         width=width,
-        tokenizer=partial(tokenizer, ref) if "text" in spec.kinds else None,
+        tokenizer=tokenizer_for(ref, model, named, base=recipe.base, key="backbone") if reader else None,
         image_size=spec.image_size,
         channels=spec.channels,
         mean=spec.mean,
         std=spec.std,
+        base=recipe.base,
     )
     # The prefix first: the text gets what the position embeddings leave.
     encoders = {
@@ -67,12 +70,12 @@ def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
 
 
 def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
-    """N, tokens of route "tokens" that go before the text.
+    """N, tokens that go before the text: those of route "tokens", and MMBT's [CLS] and [SEP].
 
     Raises:
         RecipeError: a modality whose length only the data knows.
     """
-    total = 0
+    ends, total = int(recipe.backbone.prefix == "mmbt"), 0
     for name, modality in recipe.modality.items():
         if modality.route != "tokens":
             continue
@@ -83,8 +86,8 @@ def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
                 where=recipe.where(f"modality.{name}"),
                 hint="Write max_tokens (or pool) there.",
             )
-        total += tokens
-    return total
+        total += tokens + ends
+    return total + ends if total else 0
 
 
 def prompt_length(recipe: Recipe, stack: str) -> int:
@@ -98,7 +101,12 @@ def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) 
     """Most text tokens: what the recipe says, within what the position embeddings leave."""
     prompts = prompt_length(recipe, "encoder" if spec.form == "encoder_decoder" else "")
     prefix = prefix_length(recipe, encoders) + prompts
+    if recipe.backbone.prefix == "mmbt":
+        prefix = 0  # the positions of the text restart behind it
     asked = recipe.backbone.max_tokens
+    if not reads_text(recipe):
+        check_without_text(recipe, spec, prefix)
+        return None
     if spec.max_tokens is None:
         return asked
     room = spec.max_tokens - prefix
@@ -112,13 +120,40 @@ def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) 
     return asked or room
 
 
-def build_projections(recipe: Recipe, encoders: Mapping[str, Encoder], width: int) -> dict[str, nn.Linear]:
-    """Linear(E, D) for every modality of route "tokens"."""
-    return {
-        name: nn.Linear(encoders[name].width, width)
-        for name, modality in recipe.modality.items()
-        if modality.route == "tokens"
-    }
+def reads_text(recipe: Recipe) -> bool:
+    """Some text goes to the backbone itself; otherwise the tokens of other modalities are all that it reads."""
+    return any((modality.route, modality.kind) == ("backbone", "text") for modality in recipe.modality.values())
+
+
+def check_without_text(recipe: Recipe, spec: InputSpec, length: int) -> None:
+    """A sequence without text is as long as its modalities, which must fit.
+
+    Raises:
+        SiteError: it is longer than the position embeddings.
+        RecipeError: a limit for a text that is not there.
+    """
+    if recipe.backbone.max_tokens is not None:
+        raise RecipeError(
+            "backbone.max_tokens is the longest text, and no text goes to the backbone.",
+            where=recipe.where("backbone.max_tokens"),
+            hint="Write max_tokens in the modality.",
+        )
+    if spec.max_tokens is not None and length > spec.max_tokens:
+        raise SiteError(
+            f"{length} tokens of modalities and prompts do not fit: the backbone has {spec.max_tokens} positions.",
+            where=recipe.where("backbone.model"),
+            hint="Write a smaller max_tokens in the modalities of route tokens.",
+        )
+
+
+def build_projections(recipe: Recipe, encoders: Mapping[str, Encoder], backbone: nn.Module) -> dict[str, nn.Linear]:
+    """Linear(E, D) to the width of the backbone's input embeddings, for every modality of route "tokens"."""
+    tokens = {name: modality for name, modality in recipe.modality.items() if modality.route == "tokens"}
+    width = input_embedding(backbone).embedding_dim if tokens else 0
+    projections = {name: nn.Linear(encoders[name].width, width) for name in tokens}
+    for name, projection in projections.items():
+        projection.requires_grad_(tokens[name].train)
+    return projections
 
 
 def side_shapes(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, Shape]:
@@ -145,11 +180,12 @@ def sequence_parts(recipe: Recipe) -> list[str]:
 
 def spans_of(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, tuple[int, int | None]]:
     """Modality -> (start, stop) of its tokens in the backbone's sequence; the text goes on to the end."""
-    spans, start = {}, 0
+    ends = int(recipe.backbone.prefix == "mmbt")
+    spans, start = {}, ends  # behind [CLS]
     for name in sequence_parts(recipe):
         length = None if recipe.modality[name].route == "backbone" else encoders[name].tokens
         spans[name] = (start, None if length is None else start + length)
-        start += length or 0
+        start += (length or 0) + ends  # and [SEP]
     return spans
 
 
@@ -157,9 +193,12 @@ def stream_lengths(
     recipe: Recipe, model: nn.Module, anatomy: Anatomy, spec: InputSpec, encoders: Mapping[str, Encoder]
 ) -> dict[str, int | None]:
     """Stack -> T, the longest stream that its blocks see; None where nothing bounds it."""
-    texts = [encoders[name].tokens for name, m in recipe.modality.items() if m.kind == "text"]
+    native = ("backbone", "text")
+    texts = [encoders[name].tokens for name, m in recipe.modality.items() if (m.route, m.kind) == native]
     text = texts[0] if texts else None
-    whole = None if text is None else text + prefix_length(recipe, encoders)
+    whole = None if texts and text is None else (text or 0) + prefix_length(recipe, encoders)
+    if text and whole and recipe.backbone.prefix == "mmbt":
+        whole -= 1  # the text's own [CLS] goes
     if spec.form == "text":
         return {stack.name: whole for stack in anatomy.stacks}
     if spec.form == "encoder_decoder":

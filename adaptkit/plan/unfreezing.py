@@ -14,13 +14,16 @@ from adaptkit.errors import SiteError
 WORDS = ("norm", "bias", "all")
 
 
-def unfrozen_parameters(model: nn.Module, selections: Sequence[str], *, where: str = "") -> tuple[str, ...]:
+def unfrozen_parameters(
+    model: nn.Module, selections: Sequence[str], *, key: str = "backbone.train", where: str = ""
+) -> tuple[str, ...]:
     """Names of the parameters that the selections mean, in the model's order.
 
     Args:
         model: the backbone.
         selections: "all", "norm" (normalisation layers), "bias", or globs of parameter names.
-        where: the place of the key, for the error.
+        key: of the recipe, for the error.
+        where: its place.
 
     Raises:
         SiteError: a selection matches no parameter.
@@ -31,7 +34,7 @@ def unfrozen_parameters(model: nn.Module, selections: Sequence[str], *, where: s
         matched = matches(model, names, selection)
         if not matched:
             raise SiteError(
-                f"backbone.train: {selection!r} matches no parameter.",
+                f"{key}: {selection!r} matches no parameter.",
                 where=where,
                 hint="This model has none." if selection in WORDS else nearest_selection(selection, names),
             )

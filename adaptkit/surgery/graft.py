@@ -31,7 +31,7 @@ class Graft:
             other word with a place in `towers` what that block returned earlier in the same forward.
         options: keyword arguments of the adapter's class.
         reads: other places that the adapter reads: one for parallel adapters, every block for a ladder.
-        towers: side -> block of another stack.
+        towers: side -> block of another stack, or of another model.
         depth: number of blocks of the site's stack.
         tasks: the recipe's tasks.
         share: one adapter for all layers of this adapter's name, site and stack.
@@ -56,6 +56,11 @@ class Graft:
     train: bool = True
     parameters: int = 0
     trainable: int = 0
+
+    @property
+    def model(self) -> str:
+        """The modality whose tower it goes into; "" for the backbone."""
+        return self.site.model
 
     @property
     def child(self) -> str:
@@ -100,7 +105,7 @@ class Graft:
             "path": self.site.path,
             "width": self.site.width,
             "parameters": self.parameters,
-        }
+        } | ({"model": self.model} if self.model else {})
 
 
 def side_key(side: str) -> str:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from adaptkit import sides
 from adaptkit.adapters.base import Adapter
+from adaptkit.anatomy.layout import as_layout, as_tokens
 from adaptkit.anatomy.site import Layout
 from adaptkit.errors import SiteError
 from adaptkit.sides import Side, Sides
@@ -32,14 +33,12 @@ class Wire:
     Attributes:
         key: what the adapter calls it.
         source: laid out for the forward, a span of the stream, a block of another tower, or another adapter.
-        target: modality, span, path of the block, or name of the adapter.
-        stack: of the tower.
+        target: modality, span, address of the block, or name of the adapter.
     """
 
     key: str
     source: Literal["modality", "span", "tower", "adapter"]
     target: str
-    stack: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def what_is_given(adapter: Adapter, port: Port, stream: Tensor, changes: dict[st
             case "span":
                 side = sides.span(wire.target, stream, given.mask, extra)
             case "tower":
-                side = sides.published(wire.target, wire.stack)
+                side = sides.published(wire.target)
             case "adapter":
                 side = Side.of(changes[wire.target])
         given[wire.key] = per_row(side, stream, wire.key)
@@ -200,23 +199,3 @@ def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 def output_tensor(output: Any) -> Tensor:
     """What a module returns: a tensor, or the first of a tuple or ModelOutput."""
     return output if isinstance(output, Tensor) else output[0]
-
-
-def as_tokens(x: Tensor, layout: Layout) -> Tensor:
-    """As (B, T, D): (T, B, D) and (B, C, T) turned, maps (B, C, H, W) or (B, H, W, C) as (B, H·W, C)."""
-    if layout == "tbd" and x.dim() == 3:
-        return x.transpose(0, 1)
-    if layout == "bchw" and x.dim() > 2:
-        return x.flatten(2).transpose(1, 2)
-    return x.flatten(1, 2) if layout == "bhwd" and x.dim() == 4 else x
-
-
-def as_layout(tokens: Tensor, like: Tensor, layout: Layout) -> Tensor:
-    """Undo `as_tokens`."""
-    if layout == "tbd" and like.dim() == 3:
-        return tokens.transpose(0, 1)
-    if like.dim() == 2 and tokens.dim() == 3:
-        return tokens.flatten(0, 1)
-    if layout == "bchw" and like.dim() > 2:
-        return tokens.transpose(1, 2).reshape(like.shape)
-    return tokens.unflatten(1, like.shape[1:3]) if layout == "bhwd" and like.dim() == 4 else tokens

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
@@ -45,14 +46,14 @@ class Receipt:
     Attributes:
         grafts: (path of the host, name of the adapter), in the order of insertion.
         readings: the adapters that read elsewhere.
-        published: blocks that adapters of other towers read, once for each of them.
+        published: (model, path) of the blocks of towers that adapters read, once for each of them; "" is this model.
         trainable: names of the backbone's parameters that required a gradient before.
         originals: values of the backbone's parameters that may move; None where no copy was to be kept.
     """
 
     grafts: tuple[tuple[str, str], ...]
     readings: tuple[Reading, ...] = ()
-    published: tuple[str, ...] = ()
+    published: tuple[tuple[str, str], ...] = ()
     trainable: frozenset[str] = frozenset()
     originals: Mapping[str, Tensor] | None = field(default_factory=dict)
 
@@ -64,6 +65,7 @@ def insert(
     unfrozen: Iterable[str] = (),
     seed: int = 0,
     restorable: bool = True,
+    towers: Mapping[str, nn.Module] = MappingProxyType({}),
 ) -> Receipt:
     """Graft adapters into a model and freeze the rest of it.
 
@@ -75,6 +77,7 @@ def insert(
         unfrozen: names of the model's own parameters that stay trainable.
         seed: of the adapters' initial values.
         restorable: keep a copy of the unfrozen parameters, so that `remove` can put them back after training.
+        towers: the other models whose blocks these adapters read, by name (`Site.model`).
 
     Returns:
         A receipt for `remove`.
@@ -85,7 +88,7 @@ def insert(
     """
     planned, kept = tuple(grafts), frozenset(unfrozen)
     own = base_parameters(model)
-    check_insertable(model, planned)
+    check_insertable(model, planned, towers)
     if kept - own.keys():
         raise SiteError(f"the model has no parameter {sorted(kept - own.keys())[0]!r} to unfreeze.")
     check_hosts(model, planned)
@@ -105,19 +108,31 @@ def insert(
             watch(model.get_submodule(place.path), place.path, adapter, when_read(place))
             readings.append(Reading(place.path, when_read(place), graft.site.path, graft.child))
         for block in graft.towers.values():
-            publish(model.get_submodule(block.path), block.path, block.layout)
-            published.append(block.path)
+            source = "" if block.model == graft.model else block.model
+            publish((towers[source] if source else model).get_submodule(block.path), block)
+            published.append((source, block.path))
     hosts = tuple((graft.site.path, graft.child) for graft in planned)
     return Receipt(hosts, tuple(readings), tuple(published), trainable, originals)
 
 
-def remove(model: nn.Module, receipt: Receipt) -> None:
+def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module] = MappingProxyType({})) -> None:
     """Undo an insertion: modules, hooks, keys, values and `requires_grad` are again what they were.
+
+    Args:
+        model: what `insert` was given, or a copy of it.
+        receipt: what `insert` returned.
+        towers: as for `insert`, where the adapters read blocks of other models.
 
     Raises:
         SiteError: the model does not carry what the receipt lists, or its own parameters moved and no copy of them
-            was kept. Nothing is changed then.
+            was kept, or a tower is missing. Nothing is changed then.
     """
+    lacking = sorted({tower for tower, _ in receipt.published} - {"", *towers})
+    if lacking:
+        raise SiteError(
+            f"the adapters read blocks of {', '.join(lacking)}, and that model was not given.",
+            hint="Pass towers={name: model}; of an adapted model, towers=model.towers.",
+        )
     for path, name in receipt.grafts:
         if name not in carried(model.get_submodule(path)):
             raise SiteError(f"{path} carries no adapter {name!r}.", hint="Was it removed already?")
@@ -129,8 +144,8 @@ def remove(model: nn.Module, receipt: Receipt) -> None:
     for reading in receipt.readings:
         adapter = carried(model.get_submodule(reading.host))[reading.name]
         unwatch(model.get_submodule(reading.source), reading.source, adapter, reading.when)
-    for path in receipt.published:
-        unpublish(model.get_submodule(path))
+    for tower, path in receipt.published:
+        unpublish((towers[tower] if tower else model).get_submodule(path))
     for path, name in receipt.grafts:
         when = ports(model.get_submodule(path))[name].when
         if when in JOINS:
@@ -156,7 +171,7 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if id(p) not in grafted}
 
 
-def check_insertable(model: nn.Module, grafts: tuple[Graft, ...]) -> None:
+def check_insertable(model: nn.Module, grafts: tuple[Graft, ...], towers: Mapping[str, nn.Module]) -> None:
     modules, reserved = dict(model.named_modules()), Adapters()
     for name, module in modules.items():
         if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
@@ -167,7 +182,8 @@ def check_insertable(model: nn.Module, grafts: tuple[Graft, ...]) -> None:
     taken: set[tuple[str, str]] = set()
     for graft in grafts:
         for site in (graft.site, *graft.reads, *graft.towers.values()):
-            if site.path not in modules:
+            there = modules if site.model == graft.model else named_modules(towers.get(site.model))
+            if site.path not in there:
                 raise SiteError(f"the model has no module {site.path!r} (site {site.full_name}).")
         if not graft.child or "." in graft.child or hasattr(reserved, graft.child):
             raise SiteError(
@@ -186,6 +202,10 @@ def check_insertable(model: nn.Module, grafts: tuple[Graft, ...]) -> None:
             prefixing.check(host)
         check_members(graft, grafts, taken)
         taken.add(place)
+
+
+def named_modules(model: nn.Module | None) -> dict[str, nn.Module]:
+    return {} if model is None else dict(model.named_modules())
 
 
 def check_members(graft: Graft, grafts: tuple[Graft, ...], taken: set[tuple[str, str]]) -> None:
@@ -241,7 +261,7 @@ def wire_of(graft: Graft, side: str) -> Wire:
     key = side_key(side)
     if side in graft.towers:
         source = graft.towers[side]
-        return Wire(key, "tower", source.path, source.stack)
+        return Wire(key, "tower", source.address)
     if side.startswith(SPAN):
         return Wire(key, "span", side.removeprefix(SPAN))
     if side.startswith(MEMBER):

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from adaptkit import sides
 from adaptkit.adapters.base import Adapter
-from adaptkit.anatomy.site import Layout
+from adaptkit.anatomy.layout import as_tokens
+from adaptkit.anatomy.site import Layout, Site
 from adaptkit.surgery.hooks import drop
-from adaptkit.surgery.meeting import as_tokens, first_tensor, output_tensor
+from adaptkit.surgery.meeting import first_tensor, output_tensor
 
 # Plain lists on the module that is read, not registered children: the parameters belong to their host alone.
 READERS = {"before": "adapter_input_readers", "after": "adapter_output_readers"}
@@ -32,8 +33,9 @@ class Reader(NamedTuple):
 class Publication(NamedTuple):
     """What a block of a tower lays out for the running forward, and how many adapters read it."""
 
-    path: str
+    address: str
     layout: Layout
+    stack: str
     readers: int
 
 
@@ -75,12 +77,13 @@ def show_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         reader.adapter.shown[reader.path] = output_tensor(output)
 
 
-def publish(source: nn.Module, path: str, layout: Layout) -> None:
+def publish(source: nn.Module, block: Site) -> None:
     """Let a block lay out what it returns for adapters of other towers."""
     known: Publication | None = getattr(source, PUBLISHED, None)
     if known is None:
         source.register_forward_hook(publish_output)
-    setattr(source, PUBLISHED, Publication(path, layout, 1 + (known.readers if known else 0)))
+    readers = 1 + (known.readers if known else 0)
+    setattr(source, PUBLISHED, Publication(block.address, block.layout, block.stack, readers))
 
 
 def unpublish(source: nn.Module) -> None:
@@ -96,4 +99,4 @@ def publish_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Non
     """Forward hook of a block that other towers read."""
     known: Publication = getattr(module, PUBLISHED)
     states: Tensor = output_tensor(output)
-    sides.publish(known.path, as_tokens(states, known.layout))
+    sides.publish(known.address, as_tokens(states, known.layout), known.stack)

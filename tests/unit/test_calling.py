@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from adaptkit.anatomy import study
+from adaptkit.anatomy.calling import Call, as_sequence, run
 from adaptkit.anatomy.inputs import InputSpec
 from adaptkit.errors import SiteError
-from adaptkit.model.calling import Call, as_sequence, run
 from adaptkit.plan.planning import output_width
 from tests.laws.zoo import ZOO
 

@@ -129,6 +129,82 @@ def test_files_that_are_no_images_are_refused(tmp_path: Path) -> None:
             build(size=4, channels=1).prepare(tmp_path / name, "sample 7")
 
 
+def test_a_jpeg_that_ends_early_is_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:1500])
+    with pytest.raises(DataError, match=r"sample 7  poster: .*cut\.jpg is not a readable image: .*truncated"):
+        build(size=4).prepare(tmp_path / "cut.jpg", "sample 7")
+
+
+@pytest.mark.parametrize("limit", [500, 900])
+def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Pillow only warns up to twice its limit; here both are errors, before any pixel is decoded."""
+    Image.new("L", (40, 40)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(DataError, match=rf"bomb\.png is too large for an image: .* Images may have {limit} pixels"):
+        build(size=4).prepare(tmp_path / "bomb.png", "sample 7")
+
+
+def test_images_come_in_the_forms_of_other_libraries_too(tmp_path: Path) -> None:
+    bytes_ = (GREY * 255).round().astype(np.uint8)
+    image = Image.fromarray(bytes_)
+    image.save(tmp_path / "grey.png")
+    expected = read_image(tmp_path / "grey.png", 1, None, name="p", where="s")
+    raw = (tmp_path / "grey.png").read_bytes()
+    forms = (image, raw, {"bytes": raw, "path": None}, {"bytes": None, "path": str(tmp_path / "grey.png")})
+    for value in forms:
+        assert np.array_equal(read_image(value, 1, None, name="p", where="s"), expected)
+    with pytest.raises(DataError, match="s  p: the image is not a readable image"):
+        read_image({"bytes": b"no image"}, 1, None, name="p", where="s")
+
+
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
+    deep = np.array([[0, 65535], [32768, 1000]], dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    found = read_image(tmp_path / "deep.png", 1, None, name="p", where="s")
+    np.testing.assert_allclose(found[0], deep / 65535, rtol=1e-6)
+
+
+RESNET = {"model": "resnet", "config": {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]}}
+VIT = {
+    "model": "vit",
+    "config": {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "image_size": 8,
+        "patch_size": 4,
+    },
+}
+
+
+def test_a_tower_brings_its_own_size_and_normalisation() -> None:
+    encoder = build(VISION, tower=VIT, missing="zero")
+    assert (encoder.width, encoder.tokens, encoder.limit) == (16, 5, None)  # 4 patches and [CLS]
+    value = encoder.prepare(np.full((3, 20, 20), 0.75, dtype=np.float32), "s")
+    assert value.shape == (3, 8, 8)
+    np.testing.assert_allclose(value, 0.5, rtol=1e-6)  # ViT was trained with mean and std 0.5
+    out = side(encoder, COLOUR, None)
+    assert out.tensor.shape == (2, 5, 16)
+    assert out.mask.tolist() == [[True] * 5, [False] * 5]
+    assert out.tensor.isfinite().all()
+    assert build(VISION, tower=VIT, pool="first").tokens == 1
+    with pytest.raises(RecipeError, match=r"poster\.size  the tower reads images of \(8, 8\), not \(4, 4\)"):
+        build(VISION, tower=VIT, size=4)
+
+
+def test_a_convolutional_tower_gives_one_token_per_cell() -> None:
+    encoder = build(tower=RESNET, pool="mean")
+    out = side(encoder, COLOUR)
+    assert out.tensor.shape == (1, 1, 8)
+    vectors, mask = encoder.vectors(encoder.collate([encoder.prepare(COLOUR, "s")], ["s"]))
+    assert vectors.shape[2] == 8
+    assert mask.all()
+    torch.testing.assert_close(out.tensor[:, 0], vectors.mean(1))
+
+
 def test_recipes_that_cannot_work_are_refused() -> None:
     for keys, message in (
         ({}, "modality.poster.size  size is needed"),

@@ -9,15 +9,24 @@ import pytest
 import torch
 
 from adaptkit.encoders import BackboneContext, Encoder
+from adaptkit.encoders.text import TextEncoder, middle
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.recipe.modality import TextModality
 
 
-def build(folder: Path, *, limit: int | None = None, **keys: Any) -> Encoder:
+def build(folder: Path, *, limit: int | None = None, **keys: Any) -> TextEncoder:
     from transformers import AutoTokenizer
 
-    context = BackboneContext(width=16, tokenizer=lambda: AutoTokenizer.from_pretrained(folder), max_tokens=limit)
-    return Encoder.build(TextModality(**{"kind": "text", "route": "backbone", **keys}), "question", context)
+    context = BackboneContext(
+        width=16, tokenizer=lambda: AutoTokenizer.from_pretrained(folder), max_tokens=limit, base=folder.parent
+    )
+    made = Encoder.build(TextModality(**{"kind": "text", "route": "backbone", **keys}), "question", context)
+    assert isinstance(made, TextEncoder)
+    return made
+
+
+def words(encoder: TextEncoder, text: str) -> str:
+    return encoder.tokenizer.decode(encoder.collate([text], ["a"])["input_ids"][0])
 
 
 def test_a_batch_is_padded_to_its_longest_text(tiny_bert: Path) -> None:
@@ -54,7 +63,75 @@ def test_the_tokenizer_is_loaded_when_first_needed() -> None:
 def test_what_is_no_text_is_refused(tiny_bert: Path) -> None:
     with pytest.raises(DataError, match="sample 7  question is of type int, not text"):
         build(tiny_bert).prepare(3, "sample 7")
-    with pytest.raises(RecipeError, match='text cannot take route = "side"'):
+    with pytest.raises(RecipeError, match='text of route "side" needs a tower that reads it'):
         build(tiny_bert, route="side")
     with pytest.raises(RecipeError, match="this backbone reads no text"):
         Encoder.build(TextModality(kind="text", route="backbone"), "question", BackboneContext(width=16))
+    with pytest.raises(DataError, match="sample 7  question has half of a character at 1"):
+        build(tiny_bert).prepare("a\ud800", "sample 7")
+
+
+TEXT = "is it the big red thing ?"
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [
+        ("first", "[CLS] is it the [SEP]"),
+        ("last", "[CLS] red thing? [SEP]"),
+        ("middle", "[CLS] the big red [SEP]"),
+    ],
+)
+def test_what_is_kept_of_a_long_text_and_its_special_tokens(tiny_bert: Path, keep: str, expected: str) -> None:
+    encoder = build(tiny_bert, limit=5, keep=keep)
+    assert words(encoder, TEXT) == expected
+    assert words(encoder, "red") == "[CLS] red [SEP]"
+
+
+def test_the_middle_is_padded_and_masked_like_the_rest(tiny_bert: Path) -> None:
+    texts = ["big red", TEXT, "a"]
+    first, middle_ = (build(tiny_bert, limit=9, keep=keep).collate(texts, ["a"] * 3) for keep in ("first", "middle"))
+    assert first.keys() == middle_.keys()
+    assert all(torch.equal(first[key], middle_[key]) for key in first)  # nothing is cut
+    left = build(tiny_bert, limit=5, keep="middle")
+    left.tokenizer.padding_side = "left"
+    assert left.collate(texts, ["a"] * 3)["attention_mask"].tolist() == [[0, 1, 1, 1, 1], [1] * 5, [0, 0, 1, 1, 1]]
+
+
+def test_the_middle_of_tokens_that_are_all_but_special() -> None:
+    assert middle([1, 0, 0, 0, 0, 1], 4) == [0, 2, 3, 5]
+    assert middle([0, 0, 0, 0], 3) == [0, 1, 2]
+    assert middle([1, 1, 0, 0, 0], 3) == [0, 1, 3]
+
+
+def test_length_is_that_before_cutting(tiny_bert: Path) -> None:
+    encoder = build(tiny_bert, limit=5)
+    assert (encoder.length(TEXT), encoder.length(""), encoder.limit, encoder.unit) == (9, 2, 5, "tokens")
+
+
+def test_a_limit_without_room_for_words_is_refused(tiny_bert: Path) -> None:
+    """The tokenizer would silently cut nothing."""
+    with pytest.raises(RecipeError, match=r"modality\.question\.max_tokens  2 tokens leave no room .* max_tokens = 3"):
+        build(tiny_bert, max_tokens=2).collate([TEXT], ["a"])
+
+
+@pytest.mark.parametrize("route", ["side", "tokens", "fusion", "query"])
+def test_a_tower_reads_text_of_any_other_route(tiny_bert: Path, route: str) -> None:
+    encoder = build(tiny_bert, limit=9, route=route, tower={"model": "./tiny-bert"}, max_tokens=6, missing="zero")
+    assert (encoder.width, encoder.tokens, encoder.native) == (16, 6, False)
+    batch = encoder.collate([encoder.prepare(text, "s") for text in (TEXT, "red", None)], ["a", "b", "c"])
+    side = encoder(batch)
+    assert side.tensor.shape == (3, 6, 16)
+    assert side.mask.tolist() == [[True] * 6, [True] * 3 + [False] * 3, [False] * 6]
+    assert not side.tensor[~side.mask].any()
+    alone = encoder(encoder.collate(["red"], ["b"])).tensor
+    torch.testing.assert_close(side.tensor[1, :3], alone[0])
+    assert not any(p.requires_grad for p in encoder.parameters())
+
+
+def test_a_towers_own_limit_and_pooling(tiny_bert: Path) -> None:
+    encoder = build(tiny_bert, limit=9, route="side", tower={"model": "./tiny-bert"}, pool="mean")
+    assert (encoder.tokens, encoder.limit) == (1, 32)  # its position embeddings, not the backbone's
+    side = encoder(encoder.collate([TEXT, "red"], ["a", "b"]))
+    assert side.tensor.shape == (2, 1, 16)
+    torch.testing.assert_close(side.tensor[1, 0], encoder.vectors(encoder.collate(["red"], ["b"]))[0][0].mean(0))

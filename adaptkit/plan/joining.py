@@ -1,0 +1,44 @@
+"""Where the modalities of route "fusion" meet the backbone's vector: the streams of `[fusion]`, and its module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from adaptkit.adapters.base import Shape
+from adaptkit.anatomy import InputSpec
+from adaptkit.encoders import Encoder
+from adaptkit.errors import SiteError
+from adaptkit.fusion import BACKBONE, FUSIONS, Fusion
+from adaptkit.recipe import Recipe
+
+
+def joined_modalities(recipe: Recipe) -> tuple[str, ...]:
+    """The modalities of route "fusion" that no adapter reads."""
+    read = {side for spec in recipe.adapter.values() for side in spec.sides}
+    return tuple(name for name, m in recipe.modality.items() if m.route == "fusion" and name not in read)
+
+
+def build_fusion(recipe: Recipe, encoders: Mapping[str, Encoder], spec: InputSpec, width: int, pool: str) -> Fusion:
+    """What `[fusion]` asks for, on the current default device; frozen where `train = false`.
+
+    Args:
+        recipe: with its `[fusion]`.
+        encoders: of all modalities.
+        spec: what the backbone reads.
+        width: D, of the backbone's stream.
+        pool: how that becomes a vector.
+
+    Raises:
+        SiteError: widths or sizes that cannot work.
+    """
+    streams = {BACKBONE: Shape(width, None)}
+    if pool == "flatten" and not recipe.fusion.signature.sequences:
+        towers = sum(modality.route == "backbone" for modality in recipe.modality.values())
+        streams[BACKBONE] = Shape(towers * width, 1)
+    streams |= {name: Shape(encoders[name].width, encoders[name].tokens) for name in joined_modalities(recipe)}
+    try:
+        fusion = FUSIONS[recipe.fusion.kind](streams, **recipe.fusion.options)
+    except SiteError as error:
+        first = error.problems[0]
+        raise SiteError(f"fusion: {first.message}", where=recipe.where("fusion"), hint=first.hint) from error
+    return fusion.requires_grad_(recipe.fusion.train)
