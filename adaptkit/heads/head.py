@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from adaptkit.errors import RecipeError
 from adaptkit.registry import Registry
@@ -50,3 +51,22 @@ def mlp(width: int, outputs: int, *, hidden: int, dropout: float) -> nn.Module:
         nn.LayerNorm(hidden, eps=1e-12),
         nn.Linear(hidden, outputs),
     )
+
+
+class Residual(nn.Module):
+    """Linear, ReLU, dropout, linear, plus the input; then the output layer: 2*D*N + N + D + D*O + O parameters.
+
+    The head of MulT (Tsai et al. 2019), which Wander (Guo et al. 2025) tunes on CMU-MOSI. N = D as published.
+    """
+
+    def __init__(self, width: int, outputs: int, *, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.proj0, self.proj1 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x + self.proj1(self.dropout(functional.relu(self.proj0(x)))))
+
+
+HEADS.register("residual")(Residual)

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
+from adaptkit.recipe.keyword_table import KeywordTable
 from adaptkit.recipe.signatures import AdapterSignature, adapter_signatures
-from adaptkit.recipe.table import Table
-from adaptkit.recipe.words import in_words
 
 LAYERS_EXAMPLE = '"all", "last", "3..9" or [0, 4, -1]'
 _RANGE = re.compile(r"-?\d+\.\.-?\d+")
@@ -48,14 +38,17 @@ def _layers(value: Any) -> Any:
     raise PydanticCustomError("layers", f"should be {LAYERS_EXAMPLE}")
 
 
-class AdapterSpec(Table):
+class AdapterSpec(KeywordTable):
     """Small trainable modules inserted at sites; one name may cover many."""
+
+    noun: ClassVar[str] = "adapter"
 
     kind: str = Field(examples=["gmu"], description="Which adapter.")
     at: Annotated[list[str], BeforeValidator(_one_or_many), WithJsonSchema(_AT_SCHEMA)] = Field(
         min_length=1,
         examples=[["mlp.out"]],
-        description='Sites ("mlp.out", "attn.q", "block.out", ...) or "path:GLOB"; one needs no brackets.',
+        description='Sites ("mlp.out", "attn.q", "block.out", ...) or "path:GLOB"; one needs no brackets. In the tower '
+        'of a modality with its name before: "poster.mlp.out".',
     )
     layers: Annotated[str | list[int], BeforeValidator(_layers), WithJsonSchema(_LAYERS_SCHEMA)] = Field(
         default="all",
@@ -64,8 +57,9 @@ class AdapterSpec(Table):
     sides: list[str] = Field(
         default=[],
         description='What it reads: modalities of route "side" or "fusion"; "span:NAME", the tokens of a modality '
-        'within the stream; "STACK@block.out", the block of another tower at the same depth. What it combines: '
-        '"adapter:NAME", an adapter of the same at and layers that is written before it.',
+        'within the stream; "STACK@block.out", the block at the same depth of another stack of the model or of the '
+        'tower of a modality. What it combines: "adapter:NAME", an adapter of the same at and layers that is written '
+        "before it.",
     )
     read: Literal["site", "stream", "in"] = Field(
         default="site",
@@ -90,68 +84,13 @@ class AdapterSpec(Table):
         "initial values.",
     )
     expect: int | None = Field(default=None, ge=1, description="Number of grafts it must make; the plan asserts it.")
-    options: dict[str, Any] = Field(default={}, description="Keyword arguments of the adapter's class, all of them.")
+
+    @classmethod
+    def signatures(cls) -> Mapping[str, AdapterSignature]:
+        """kind -> what its class says about itself."""
+        return adapter_signatures()
 
     @property
     def signature(self) -> AdapterSignature:
         """What the adapter's class says about itself."""
         return adapter_signatures()[self.kind]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_options(cls, data: Any) -> Any:
-        """Keys that are not ours are the adapter's: they move into `options`, which is one field."""
-        if not isinstance(data, dict):
-            return data
-        own = {key: value for key, value in data.items() if key in cls.model_fields}
-        others = {key: value for key, value in data.items() if key not in cls.model_fields}
-        options = own.get("options", {})
-        return own | {"options": options | others if isinstance(options, dict) else options}
-
-    @field_validator("kind")
-    @classmethod
-    def _kind_exists(cls, kind: str) -> str:
-        known = adapter_signatures()
-        if kind not in known:
-            raise PydanticCustomError("unknown_kind", "unknown adapter", {"known": [*known]})
-        return kind
-
-    @field_validator("options")
-    @classmethod
-    def _options_fit(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        signature = adapter_signatures().get(info.data.get("kind", ""))
-        return options if signature is None else complete_options(signature, options)
-
-    @model_serializer(mode="wrap")
-    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As the recipe writes it: the options beside the other keys."""
-        table = handler(self)
-        return table | table.pop("options", {})
-
-
-def complete_options(signature: AdapterSignature, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, checked by name and type, with every default filled in, in the order of the signature.
-
-    Raises:
-        ValidationError: all that is wrong with them.
-    """
-    complete: dict[str, Any] = {}
-    problems = [
-        InitErrorDetails(type="extra_forbidden", loc=(name,), input=value)
-        for name, value in options.items()
-        if name not in signature.parameters
-    ]
-    for name, parameter in signature.parameters.items():
-        if name not in options:
-            if parameter.required:
-                problems.append(InitErrorDetails(type="missing", loc=(name,), input=options))
-            complete[name] = parameter.default
-            continue
-        try:
-            complete[name] = parameter.check.validate_python(options[name])
-        except ValidationError:
-            error = PydanticCustomError("option", "{text}", {"text": f"should be {in_words(parameter.type)}"})
-            problems.append(InitErrorDetails(type=error, loc=(name,), input=options[name]))
-    if problems:
-        raise ValidationError.from_exception_data(signature.kind, problems)
-    return complete

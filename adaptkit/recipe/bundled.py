@@ -39,6 +39,19 @@ def bundled_description(name: str) -> str:
     return first.lstrip("#: ").rstrip() if first.startswith("#") else ""
 
 
+def folder_of(source: str | Path, path: Path) -> Path:
+    """Where the relative paths of a recipe start: its folder; for one that goes by name, `recipes` of the current folder.
+
+    So "../data/mosi" is data/mosi where the user stands, and never a place in the installed package.
+
+    Args:
+        source: what the user, or `extends`, wrote.
+        path: what `find_recipe` made of it.
+    """
+    by_name = path.parent == bundled_folder() and path.suffix and str(source) == path.stem
+    return Path("recipes") if by_name else path.parent
+
+
 def find_recipe(source: str | Path, *, folder: Path = Path(), where: str = "") -> Path:
     """The file that a user means: a path (relative to `folder`), or the name of a bundled recipe.
 

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from adaptkit.recipe.fusion_checks import fusion_conflicts, prefix_conflicts
+from adaptkit.recipe.modality_checks import modality_conflicts
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
 from adaptkit.recipe.places import Finding
 from adaptkit.recipe.side_checks import OTHER_ROUTES, ROUTES_OF_SIDES, Tables, side_conflicts, words_of
 from adaptkit.recipe.signatures import adapter_signatures
 from adaptkit.recipe.table import NAME_PATTERN
+from adaptkit.recipe.task_checks import drop_conflicts, task_conflicts
 from adaptkit.recipe.words import in_toml
 from adaptkit.registry import nearest
 
@@ -25,10 +28,14 @@ def conflicts(document: Mapping[str, Any]) -> list[Finding]:
     return [
         *_names(document),
         *_backbone_input(document, modalities),
-        *(finding for name, table in modalities.items() for finding in _modality(name, table)),
+        *(finding for name, table in modalities.items() for finding in modality_conflicts(name, table)),
         *(finding for name in adapters for finding in _adapter(name, modalities, adapters)),
+        *_frozen_fresh(document, adapters),
         *_unread_sides(modalities, adapters),
-        *(finding for name, table in tasks.items() for finding in _task(name, table)),
+        *fusion_conflicts(document, modalities, adapters),
+        *prefix_conflicts(document, modalities),
+        *task_conflicts(modalities, tasks),
+        *drop_conflicts(document, modalities),
         *_optimizer(document),
         *_schedule(document),
     ]
@@ -53,10 +60,11 @@ def _names(document: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _backbone_input(document: Mapping[str, Any], modalities: Tables) -> Iterator[Finding]:
-    """The backbone reads at least one modality, and each kind at most once."""
+    """The backbone reads at least one modality, or vectors in place of its words, and each kind at most once."""
     native = [(name, table.get("kind")) for name, table in modalities.items() if table.get("route") == "backbone"]
     routes = [table.get("route") for table in modalities.values()]
-    if modalities and not native and all(route in (*ROUTES_OF_SIDES, *OTHER_ROUTES) for route in routes):
+    feeds = native or "tokens" in routes
+    if modalities and not feeds and all(route in (*ROUTES_OF_SIDES, *OTHER_ROUTES) for route in routes):
         yield Finding(
             ("modality",), "no modality feeds the backbone.", 'Write route = "backbone" for its native input.'
         )
@@ -65,22 +73,6 @@ def _backbone_input(document: Mapping[str, Any], modalities: Tables) -> Iterator
         if earlier:
             hint = f'{earlier[0]} is it already; write route = "tokens" or "side".'
             yield Finding(("modality", name, "route"), f"the backbone reads only one {kind}.", hint)
-
-
-def _modality(name: str, table: Mapping[str, Any]) -> Iterator[Finding]:
-    kind, route = table.get("kind"), table.get("route")
-    if kind == "text" and route in ("tokens", *ROUTES_OF_SIDES):
-        yield Finding(("modality", name, "route"), "text can only feed the backbone.", 'Write route = "backbone".')
-    if kind == "features" and route == "backbone":
-        hint = 'Write route = "tokens" (its input sequence), "side" (adapters) or "fusion".'
-        yield Finding(("modality", name, "route"), "features are no native input of a backbone.", hint)
-    if kind == "image" and route == "backbone" and table.get("encoder", "pixels") != "pixels":
-        hint = 'Write encoder = "pixels", or route = "tokens" or "side".'
-        yield Finding(("modality", name, "encoder"), "a backbone makes its own tokens of an image.", hint)
-    dropout = table.get("modality_dropout", 0)
-    if isinstance(dropout, int | float) and dropout > 0 and table.get("missing", "error") == "error":
-        hint = 'Write missing = "zero", "mean" or "learned".'
-        yield Finding(("modality", name, "modality_dropout"), "nothing is said to stand in for a dropped value.", hint)
 
 
 def _adapter(name: str, modalities: Tables, adapters: Tables) -> Iterator[Finding]:
@@ -93,36 +85,31 @@ def _adapter(name: str, modalities: Tables, adapters: Tables) -> Iterator[Findin
     signature = adapter_signatures().get(str(table.get("kind")))
     if signature is None:
         return
-    does_nothing = signature.identity and not signature.fuses and table.get("init", "identity") == "identity"
-    if table.get("train") is False and table.get("init_from") is None and does_nothing:
-        hint = "Write init_from, or leave train out."
-        yield Finding(("adapter", name, "train"), "a fresh adapter that is frozen changes nothing.", hint)
     if table.get("per_task") in ("half_shared_up", "half_shared_down") and not signature.halves:
         hint = 'Write per_task = "single" or "multiple".'
         yield Finding(("adapter", name, "per_task"), f"{signature.kind} has no down and up half to share.", hint)
 
 
+def _frozen_fresh(document: Mapping[str, Any], adapters: Tables) -> Iterator[Finding]:
+    """An adapter that starts as the identity and stays so."""
+    for name, table in adapters.items():
+        signature = adapter_signatures().get(str(table.get("kind")))
+        if signature is None or not signature.identity or signature.fuses:
+            continue
+        fresh = table.get("init_from") is None and document.get("init_from") is None
+        if table.get("train") is False and fresh and table.get("init", "identity") == "identity":
+            hint = "Write init_from, or leave train out."
+            yield Finding(("adapter", name, "train"), "a fresh adapter that is frozen changes nothing.", hint)
+
+
 def _unread_sides(modalities: Tables, adapters: Tables) -> Iterator[Finding]:
     """A modality routed to adapters that no adapter reads would do nothing, silently."""
     read = {side for table in adapters.values() for side in words_of(table, "sides")}
+    read |= {side.partition("@")[0].partition(".")[0] for side in read if "@" in side}  # blocks of its tower
     for name, table in modalities.items():
         if table.get("route") == "side" and name not in read:
             hint = f"Write sides = [{in_toml(name)}] in an adapter, or give it another route."
             yield Finding(("modality", name, "route"), "no adapter reads this side.", hint)
-
-
-def _task(name: str, table: Mapping[str, Any]) -> Iterator[Finding]:
-    labels = words_of(table, "labels")
-    for label in sorted({label for label in labels if labels.count(label) > 1}):
-        yield Finding(("task", name, "labels"), f"{in_toml(label)} is listed twice.")
-    for key in ("class_weight", "pos_weight"):
-        weights = table.get(key)
-        if isinstance(weights, list) and labels and len(weights) != len(labels):
-            yield Finding(("task", name, key), f"{len(weights)} weights for {len(labels)} labels.")
-    head = table.get("head")
-    if isinstance(head, Mapping) and head.get("hidden") is not None and head.get("kind", "linear") == "linear":
-        hint = 'Write kind = "mlp", or leave hidden out.'
-        yield Finding(("task", name, "head", "hidden"), "a linear head has no hidden layer.", hint)
 
 
 def _of_train(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -38,11 +38,16 @@ class Draft:
         if old.resolve() == new.resolve():
             return self
         document = dict(self.document)
-        data, backbone = document.get("data"), document.get("backbone")
+        data = document.get("data")
         if isinstance(data, dict) and "root" in keys_at(document, ("data",)):
             document["data"] = data | {"root": _seen_from(data.get("root", "."), old, new)}
-        if isinstance(backbone, dict) and str(backbone.get("model")).startswith("."):
-            document["backbone"] = backbone | {"model": _seen_from(backbone["model"], old, new)}
+        if "backbone" in document:
+            document["backbone"] = _rebased_model(document["backbone"], old, new)
+        modalities = document.get("modality")
+        if isinstance(modalities, dict):
+            document["modality"] = {name: _rebased_modality(table, old, new) for name, table in modalities.items()}
+        if "init_from" in document:
+            document["init_from"] = _seen_from(document["init_from"], old, new)
         adapters = document.get("adapter")
         if isinstance(adapters, dict):
             document["adapter"] = {name: _rebased_adapter(table, old, new) for name, table in adapters.items()}
@@ -70,6 +75,20 @@ class Draft:
         around = {key[:length]: place for length in range(1, len(key))}
         kept = {old: its for old, its in self.places.items() if old[: len(key)] != key}
         return Draft(document, Places(around | kept | {key: place}), self.findings)
+
+
+def _rebased_model(table: Any, old: Path, new: Path) -> Any:
+    """A backbone or a tower, whose model and tokenizer may be folders: then they start with a dot."""
+    keys = ("model", "tokenizer")
+    if not isinstance(table, dict):
+        return table
+    return table | {key: _seen_from(table[key], old, new) for key in keys if str(table.get(key)).startswith(".")}
+
+
+def _rebased_modality(table: Any, old: Path, new: Path) -> Any:
+    if not isinstance(table, dict) or "tower" not in table:
+        return table
+    return table | {"tower": _rebased_model(table["tower"], old, new)}
 
 
 def _rebased_adapter(table: Any, old: Path, new: Path) -> Any:

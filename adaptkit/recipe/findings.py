@@ -53,8 +53,9 @@ def _path(detail: ErrorDetails, document: Mapping[str, Any]) -> Path:
     depth = _TAGGED.get(str(path[0]), 0) if path else 0
     if depth and len(path) > depth:
         del path[depth]
-    if path[:1] == ["adapter"] and path[2:3] == ["options"]:
-        del path[2]
+    for at, name in ((2, "adapter"), (1, "fusion")):
+        if path[:1] == [name] and path[at : at + 1] == ["options"]:
+            del path[at]
     kept: list[str | int] = []
     value: Any = document
     for index, part in enumerate(path):
@@ -110,7 +111,7 @@ def _what(detail: ErrorDetails) -> str:
 def _unknown_kind(path: Path, detail: ErrorDetails) -> Finding:
     context = detail.get("ctx", {})
     if detail["type"] == "unknown_kind":
-        name, known, noun = detail["input"], context["known"], "adapter"
+        name, known, noun = detail["input"], context["known"], context["noun"]
     else:
         tag = ast.literal_eval(context["discriminator"])
         name, known, noun = detail["input"].get(tag), _tags(context, path), f"{path[0]} {tag}"

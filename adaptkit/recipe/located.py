@@ -11,15 +11,21 @@ from adaptkit.recipe.schema import Recipe
 
 
 @contextmanager
-def located(recipe: Recipe) -> Iterator[None]:
+def located(recipe: Recipe, *, table: str = "") -> Iterator[None]:
     """Inside, an error whose `where` is a dotted key is raised again with `file:line  key: ...`.
 
     Encoders, tasks and heads know their key ("modality.poster.size"), but not which file it was written in.
+
+    Args:
+        recipe: whose keys they are.
+        table: only keys of this one; a file may be called train.jsonl, too.
     """
     try:
         yield
     except AdaptkitError as error:
-        found = tuple(at_line(problem, recipe) for problem in error.problems)
+        found = tuple(
+            at_line(problem, recipe) if problem.where.startswith(table) else problem for problem in error.problems
+        )
         if found == error.problems:
             raise
         raise type(error).all(found) from error

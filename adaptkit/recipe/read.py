@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adaptkit.errors import RecipeError
-from adaptkit.recipe.bundled import find_recipe
+from adaptkit.recipe.bundled import find_recipe, folder_of
 from adaptkit.recipe.checks import conflicts
 from adaptkit.recipe.draft import Draft
 from adaptkit.recipe.findings import findings
@@ -29,8 +29,8 @@ def load_recipe(source: str | Path, sets: Sequence[str] = (), *, base: Path | No
     Args:
         source: path of a TOML file, or the name of a bundled recipe.
         sets: changes, as `a.b.c=value`, applied in order.
-        base: folder that relative paths of the recipe are resolved against; default: the file's folder.
-            (For the copy of a recipe that a run keeps.)
+        base: folder that relative paths of the recipe are resolved against; default: the file's folder, and for a
+            bundled recipe `recipes` of the current one. (For the copy of a recipe that a run keeps.)
 
     Raises:
         RecipeError: the file is missing or no TOML, or everything that is wrong in it.
@@ -38,11 +38,11 @@ def load_recipe(source: str | Path, sets: Sequence[str] = (), *, base: Path | No
     """
     path = find_recipe(source)
     text = read_text(path)
-    draft = read_draft(path, text)
+    draft = read_draft(path, text, folder=folder_of(source, path))
     for change in sets:
         draft = draft.with_set(change)
     recipe = _checked(draft)
-    recipe._origin = Origin(path, text, base or path.parent, draft.places)
+    recipe._origin = Origin(path, text, base or folder_of(source, path), draft.places)
     return recipe
 
 
@@ -60,9 +60,10 @@ def parse_recipe(document: Mapping[str, Any], *, base: Path | None = None) -> Re
 def _checked(draft: Draft) -> Recipe:
     found = [*draft.findings]
     document = draft.document
+    tables = {("adapter", name): table for name, table in _adapters(document).items()}
     options = [
-        Finding(("adapter", name, "options"), "unknown key.", f"Write its keys directly into [adapter.{name}].")
-        for name, table in _adapters(document).items()
+        Finding((*path, "options"), "unknown key.", f"Write its keys directly into [{'.'.join(path)}].")
+        for path, table in {**tables, ("fusion",): document.get("fusion")}.items()
         if isinstance(table, Mapping) and "options" in table
     ]
     recipe = None
@@ -94,11 +95,14 @@ def _by_place(found: Sequence[Finding], places: Places) -> list[Finding]:
     return sorted(dict.fromkeys(found), key=line)
 
 
-def read_draft(path: Path, text: str, above: tuple[Path, ...] = ()) -> Draft:
+def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: Path) -> Draft:
     """The tables of a file, laid over those of the file it extends.
 
     Args:
+        path: the file.
+        text: what is in it.
         above: the files that extend this one, to find a circle.
+        folder: where its relative paths start.
 
     Raises:
         RecipeError: no TOML, or a circle of `extends`.
@@ -118,7 +122,8 @@ def read_draft(path: Path, text: str, above: tuple[Path, ...] = ()) -> Draft:
     if below.resolve() in chain:
         circle = " -> ".join(shown(file) for file in (*chain, below))
         raise RecipeError(f"extends: goes in a circle ({circle}).", where=where, hint="Extend a file that does not.")
-    draft = read_draft(below, read_text(below), chain).rebased(below.parent, path.parent)
+    start = folder_of(base, below)
+    draft = read_draft(below, read_text(below), chain, folder=start).rebased(start, folder)
     return Draft(document, places).over(draft)
 
 

@@ -8,9 +8,10 @@ from typing import Any, cast, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from adaptkit.recipe.adapter import AdapterSpec
+from adaptkit.recipe.fusion import FusionSpec
 from adaptkit.recipe.schema import Recipe
 from adaptkit.recipe.shape import tables_of, tag_of
-from adaptkit.recipe.signatures import AdapterSignature, adapter_signatures
+from adaptkit.recipe.signatures import AdapterSignature, Signature, adapter_signatures, fusion_signatures
 from adaptkit.recipe.table import Table
 from adaptkit.recipe.words import in_toml, in_words
 
@@ -44,6 +45,8 @@ def reference_markdown() -> str:
             parts += _kinds(tables) if len(tables) > 1 else _keys(_fields(tables[0]))
         if AdapterSpec in tables:
             parts += [part for signature in adapter_signatures().values() for part in _adapter(signature)]
+        if FusionSpec in tables:
+            parts += [part for signature in fusion_signatures().values() for part in _fusion(signature)]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -105,6 +108,17 @@ def _adapter(signature: AdapterSignature) -> Iterator[str]:
     yield f"{signature.doc_first_line}\n"
     merge = "can be merged into its host's weight" if signature.mergeable else "cannot be merged"
     yield f"Sides: {sides}; {merge}. Parameters: {signature.formula}. Source: {signature.paper}.\n"
+    yield _keyword_rows(signature)
+
+
+def _fusion(signature: Signature) -> Iterator[str]:
+    yield f'### `[fusion] kind = "{signature.kind}"`\n'
+    yield f"{signature.doc_first_line}\n"
+    yield f"Parameters: {signature.formula}. Source: {signature.paper}.\n"
+    yield _keyword_rows(signature)
+
+
+def _keyword_rows(signature: Signature) -> str:
     rows = [
         _cells(
             f"`{name}`",
@@ -114,7 +128,7 @@ def _adapter(signature: AdapterSignature) -> Iterator[str]:
         )
         for name, parameter in signature.parameters.items()
     ]
-    yield "\n".join([_HEADER, *rows]) + "\n"
+    return "\n".join([_HEADER, *rows]) + "\n"
 
 
 def _code(value: Any) -> str:

@@ -14,6 +14,7 @@ from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.recipe.backbone import Backbone
 from adaptkit.recipe.checks import conflicts
 from adaptkit.recipe.data import Data
+from adaptkit.recipe.fusion import FusionSpec
 from adaptkit.recipe.modality import Modality
 from adaptkit.recipe.places import Places
 from adaptkit.recipe.table import Table
@@ -53,11 +54,23 @@ class Recipe(Table):
         examples=["my_recipe"],
         description="Name of the recipe and of its folder of runs.",
     )
+    init_from: str | None = Field(
+        default=None,
+        examples=["../runs/base"],
+        description="Run, artifact, or folder of runs (its newest finished one), relative to the recipe file. All "
+        "in it that fits by name gives the initial values: trained parts of the backbone, encoders, projections, the "
+        "fusion, heads, adapters. A head of another shape starts anew.",
+    )
     backbone: Backbone = Field(examples=[{"model": "bert-base"}], description="The pretrained model.")
     modality: dict[str, Modality] = Field(
         examples=[{"text": {"kind": "text", "route": "backbone"}}], description="The input streams, by name."
     )
     adapter: dict[str, AdapterSpec] = Field(default={}, description="The adapters, by name, in order of insertion.")
+    fusion: FusionSpec = Field(
+        default=FusionSpec(),
+        description='After the backbone, and the adapters at "fusion": how its vector meets the modalities of route '
+        '"fusion" that no adapter reads.',
+    )
     data: Data = Field(examples=[{"format": "jsonl"}], description="Where samples come from.")
     task: dict[str, Task] = Field(examples=[{"label": {"kind": "classification"}}], description="The targets, by name.")
     train: Train = Field(default=Train(), description="How to train.")

@@ -9,9 +9,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from adaptkit.recipe.adapter import AdapterSpec
+from adaptkit.recipe.keyword_table import KeywordTable
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.signatures import adapter_signatures
 from adaptkit.recipe.table import Table
 
 _EXAMPLES: dict[Any, Any] = {int: 1, float: 0.1, str: "...", bool: True}
@@ -25,9 +24,10 @@ def keys_at(document: Mapping[str, Any], path: tuple[Any, ...]) -> dict[str, Any
     examples = {
         field.alias or name: example_of(field) for name, field in table.model_fields.items() if name != "options"
     }
-    if table is AdapterSpec:
-        kind = _value_at(document, (*path, "kind"))
-        signature = adapter_signatures().get(kind) if isinstance(kind, str) else None
+    if issubclass(table, KeywordTable):
+        default = None if table.model_fields["kind"].is_required() else table.model_fields["kind"].default
+        kind = _value_at(document, (*path, "kind")) or default
+        signature = table.signatures().get(kind) if isinstance(kind, str) else None
         for name, parameter in signature.parameters.items() if signature else ():
             examples[name] = _example_of_type(parameter.type) if parameter.required else parameter.default
     return examples

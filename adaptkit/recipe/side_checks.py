@@ -13,9 +13,9 @@ from adaptkit.registry import nearest
 
 Tables = Mapping[str, Mapping[str, Any]]
 ROUTES_OF_SIDES = ("side", "fusion")
-OTHER_ROUTES = ("backbone", "tokens")
+OTHER_ROUTES = ("backbone", "tokens", "query")
 SPAN, MEMBER = "span:", "adapter:"
-_TOWER = re.compile(r"\w+@\w+\.\w+")
+_TOWER = re.compile(r"\w+(\.\w+)?@\w+\.\w+")
 
 
 def words_of(table: Mapping[str, Any], key: str) -> list[str]:

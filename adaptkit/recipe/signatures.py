@@ -1,20 +1,29 @@
-"""What an adapter's class says about itself, read from its source: no torch is needed to check a recipe."""
+"""What the class of an adapter or a fusion says about itself, read from its source: no torch to check a recipe."""
 
 from __future__ import annotations
 
 import ast
 import functools
-import re
-import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Any, TypeVar
 
-from pydantic import ConfigDict, Strict, TypeAdapter
+from adaptkit.recipe.keywords import REQUIRED, Parameter, read_keywords
 
-ADAPTERS_FOLDER = Path(__file__).resolve().parent.parent / "adapters"
+__all__ = [
+    "REQUIRED",
+    "AdapterSignature",
+    "FusionSignature",
+    "Parameter",
+    "Signature",
+    "adapter_signatures",
+    "fusion_signatures",
+]
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+ADAPTERS_FOLDER, FUSION_FOLDER = _PACKAGE / "adapters", _PACKAGE / "fusion"
 FACTS = (
     "paper",
     "formula",
@@ -26,47 +35,15 @@ FACTS = (
     "identity",
     "halves",
     "meets",
+    "least",
+    "sequences",
 )
-_TYPES = {"int": int, "float": float, "bool": bool, "str": str}
-
-
-class _Required:
-    """The default of a parameter that has none."""
-
-    def __repr__(self) -> str:
-        return "REQUIRED"
-
-
-REQUIRED = _Required()
+_S = TypeVar("_S", bound="Signature")
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """One keyword argument of an adapter, which is one key of its recipe table.
-
-    Attributes:
-        annotation: the type as written in the source.
-        type: the type as pydantic reads it (sequences as lists, as TOML has them).
-        default: its default, or REQUIRED.
-        doc: its line of the class's docstring.
-        check: strict validator of one value.
-    """
-
-    name: str
-    annotation: str
-    type: Any
-    default: Any
-    doc: str
-    check: TypeAdapter[Any]
-
-    @property
-    def required(self) -> bool:
-        return self.default is REQUIRED
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterSignature:
-    """One kind of adapter: its keywords and what its class declares.
+class Signature:
+    """One kind of adapter or fusion: its keywords and what its class declares.
 
     Attributes:
         kind: the word in the recipe.
@@ -74,6 +51,21 @@ class AdapterSignature:
         parameters: name -> keyword argument, in order.
         paper: where the method comes from.
         formula: number of parameters as a formula.
+    """
+
+    kind: str
+    class_name: str
+    doc_first_line: str
+    parameters: Mapping[str, Parameter]
+    paper: str
+    formula: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSignature(Signature):
+    """One kind of adapter.
+
+    Attributes:
         needs_sides: least and largest number of sides (None: no limit).
         mergeable: it can be folded into its host's weight.
         reads_input: it works in weight space, on a projection.
@@ -84,12 +76,6 @@ class AdapterSignature:
         meets: the kind of site it works at: "stream", "sequence" or "attention".
     """
 
-    kind: str
-    class_name: str
-    doc_first_line: str
-    parameters: Mapping[str, Parameter]
-    paper: str
-    formula: str
     needs_sides: tuple[int, int | None]
     mergeable: bool
     reads_input: bool
@@ -100,15 +86,64 @@ class AdapterSignature:
     meets: str
 
 
+@dataclass(frozen=True, slots=True)
+class FusionSignature(Signature):
+    """One kind of fusion.
+
+    Attributes:
+        least: fewest streams it works on, the backbone's among them.
+        sequences: it reads whole sequences, not one vector per stream.
+    """
+
+    least: int
+    sequences: bool
+
+
 @functools.cache
 def adapter_signatures(folder: Path = ADAPTERS_FOLDER) -> Mapping[str, AdapterSignature]:
     """kind -> signature of every class decorated with `@ADAPTERS.register("kind")` in the folder's files."""
+
+    def complete(general: Signature, facts: Mapping[str, Any]) -> AdapterSignature:
+        return AdapterSignature(
+            **_fields(general),
+            needs_sides=facts.get("needs_sides", (0, 0)),
+            mergeable=facts.get("mergeable", False),
+            reads_input=facts.get("reads_input", False),
+            reads_blocks=facts.get("reads_blocks", False),
+            fuses=facts.get("fuses", False),
+            identity=facts.get("identity", True),
+            halves=facts.get("halves") is not None,
+            meets=facts.get("meets", "stream"),
+        )
+
+    return _signatures(folder, "ADAPTERS", complete)
+
+
+@functools.cache
+def fusion_signatures(folder: Path = FUSION_FOLDER) -> Mapping[str, FusionSignature]:
+    """kind -> signature of every class decorated with `@FUSIONS.register("kind")` in the folder's files."""
+
+    def complete(general: Signature, facts: Mapping[str, Any]) -> FusionSignature:
+        return FusionSignature(**_fields(general), least=facts["least"], sequences=facts["sequences"])
+
+    return _signatures(folder, "FUSIONS", complete)
+
+
+def _fields(signature: Signature) -> dict[str, Any]:
+    return {field.name: getattr(signature, field.name) for field in fields(signature)}
+
+
+def _signatures(
+    folder: Path, registry: str, complete: Callable[[Signature, Mapping[str, Any]], _S]
+) -> Mapping[str, _S]:
+    """kind -> signature of every class of the folder that is entered into the registry, by kind."""
     classes, aliases = _definitions(folder)
-    found: dict[str, AdapterSignature] = {}
+    found: dict[str, _S] = {}
     for node in classes.values():
-        kind = _registered_kind(node)
+        kind = _registered_kind(node, registry)
         if kind is not None:
-            found[kind] = _signature(kind, node, classes, aliases)
+            facts = _literals(_lineage(node, classes))
+            found[kind] = complete(_signature(kind, node, classes, aliases, facts), facts)
     return MappingProxyType(dict(sorted(found.items())))
 
 
@@ -125,44 +160,33 @@ def _definitions(folder: Path) -> tuple[dict[str, ast.ClassDef], dict[str, ast.e
     return classes, aliases
 
 
-def _registered_kind(node: ast.ClassDef) -> str | None:
-    """ "gmu" for a class under `@ADAPTERS.register("gmu")`."""
+def _registered_kind(node: ast.ClassDef, registry: str) -> str | None:
+    """ "gmu" for a class under `@ADAPTERS.register("gmu")`, if ADAPTERS is the registry."""
     for decorator in node.decorator_list:
         match decorator:
             case ast.Call(
-                func=ast.Attribute(value=ast.Name(id="ADAPTERS"), attr="register"),
+                func=ast.Attribute(value=ast.Name(id=name), attr="register"),
                 args=[ast.Constant(value=str(kind))],
-            ):
+            ) if name == registry:
                 return kind
     return None
 
 
 def _signature(
-    kind: str, node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], aliases: Mapping[str, ast.expr]
-) -> AdapterSignature:
-    lineage = _lineage(node, classes)
+    kind: str,
+    node: ast.ClassDef,
+    classes: Mapping[str, ast.ClassDef],
+    aliases: Mapping[str, ast.expr],
+    facts: Mapping[str, Any],
+) -> Signature:
     docstring = ast.get_docstring(node) or ""
-    docs = _argument_docs(docstring)
-    parameters = {
-        name: _parameter(kind, name, annotation, default, docs, aliases)
-        for name, annotation, default in _keywords(lineage)
-    }
-    facts = _literals(lineage)
-    return AdapterSignature(
+    return Signature(
         kind=kind,
         class_name=node.name,
         doc_first_line=docstring.partition("\n")[0],
-        parameters=MappingProxyType(parameters),
+        parameters=MappingProxyType(read_keywords(kind, _lineage(node, classes), docstring, aliases)),
         paper=facts.get("paper", ""),
         formula=facts.get("formula", ""),
-        needs_sides=facts.get("needs_sides", (0, 0)),
-        mergeable=facts.get("mergeable", False),
-        reads_input=facts.get("reads_input", False),
-        reads_blocks=facts.get("reads_blocks", False),
-        fuses=facts.get("fuses", False),
-        identity=facts.get("identity", True),
-        halves=facts.get("halves") is not None,
-        meets=facts.get("meets", "stream"),
     )
 
 
@@ -176,21 +200,8 @@ def _lineage(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> list[as
     return line
 
 
-def _keywords(lineage: Sequence[ast.ClassDef]) -> list[tuple[str, ast.expr | None, ast.expr | None]]:
-    """(name, annotation, default) of the keyword-only arguments of the nearest `__init__`."""
-    for node in lineage:
-        for item in node.body:
-            if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                assert item.args.kwarg is None, f"{node.name}.__init__ must name its keywords, not take **kwargs"
-                return [
-                    (argument.arg, argument.annotation, default)
-                    for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True)
-                ]
-    return []
-
-
 def _literals(lineage: Sequence[ast.ClassDef]) -> dict[str, Any]:
-    """paper, formula, needs_sides and mergeable, from the nearest class that assigns them."""
+    """The facts (paper, formula, ...), from the nearest class that assigns them."""
     facts: dict[str, Any] = {}
     for node in reversed(lineage):
         for item in node.body:
@@ -200,54 +211,3 @@ def _literals(lineage: Sequence[ast.ClassDef]) -> dict[str, Any]:
                 if name in FACTS:
                     facts[name] = ast.literal_eval(item.value)
     return facts
-
-
-def _parameter(
-    kind: str,
-    name: str,
-    annotation: ast.expr | None,
-    default: ast.expr | None,
-    docs: Mapping[str, str],
-    aliases: Mapping[str, ast.expr],
-) -> Parameter:
-    assert annotation is not None, f"the keyword {name} of the adapter {kind} needs an annotation"
-    kept = _type(annotation, aliases)
-    return Parameter(
-        name=name,
-        annotation=ast.unparse(annotation),
-        type=kept,
-        default=REQUIRED if default is None else ast.literal_eval(default),
-        doc=docs.get(name, ""),
-        check=TypeAdapter(kept, config=ConfigDict(strict=True, allow_inf_nan=False)),
-    )
-
-
-def _type(node: ast.expr, aliases: Mapping[str, ast.expr]) -> Any:
-    """The Python type an annotation stands for, out of those that TOML can write."""
-    match node:
-        case ast.Constant(value=None):
-            return None
-        case ast.Name(id=name) if name in _TYPES:
-            return _TYPES[name]
-        case ast.Name(id=name) if name in aliases:
-            return _type(aliases[name], aliases)
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return _type(left, aliases) | _type(right, aliases)
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=choices):
-            return Literal[ast.literal_eval(choices)]
-        case ast.Subscript(value=ast.Name(id="list" | "Sequence"), slice=item):
-            return list[_type(item, aliases)]
-        case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=[*items])):
-            kept = tuple(... if ast.unparse(item) == "..." else _type(item, aliases) for item in items)
-            return Annotated[tuple[kept], Strict(False)]
-    raise AssertionError(f"a recipe cannot express the type {ast.unparse(node)} of an adapter's keyword")
-
-
-def _argument_docs(docstring: str) -> dict[str, str]:
-    """name -> text of the docstring's Args section."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", docstring, re.MULTILINE | re.DOTALL)
-    if section is None:
-        return {}
-    entries = re.split(r"^(?=\w+:)", textwrap.dedent(section[1]), flags=re.MULTILINE)
-    named = (entry.partition(":") for entry in entries if entry.strip())
-    return {name.strip(): " ".join(text.split()) for name, _, text in named}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from adaptkit.recipe.table import Table
@@ -28,14 +28,16 @@ def _weights(*words: str) -> BeforeValidator:
 class Head(Table):
     """What turns the pooled vector into outputs."""
 
-    kind: Literal["linear", "mlp"] = Field(
-        default="linear", description='One linear layer, or "mlp": linear, dropout, GELU, layer norm, linear.'
+    kind: Literal["linear", "mlp", "residual"] = Field(
+        default="linear",
+        description='One linear layer; "mlp": linear, dropout, GELU, layer norm, linear; "residual": linear, ReLU, '
+        "dropout, linear, plus the input, then linear (MulT's head, which Wander tunes on CMU-MOSI).",
     )
     hidden: int | None = Field(
         default=None,
         ge=1,
         examples=[768],
-        description='Hidden width of "mlp". Default: the width of the pooled vector.',
+        description='Hidden width of "mlp" and "residual". Default: the width of the pooled vector.',
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout in the head.")
     train: bool = Field(default=True, description="Whether the head learns.")
@@ -87,6 +89,11 @@ class Multilabel(TaskTable):
         description="Weight of positives in the loss: samples / positives, negatives / positives, or a list.",
     )
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Probability from which a label is predicted.")
+    conventions: Literal["none", "iemocap", "mosei_emotions"] = Field(
+        default="none",
+        description='Whose metrics are added: "iemocap" (accuracy and weighted F1 of every label as a yes/no '
+        'problem), "mosei_emotions" (weighted accuracy and weighted F1 of every label).',
+    )
 
 
 class Regression(TaskTable):
@@ -95,6 +102,32 @@ class Regression(TaskTable):
     kind: Literal["regression"] = Field(examples=["regression"], description="Numbers.")
     loss: Literal["l1", "mse", "huber"] = Field(default="mse", description="The loss.")
     outputs: int = Field(default=1, ge=1, description="How many numbers a target has.")
+    conventions: Literal["none", "mosi", "sims"] = Field(
+        default="none",
+        description='Whose metrics are added: "mosi" (CMU-MOSI and MOSEI: Acc-2 in three definitions, F1, Acc-3, -5 '
+        'and -7), "sims" (CH-SIMS). Both need outputs = 1.',
+    )
+
+    @model_validator(mode="after")
+    def _one_number(self) -> Self:
+        if self.conventions != "none" and self.outputs != 1:
+            raise PydanticCustomError(
+                "conventions", 'conventions are those of one number per sample: write outputs = 1, or "none"'
+            )
+        return self
 
 
-Task = Annotated[Classification | Multilabel | Regression, Field(discriminator="kind")]
+class Retrieval(TaskTable):
+    """Queries find items of a gallery, and items their queries."""
+
+    kind: Literal["retrieval"] = Field(examples=["retrieval"], description="Queries find items of a gallery.")
+    query: str = Field(
+        examples=["caption"], description='The modality that asks; its route is "query". The others make the item.'
+    )
+    width: int = Field(default=256, ge=1, description="P, width of the space in which queries and items meet.")
+    temperature: float = Field(
+        default=0.07, ge=0.01, le=1, description="Of the loss, at the start; it is learned (as in CLIP, 0.01 at least)."
+    )
+
+
+Task = Annotated[Classification | Multilabel | Regression | Retrieval, Field(discriminator="kind")]

@@ -46,3 +46,13 @@ def test_a_head_may_stay_as_it_is() -> None:
 def test_a_linear_head_has_no_hidden_width() -> None:
     with pytest.raises(RecipeError, match="no hidden layer"):
         build_head(Head(hidden=5), 10, 3)
+
+
+def test_the_residual_head_is_that_of_mult() -> None:
+    """out(x + proj1(relu(proj0(x)))), D = N by default."""
+    head = build_head(Head(kind="residual", dropout=0.1), 6, 3).eval()
+    assert count(head) == 2 * 6 * 6 + 6 + 6 + 6 * 3 + 3
+    assert count(build_head(Head(kind="residual", hidden=4), 6, 3)) == 2 * 6 * 4 + 4 + 6 + 6 * 3 + 3
+    x, w = torch.randn(2, 6), head.state_dict()
+    inner = torch.relu(x @ w["proj0.weight"].T + w["proj0.bias"]) @ w["proj1.weight"].T + w["proj1.bias"]
+    torch.testing.assert_close(head(x), (x + inner) @ w["out.weight"].T + w["out.bias"])

@@ -95,7 +95,7 @@ def test_an_adapter_with_sides_it_cannot_read(spoiled):
 @pytest.mark.parametrize(
     ("replacement", "key"),
     [
-        (('route = "backbone"', 'route = "tokens"'), "modality.plot.route: text can only feed the backbone."),
+        (('route = "backbone"', 'route = "tokens"'), "modality.plot.route: only the backbone reads text"),
         (('route = "side"', 'route = "backbone"'), "modality.poster.route: features are no native input"),
         (
             (

@@ -30,11 +30,13 @@ CASES = {
     ),
     "missing kind": (
         ('kind = "text"\n', ""),
-        'films.toml:8  modality.plot.kind: missing key. Write kind = "text" or "image" or "features".',
+        'films.toml:8  modality.plot.kind: missing key. Write kind = "text" or "image" or "audio" or "video" or "table"'
+        ' or "features".',
     ),
     "missing format": (
         ('format = "jsonl"\n', ""),
-        'films.toml:23  data.format: missing key. Write format = "digit_questions" or "jsonl".',
+        'films.toml:23  data.format: missing key. Write format = "digit_questions" or "jsonl" or "csv" or "parquet" or '
+        '"hf" or "moviescope" or "mmimdb" or "mosi" or "mosei" or "sims" or "iemocap" or "food101" or "msrvtt".',
     ),
     "text for a number": (
         ("width = 64", 'width = "64"'),
@@ -68,7 +70,7 @@ CASES = {
     "wrong word": (
         ('route = "side"', 'route = "sides"'),
         'films.toml:15  modality.poster.route: should be one of "backbone", "tokens", "side",'
-        ' "fusion", not "sides".'
+        ' "fusion", "query", not "sides".'
         ' Did you mean "side"?',
     ),
     "out of bounds": (
@@ -83,11 +85,12 @@ CASES = {
     "unknown modality": (
         ('kind = "features"', 'kind = "fetures"'),
         'films.toml:13  modality.poster.kind: unknown modality kind "fetures". Did you mean "features"?'
-        " Known: text, image, features.",
+        " Known: text, image, audio, video, table, features.",
     ),
     "unknown format": (
-        ('format = "jsonl"', 'format = "csv"'),
-        'films.toml:24  data.format: unknown data format "csv". Known: digit_questions, jsonl.',
+        ('format = "jsonl"', 'format = "jsonlines"'),
+        'films.toml:24  data.format: unknown data format "jsonlines". Did you mean "jsonl"? Known: '
+        "digit_questions, jsonl, csv, parquet, hf, moviescope, mmimdb, mosi, mosei, sims, iemocap, food101, msrvtt.",
     ),
     "layers": (
         ("bottleneck = 8", 'layers = "3-9"'),

@@ -7,7 +7,8 @@ import inspect
 import pytest
 from pydantic import ValidationError
 
-from adaptkit.recipe.adapter import AdapterSpec, complete_options
+from adaptkit.recipe.adapter import AdapterSpec
+from adaptkit.recipe.keyword_table import complete_options
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
 from adaptkit.recipe.signatures import REQUIRED, adapter_signatures
 

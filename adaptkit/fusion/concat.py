@@ -1,0 +1,50 @@
+"""Concatenation: the vectors side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.adapters.base import Shape, check_positive
+from adaptkit.fusion.base import FUSIONS, Fusion
+from adaptkit.sides import Side
+
+# B batch, E width of a stream, P width they are projected to, W width of the result
+
+
+@FUSIONS.register("concat")
+class Concat(Fusion):
+    """The vectors side by side: [x_1; ..; x_k], or each projected first: [P_1 x_1 + b_1; ..; P_k x_k + b_k].
+
+    An absent modality is a vector of zeros, projected or not.
+
+    Args:
+        streams: shapes of what meets.
+        width: P, every vector is projected to it. Default: they stay as they are.
+        repeat: how often the result stands side by side. With Wander at "fusion" its first token so takes the place of
+            each modality in front of a head that was trained on all of them, as published for CMU-MOSI.
+    """
+
+    paper = "late fusion by concatenation; no source of its own"
+    formula = "0; with width: sum_m(E_m·P + P)"
+    least = 1
+
+    def __init__(self, streams: Mapping[str, Shape], *, width: int | None = None, repeat: int = 1) -> None:
+        check_positive(repeat=repeat)
+        widths = {name: shape.width for name, shape in streams.items()}
+        super().__init__(streams, repeat * (sum(widths.values()) if width is None else width * len(widths)))
+        self.repeat = repeat
+        self.projections = None
+        if width is not None:
+            check_positive(width=width)
+            self.projections = nn.ModuleDict({name: nn.Linear(e, width) for name, e in widths.items()})
+
+    def forward(self, streams: Mapping[str, Side]) -> Tensor:
+        vectors = [*self.vectors(streams)]
+        xs = [x for x, _ in vectors]
+        if self.projections is not None:
+            projected = zip(self.projections.values(), vectors, strict=True)
+            xs = [project(x) * heard for project, (x, heard) in projected]
+        return torch.cat(xs * self.repeat, dim=1)  # (B, W)

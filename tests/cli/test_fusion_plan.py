@@ -1,0 +1,28 @@
+"""What `plan` and `validate` say of where modalities meet and of what a recipe starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+JOINED = ("--set", "adapter={}", "--set", "modality.features.route=fusion")
+
+
+def test_the_plan_tells_who_meets(cli: Cli, tiny_recipe: Path) -> None:
+    gmu = (*JOINED, "--set", "fusion={kind='gmu', width=4}")
+    told = cli("plan", str(tiny_recipe), *gmu).out
+    assert "fusion: gmu of the backbone, features  160" in told
+    assert "fusion 160" in told
+    assert cli("plan", str(tiny_recipe), *gmu, "--json").json["parameters"]["fusion"] == 4 * 20 + 4 * 20
+    assert "fusion:" not in cli("plan", str(tiny_recipe)).out
+
+
+def test_validate_reads_what_a_recipe_starts_from(cli: Cli, tiny_recipe: Path, tiny_run: Path) -> None:
+    started = f"init_from='{tiny_run.as_posix()}'"
+    told = cli("validate", str(tiny_recipe), "--set", started, "--json").json["checked"]
+    assert told["init_from"] == str(tiny_run / "artifact")
+    assert "init_from" not in cli("validate", str(tiny_recipe), "--json").json["checked"]
+    outcome = cli("validate", str(tiny_recipe), "--set", "init_from=nowhere")
+    assert outcome.code == 4
+    assert "nowhere: does not exist" in outcome.err
