@@ -27,7 +27,7 @@ class Material:
 
     def collate(self, model: AdaptedModel) -> Callable[[Sequence[Sample]], dict[str, Any]]:
         """Samples -> batch, with the model's encoders."""
-        return Collator(model.encoders, self.tasks)  # type: ignore[arg-type]
+        return Collator(model.encoders, self.tasks, model.plan.recipe.data.drop)  # type: ignore[arg-type]
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -51,11 +51,16 @@ def build_tasks(plan: Plan, data: DataSet | None) -> dict[str, Task]:
     for name, spec in plan.recipe.task.items():
         labels = plan.labels.get(name)
         known = spec.model_copy(update={"labels": list(labels)}) if labels else spec
-        targets = None if data is None else [sample.targets[name] for sample in data.splits["train"]]
+        targets = None if data is None else data.targets("train", name)
         tasks[name] = Task.build(known, name, targets)
     return tasks
 
 
 def droppable(plan: Plan) -> tuple[str, ...]:
-    """The modalities that an ablation can leave out: all that the backbone does not read itself."""
-    return tuple(name for name, modality in plan.recipe.modality.items() if modality.route != "backbone")
+    """The modalities that an ablation can leave out: what is neither the backbone's input, nor a query, nor absent."""
+    absent = plan.recipe.data.drop
+    return tuple(
+        name
+        for name, modality in plan.recipe.modality.items()
+        if modality.route not in ("backbone", "query") and name not in absent
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ def measure(
     batch_size: int,
     precision: str = "fp32",
     drop: Collection[str] = (),
+    rate: float = 1.0,
     between: Callable[[], None] | None = None,
 ) -> Measured:
     """Evaluate a split in evaluation mode; the model's mode is restored.
@@ -60,6 +62,7 @@ def measure(
         batch_size: samples per forward.
         precision: as in training ("fp32", "bf16", "fp16").
         drop: modalities to leave out.
+        rate: share of the samples that they are left out of, drawn by the samples' ids.
         between: called before every batch; what it raises ends the evaluation.
     """
     ids: list[str] = []
@@ -67,7 +70,7 @@ def measure(
     targets: dict[str, list[Tensor]] = {name: [] for name in tasks}
     loss = 0.0
     for batch, logits in forward_all(
-        model, samples, collate, batch_size=batch_size, precision=precision, drop=drop, between=between
+        model, samples, collate, batch_size=batch_size, precision=precision, drop=drop, rate=rate, between=between
     ):
         ids += batch["ids"]
         for name, task in tasks.items():
@@ -90,6 +93,7 @@ def forward_all(
     batch_size: int,
     precision: str = "fp32",
     drop: Collection[str] = (),
+    rate: float = 1.0,
     between: Callable[[], None] | None = None,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
     """Every batch in order with its float32 logits; without gradients, in evaluation mode."""
@@ -101,11 +105,25 @@ def forward_all(
             if between is not None:
                 between()
             batch = collate([samples[index] for index in range(at, min(at + batch_size, len(samples)))])
+            inputs = batch["inputs"] if rate == 1 else without(batch["inputs"], batch["ids"], drop, rate)
             with torch.no_grad(), autocast(device, precision):
-                logits = model(_on(batch["inputs"], device), drop=drop)
+                logits = model(_on(inputs, device), drop=drop if rate == 1 else ())
             yield batch, {name: value.float() for name, value in logits.items()}
     finally:
         model.train(was_training)
+
+
+def without(inputs: Mapping[str, Any], ids: Sequence[str], drop: Collection[str], rate: float) -> dict[str, Any]:
+    """A batch in which some samples lack the dropped modalities: for every modality the same ones."""
+    kept = torch.tensor([not lacks(name, rate) for name in ids])  # (B,)
+    left = {name: {**inputs[name], "present": inputs[name]["present"] & kept} for name in drop}
+    return {**inputs, **left}
+
+
+def lacks(name: str, rate: float) -> bool:
+    """Whether a sample is among the share that lacks a modality; by its id, so that it is at every higher rate too."""
+    drawn = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+    return drawn < rate * 2**64
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -123,7 +141,14 @@ def _metrics(
     told: list[str] = []
     for name, task in tasks.items():
         scores = task.scores(torch.from_numpy(logits[name]))
-        values, notes = compute(task.kind, scores, targets[name], threshold=task.threshold)
+        values, notes = compute(
+            task.kind,
+            scores,
+            targets[name],
+            threshold=task.threshold,
+            conventions=task.conventions,
+            labels=task.labels,
+        )
         for metric, value in values.items():
             found[metric_name(name, metric, several=len(tasks) > 1)] = value
         told += [f"{name}: {note}" for note in notes]

@@ -6,12 +6,16 @@ Imports scikit-learn only when it computes, and torch never.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from adaptkit.tasks.metric import CLASSIFICATION, METRICS, MULTILABEL, REGRESSION, Metric, metrics_of
+from adaptkit.evaluation.calibration import calibration
+from adaptkit.evaluation.emotions import per_label
+from adaptkit.evaluation.retrieval import retrieval
+from adaptkit.evaluation.sentiment import mosi, sims
+from adaptkit.tasks.metric import CLASSIFICATION, METRICS, MULTILABEL, REGRESSION, RETRIEVAL, Metric, metrics_of
 
 __all__ = ["METRICS", "Metric", "compute", "metrics_of"]
 
@@ -21,50 +25,82 @@ ZERO: dict[str, Any] = {"zero_division": 0}  # 0/0 in a ratio counts as 0
 # N samples, C labels, O outputs
 
 
-def compute(kind: str, scores: np.ndarray, targets: np.ndarray, *, threshold: float = 0.5) -> tuple[Values, list[str]]:
+def compute(
+    kind: str,
+    scores: np.ndarray,
+    targets: np.ndarray,
+    *,
+    threshold: float = 0.5,
+    conventions: str = "none",
+    labels: Sequence[str] = (),
+) -> tuple[Values, list[str]]:
     """Every metric of a kind of task, and a warning for each that is undefined or leaves something out.
 
     Args:
-        kind: `classification`, `multilabel` or `regression`.
-        scores: (N, C) probabilities or logits for classification, (N, C) probabilities for multilabel, (N, O)
-            values for regression.
-        targets: (N,) label indices, (N, C) of 0 and 1, or (N, O) values.
+        kind: `classification`, `multilabel`, `regression` or `retrieval`.
+        scores: (N, C) probabilities for classification and multilabel, (N, O) values for regression, (N, 2*P)
+            vectors of queries and items for retrieval.
+        targets: (N,) label indices, (N, C) of 0 and 1, (N, O) values, or (N,) marks of items.
         threshold: probability from which a label of multilabel is predicted.
+        conventions: whose metrics are added; see `adaptkit.tasks.metric`.
+        labels: their names; by default their numbers.
 
     Returns:
-        metric -> value or None, in the order of `metrics_of(kind)`; warnings.
+        metric -> value or None, in the order of `metrics_of(kind, conventions, labels)`; warnings.
     """
     assert len(scores) == len(targets), f"{len(scores)} scores for {len(targets)} targets"
+    if kind in (CLASSIFICATION, MULTILABEL):
+        labels = labels or tuple(map(str, range(scores.shape[1])))
+    known = metrics_of(kind, conventions, labels)
     if len(targets) == 0:
-        return dict.fromkeys(metrics_of(kind)), ["there are no samples, so no metric is defined"]
+        return dict.fromkeys(known), ["there are no samples, so no metric is defined"]
     if not np.isfinite(scores).all():
-        return dict.fromkeys(metrics_of(kind)), ["the outputs are not all finite, so no metric is defined"]
-    by_kind = {CLASSIFICATION: _classification, MULTILABEL: _multilabel, REGRESSION: _regression}
-    values, notes = by_kind[kind](np.asarray(scores, dtype=np.float64), np.asarray(targets), threshold)
-    return {name: values[name] for name in metrics_of(kind)}, notes
+        return dict.fromkeys(known), ["the outputs are not all finite, so no metric is defined"]
+    scores, targets = np.asarray(scores, dtype=np.float64), np.asarray(targets)
+    if kind == CLASSIFICATION:
+        values, notes = _classification(scores, targets, labels)
+    elif kind == MULTILABEL:
+        values, notes = _multilabel(scores, targets.astype(np.int64), threshold)
+        if conventions != "none":
+            more, told = per_label(scores >= threshold, targets, labels)
+            values, notes = values | more, notes + told
+    elif kind == REGRESSION:
+        values, notes = _regression(scores, targets)
+        if conventions != "none":
+            more, told = (mosi if conventions == "mosi" else sims)(scores.reshape(-1), targets.reshape(-1))
+            values, notes = {**values, "corr": values["pearson"], **more}, notes + told
+    else:
+        assert kind == RETRIEVAL, kind
+        values, notes = retrieval(scores, targets)
+    return {name: values[name] for name in known}, notes
 
 
-def _classification(scores: np.ndarray, targets: np.ndarray, threshold: float) -> tuple[Values, list[str]]:
-    from sklearn.metrics import accuracy_score, f1_score, recall_score
+def _classification(scores: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> tuple[Values, list[str]]:
+    from sklearn.metrics import accuracy_score, f1_score, recall_score, top_k_accuracy_score
 
     predicted = scores.argmax(axis=1)  # (N,)
-    values: Values = {"accuracy": float(accuracy_score(targets, predicted))}
+    values: Values = {"accuracy": float(accuracy_score(targets, predicted)), **calibration(scores, targets)}
     occurring = np.unique(targets)
     values["balanced_accuracy"] = float(recall_score(targets, predicted, labels=occurring, average="macro", **ZERO))
     for average in ("micro", "macro", "weighted"):
         values[f"f1_{average}"] = float(f1_score(targets, predicted, average=average, **ZERO))
-    return values, []
+    if len(labels) > 5:
+        values["accuracy_top5"] = float(top_k_accuracy_score(targets, scores, k=5, labels=np.arange(len(labels))))
+    constant = len(targets) > 1 and bool((predicted == predicted[0]).all())
+    return values, [f"every sample is predicted as {labels[int(predicted[0])]!r}"] if constant else []
 
 
 def _multilabel(scores: np.ndarray, targets: np.ndarray, threshold: float) -> tuple[Values, list[str]]:
     from sklearn.metrics import f1_score
 
-    targets = targets.astype(np.int64)  # (N, C)
-    values, notes = _average_precisions(scores, targets)
+    values, notes = _average_precisions(scores, targets)  # (N, C)
     predicted = (scores >= threshold).astype(np.int64)
-    if (
-        targets.shape[1] == 1
-    ):  # scikit-learn takes one column for a binary task; a second, always false, changes nothing
+    unused = int((~(targets.any(axis=0) | predicted.any(axis=0))).sum())
+    if unused:
+        notes.append(f"f1_macro counts {unused} of {targets.shape[1]} labels as 0: neither true nor predicted")
+    if len(scores) > 1 and (scores == scores[0]).all():
+        notes.append("every sample has the same probabilities")
+    if targets.shape[1] == 1:  # scikit-learn calls this binary; a second label, always false, changes nothing
         blank = np.zeros_like(targets)
         values["f1_samples"] = float((targets * predicted).mean())
         padded = np.hstack([targets, blank]), np.hstack([predicted, blank])
@@ -99,7 +135,7 @@ def _average_precisions(scores: np.ndarray, targets: np.ndarray) -> tuple[Values
     return values, notes
 
 
-def _regression(scores: np.ndarray, targets: np.ndarray, threshold: float) -> tuple[Values, list[str]]:
+def _regression(scores: np.ndarray, targets: np.ndarray) -> tuple[Values, list[str]]:
     from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
     scores, targets = scores.reshape(len(scores), -1), targets.reshape(len(targets), -1)  # (N, O)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptkit.artifact.atomic import new_file
 from adaptkit.artifact.load import load_artifact
+from adaptkit.atomic import new_file
 from adaptkit.data import load_samples
 from adaptkit.data.collate import Collator
 from adaptkit.errors import UnavailableError, UsageError
@@ -42,7 +42,8 @@ def predict(
     """Predict every line of a .jsonl file.
 
     A line of the output has the sample's `id` and, for classification, `label` and `probabilities`; with
-    several tasks, these under each task's name.
+    several tasks, these under each task's name. A retrieval task searches among the samples of the file and gives
+    the ids of the ten nearest.
 
     Args:
         source: a run or artifact folder.
@@ -70,23 +71,42 @@ def predict(
     samples = load_samples(plan.recipe, Path(input))
     tasks = build_tasks(plan, None)
     size = batch_size or plan.recipe.train.eval_batch_size or plan.recipe.train.batch_size
+    batches = forward_all(
+        model,
+        samples,
+        Collator(model.encoders, {}, plan.recipe.data.drop),  # type: ignore[arg-type]
+        batch_size=size,
+        precision=plan.recipe.train.precision,
+        drop=dropped,
+    )
+    found = ((batch["ids"], logits) for batch, logits in batches)
+    if samples and any(task.collective for task in tasks.values()):
+        found = iter([_joined(found)])
     with _writer(output) as write:
-        for batch, logits in forward_all(
-            model,
-            samples,
-            Collator(model.encoders, {}),  # type: ignore[arg-type]
-            batch_size=size,
-            precision=plan.recipe.train.precision,
-            drop=dropped,
-        ):
-            for line in prediction_lines(tasks, batch["ids"], logits):
+        for ids, logits in found:
+            for line in prediction_lines(tasks, ids, logits):
                 write(line)
     return len(samples)
 
 
-def prediction_lines(tasks: Mapping[str, Task], ids: Sequence[str], logits: Mapping[str, Tensor]) -> Iterator[Line]:
-    """One line per sample; what a task predicts stands directly in it if there is only one task."""
-    decoded = {name: task.decode(logits[name]) for name, task in tasks.items()}
+def prediction_lines(
+    tasks: Mapping[str, Task],
+    ids: Sequence[str],
+    logits: Mapping[str, Tensor],
+    targets: Sequence[Mapping[str, Any]] | None = None,
+) -> Iterator[Line]:
+    """One line per sample; what a task predicts stands directly in it if there is only one task.
+
+    Args:
+        tasks: name -> task.
+        ids: of the samples.
+        logits: task -> (N, O).
+        targets: raw targets of the samples, where they are known: tasks that search find those, and ids otherwise.
+    """
+    decoded = {}
+    for name, task in tasks.items():
+        items = [str(target[name]) for target in targets] if targets is not None and task.collective else ids
+        decoded[name] = task.decode(logits[name], items)
     for index, name in enumerate(ids):
         found = {task: values[index] for task, values in decoded.items()}
         yield {"id": name, **(next(iter(found.values())) if len(found) == 1 else found)}
@@ -102,8 +122,16 @@ def write_predictions(
     """The predictions of a split as .jsonl, each with the raw `target` beside it."""
     tensors = {name: torch.from_numpy(values) for name, values in logits.items()}
     with _writer(path) as write:
-        for line, target in zip(prediction_lines(tasks, ids, tensors), targets, strict=True):
+        for line, target in zip(prediction_lines(tasks, ids, tensors, targets), targets, strict=True):
             write({**line, "target": next(iter(target.values())) if len(target) == 1 else dict(target)})
+
+
+def _joined(batches: Iterable[tuple[Sequence[str], dict[str, Tensor]]]) -> tuple[list[str], dict[str, Tensor]]:
+    """All batches as one, in the memory of the CPU."""
+    every = [(ids, {name: value.cpu() for name, value in logits.items()}) for ids, logits in batches]
+    names = every[0][1] if every else {}
+    together = {name: torch.cat([logits[name] for _, logits in every]) for name in names}
+    return [name for ids, _ in every for name in ids], together
 
 
 def _check_output(path: Path, force: bool) -> None:
@@ -161,7 +189,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow.parquet as parquet
     except ModuleNotFoundError as error:
         raise UnavailableError(
-            "writing .parquet needs pyarrow.", hint='Run pip install "adaptkit[parquet]", or write .jsonl.'
+            "writing .parquet needs pyarrow.", hint="Run pip install pyarrow, or write .jsonl."
         ) from error
     return pyarrow, parquet
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adaptkit.tasks import classification, multilabel, regression
+from adaptkit.tasks import classification, multilabel, regression, retrieval
 from adaptkit.tasks.metric import METRICS, Metric
 from adaptkit.tasks.task import TASKS, Task
 
-__all__ = ["METRICS", "TASKS", "Metric", "Task", "classification", "multilabel", "regression"]
+__all__ = ["METRICS", "TASKS", "Metric", "Task", "classification", "multilabel", "regression", "retrieval"]

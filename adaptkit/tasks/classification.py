@@ -69,7 +69,7 @@ class ClassificationTask(Task):
     def scores(self, logits: Tensor) -> np.ndarray:
         return logits.detach().float().softmax(-1).cpu().numpy()
 
-    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+    def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         return [
             {
                 "label": self.labels[int(row.argmax())],

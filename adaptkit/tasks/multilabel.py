@@ -58,6 +58,7 @@ class MultilabelTask(Task):
             threshold=spec.threshold,
             monitor=spec.monitor,
             weight=spec.weight,
+            conventions=spec.conventions,
         )
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
@@ -78,7 +79,7 @@ class MultilabelTask(Task):
     def scores(self, logits: Tensor) -> np.ndarray:
         return logits.detach().float().sigmoid().cpu().numpy()
 
-    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+    def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         return [
             {
                 "labels": [label for label, p in zip(self.labels, row, strict=True) if p >= self.threshold],

@@ -34,7 +34,14 @@ class RegressionTask(Task):
 
     @classmethod
     def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> RegressionTask:
-        return cls(name, outputs=spec.outputs, loss=spec.loss, monitor=spec.monitor, weight=spec.weight)
+        return cls(
+            name,
+            outputs=spec.outputs,
+            loss=spec.loss,
+            monitor=spec.monitor,
+            weight=spec.weight,
+            conventions=spec.conventions,
+        )
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
         import torch
@@ -50,7 +57,7 @@ class RegressionTask(Task):
     def scores(self, logits: Tensor) -> np.ndarray:
         return logits.detach().float().cpu().numpy()
 
-    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
+    def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         rows = self.scores(logits).tolist()
         return [{"value": row[0]} for row in rows] if self.outputs == 1 else [{"values": row} for row in rows]
 

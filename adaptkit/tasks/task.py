@@ -32,6 +32,10 @@ class Task:
         labels: their names; empty for regression.
         monitor: metric that chooses the best epoch; None for the default of the kind.
         weight: of its loss among several tasks.
+        conventions: whose further metrics are computed; "none" for none.
+
+    Attributes:
+        metrics: name -> metric, all that are computed besides the loss.
 
     Raises:
         RecipeError: the monitor is no metric of this kind of task.
@@ -39,6 +43,7 @@ class Task:
 
     kind: ClassVar[str]
     default_monitor: ClassVar[str]
+    collective: ClassVar[bool] = False  # a prediction depends on all samples
     threshold: float = 0.5
 
     def __init__(
@@ -49,9 +54,11 @@ class Task:
         labels: tuple[str, ...] = (),
         monitor: str | None = None,
         weight: float = 1.0,
+        conventions: str = "none",
     ) -> None:
         self.name, self.outputs, self.labels, self.weight = name, outputs, labels, weight
-        self.metrics = metrics_of(self.kind)
+        self.conventions = conventions
+        self.metrics = metrics_of(self.kind, conventions, labels)
         self.monitor = monitor or self.default_monitor
         self._check_monitor()
 
@@ -92,21 +99,29 @@ class Task:
         """(B, O) probabilities (or values, in regression) that metrics and predictions are made from."""
         raise NotImplementedError
 
-    def decode(self, logits: Tensor) -> list[dict[str, Any]]:
-        """One prediction per sample, as plain data."""
+    def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """One prediction per sample, as plain data.
+
+        Args:
+            logits: (B, O); of a collective task those of all samples.
+            items: what the samples are about, by name, for tasks that search among them.
+        """
         raise NotImplementedError
 
     def higher_is_better(self, metric: str) -> bool:
         """The direction of a metric that can be monitored."""
-        better = METRICS[metric].higher_is_better
+        better = {**METRICS, **self.metrics}[metric].higher_is_better
         assert better is not None, f"{metric} is a count"
         return better
 
     def _check_monitor(self) -> None:
-        known = ["loss", *(name for name in self.metrics if METRICS[name].higher_is_better is not None)]
-        if self.monitor not in known:
-            raise RecipeError(
-                f"{self.monitor!r} is no metric of {self.kind}.",
-                where=f"task.{self.name}.monitor",
-                hint=nearest(self.monitor, known),
-            )
+        known = ["loss", *(name for name, metric in self.metrics.items() if metric.higher_is_better is not None)]
+        if self.monitor in known:
+            return
+        named = METRICS.get(self.monitor)
+        hint = nearest(self.monitor, known)
+        if named is not None and self.kind in named.kinds and named.conventions:
+            hint = f'Write conventions = "{named.conventions[0]}", which adds it.'
+        raise RecipeError(
+            f"{self.monitor!r} is no metric of {self.kind}.", where=f"task.{self.name}.monitor", hint=hint
+        )

@@ -3,12 +3,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from adaptkit.data import Sample
 from adaptkit.errors import DataError, UsageError
 from adaptkit.evaluation import evaluate
+from adaptkit.evaluation.measure import measure
 from adaptkit.evaluation.monitor import Monitor
+from adaptkit.recipe import Multilabel, Regression
+from adaptkit.tasks import Task
 
 
 def test_evaluation_repeats_what_training_measured(tiny_run: Path) -> None:
@@ -67,3 +73,47 @@ def test_the_score_of_a_monitor() -> None:
     assert monitor.score({"a.accuracy": 0.75, "b.mae": 0.25}) == 0.25
     assert monitor.score({"a.accuracy": None, "b.mae": 0.25}) is None
     assert monitor.score({"a.accuracy": float("nan"), "b.mae": 0.25}) is None
+
+
+class Echo(torch.nn.Module):
+    """Gives back what it is fed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs: Any, *, drop: Any = ()) -> dict[str, torch.Tensor]:
+        return {name: values["values"] for name, values in inputs.items()}
+
+
+def test_tasks_are_measured_by_their_conventions_and_labels() -> None:
+    tasks = {
+        "mood": Task.build(Regression(kind="regression", conventions="mosi"), "mood"),
+        "emotions": Task.build(
+            Multilabel(kind="multilabel", conventions="iemocap", labels=["happy", "sad"]), "emotions"
+        ),
+    }
+    rows = [(1.0, [3.0, -3.0], 0.5, ["happy"]), (-1.0, [3.0, -3.0], 2.0, []), (0.0, [-3.0, -3.0], 0.0, ["sad"])]
+    samples = [
+        Sample(str(i), {"mood": p, "emotions": q}, {"mood": y, "emotions": z}) for i, (p, q, y, z) in enumerate(rows)
+    ]
+
+    def collate(samples: Any) -> dict[str, Any]:
+        return {
+            "ids": [sample.id for sample in samples],
+            "inputs": {
+                "mood": {"values": torch.tensor([[sample.inputs["mood"]] for sample in samples])},
+                "emotions": {"values": torch.tensor([sample.inputs["emotions"] for sample in samples])},
+            },
+            "targets": {
+                name: task.encode([sample.targets[name] for sample in samples], ["here"] * len(samples))
+                for name, task in tasks.items()
+            },
+        }
+
+    found = measure(Echo(), tasks, samples, collate, batch_size=2)
+    assert found.metrics["mood.acc2_has0"] == pytest.approx(2 / 3)
+    assert found.metrics["mood.acc2_non0"] == pytest.approx(1 / 2)
+    assert found.metrics["emotions.accuracy_happy"] == pytest.approx(2 / 3)
+    assert found.metrics["emotions.accuracy_sad"] == pytest.approx(2 / 3)
+    assert "emotions: 'sad' is never predicted" in found.warnings

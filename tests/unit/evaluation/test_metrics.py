@@ -24,9 +24,44 @@ def test_classification_by_hand() -> None:
             "f1_micro": 4 / 6,
             "f1_macro": 2 / 3,
             "f1_weighted": 2 / 3,
-        }
+            "ece": 2 / 6,  # sure of everything, right in four of six
+            "brier": 2 * 2 / 6,  # two samples with 1 + 1
+            "nll": 2 / 6 * -np.log(np.finfo(float).eps),
+        },
+        rel=1e-9,
     )
     assert notes == []
+
+
+def test_one_decision_for_all_is_told() -> None:
+    values, notes = compute("classification", np.array([[0.2, 0.8]] * 3), np.array([0, 1, 1]), labels=("no", "yes"))
+    assert notes == ["every sample is predicted as 'yes'"]
+    assert values["accuracy"] == pytest.approx(2 / 3)
+    assert values["balanced_accuracy"] == pytest.approx(1 / 2)
+
+
+def test_the_same_probabilities_for_all_are_told() -> None:
+    values, notes = compute("multilabel", np.array([[0.6, 0.3]] * 4), np.array([[1, 0], [0, 1], [0, 0], [0, 1]]))
+    assert "every sample has the same probabilities" in notes
+    assert values["ap_macro"] == pytest.approx((1 / 4 + 2 / 4) / 2)  # what guessing gives
+
+
+def test_one_sample() -> None:
+    values, notes = compute("classification", np.array([[0.25, 0.75]]), np.array([1]))
+    assert (values["accuracy"], values["f1_macro"], notes) == (1, 1, [])
+    assert values["nll"] == pytest.approx(-np.log(0.75))
+
+
+def test_top5_is_there_with_more_than_five_labels() -> None:
+    scores = np.array([[0.3, 0.25, 0.2, 0.1, 0.09, 0.06]] * 3)
+    assert compute("classification", scores, np.array([0, 4, 5]))[0]["accuracy_top5"] == pytest.approx(2 / 3)
+    assert "accuracy_top5" not in compute("classification", np.eye(5), np.arange(5))[0]
+
+
+def test_labels_that_f1_macro_counts_as_0_are_told() -> None:
+    values, notes = compute("multilabel", np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 0], [1, 0]]))
+    assert values["f1_macro"] == pytest.approx(1 / 2)
+    assert "f1_macro counts 1 of 2 labels as 0: neither true nor predicted" in notes
 
 
 def test_balanced_accuracy_leaves_out_labels_that_do_not_occur() -> None:
@@ -134,9 +169,9 @@ def test_what_is_undefined_is_none_with_a_warning(
     assert any(note in line for line in notes)
 
 
-@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "regression", "retrieval"])
 def test_no_samples_and_outputs_that_are_not_finite_define_nothing(kind: str) -> None:
-    targets = np.array([0, 1]) if kind == "classification" else np.array([[0, 1], [1, 0]])
+    targets = np.array([0, 1]) if kind in ("classification", "retrieval") else np.array([[0, 1], [1, 0]])
     for scores, wanted in ((np.zeros((0, 2)), targets[:0]), (np.full((2, 2), np.nan), targets)):
         values, notes = compute(kind, scores, wanted)
         assert list(values) == list(metrics_of(kind))

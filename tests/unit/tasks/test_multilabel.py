@@ -74,3 +74,10 @@ def test_what_cannot_work_is_refused() -> None:
         build(pos_weight=[1.0])
     with pytest.raises(DataError, match="has 0 labels"):
         build([[], []])
+
+
+def test_conventions_add_metrics_per_label() -> None:
+    task = build(conventions="iemocap", monitor="f1_weighted_drama")
+    assert task.higher_is_better("f1_weighted_drama")
+    with pytest.raises(RecipeError, match=r"'f1_weighted_drma' is no metric .*\"f1_weighted_drama\""):
+        build(conventions="iemocap", monitor="f1_weighted_drma")

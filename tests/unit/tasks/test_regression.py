@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from adaptkit.errors import DataError
+from adaptkit.errors import DataError, RecipeError
 from adaptkit.recipe.task import Regression
 from adaptkit.tasks import Task
 
@@ -43,3 +43,12 @@ def test_a_lower_error_is_better() -> None:
     assert build().monitor == "mae"
     assert not build().higher_is_better("mae")
     assert build().higher_is_better("pearson")
+
+
+def test_conventions_add_metrics_that_can_be_monitored() -> None:
+    assert build(conventions="mosi", monitor="acc2_non0").higher_is_better("acc2_non0")
+    assert not build(conventions="sims", monitor="mae_sims").higher_is_better("mae_sims")
+    with pytest.raises(RecipeError, match=r"task\.sentiment\.monitor.*Write conventions = \"mosi\", which adds it"):
+        build(monitor="acc2_non0")
+    with pytest.raises(ValueError, match="write outputs = 1"):
+        build(conventions="mosi", outputs=2)
