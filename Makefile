@@ -3,6 +3,7 @@
 # make check    ruff, pyright and the layering test; `make test check` is what CI runs
 # make docs     write the pages that are generated from the code
 # make conformance  run every law for every adapter in every tiny model (an hour), write docs/conformance.md
+# make recipes  try every recipe end to end on synthetic data (half an hour), write docs/recipes.md
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 
-.PHONY: help install demo test check docs conformance coverage clean
+.PHONY: help install demo test check docs recipes conformance coverage clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +35,9 @@ check: $(VENV)/.dev
 
 docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py
+
+recipes: $(VENV)/.run
+	$(BIN)/python docs/trial.py
 
 conformance: $(VENV)/.test
 	$(BIN)/python docs/conformance.py

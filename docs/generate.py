@@ -38,17 +38,13 @@ def main() -> None:
 
 def commands_markdown() -> str:
     """The help of every command, as it reads at 100 columns."""
-    from adaptkit.cli.app import COMMANDS, command
+    from adaptkit.cli.app import COMMANDS, context_of
 
     os.environ["COLUMNS"] = "100"
-    group = command()
     parts = [COMMANDS_INTRODUCTION]
-    with group.make_context("adaptkit", []) as context:
-        for entry in COMMANDS:
-            with group.commands[entry.name].make_context(
-                entry.name, [], parent=context, resilient_parsing=True
-            ) as inner:
-                parts.append(f"## adaptkit {entry.name}\n\n```text\n{inner.get_help()}\n```\n")
+    for entry in COMMANDS:
+        with context_of(entry.name) as context:
+            parts.append(f"## adaptkit {entry.name}\n\n```text\n{context.get_help()}\n```\n")
     return "\n".join(parts)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from adaptkit.cli.data import check_data, import_data, stats_data, synth_data
 from adaptkit.cli.environment import doctor, show_version
 from adaptkit.cli.evaluating import evaluate, predict
 from adaptkit.cli.exporting import export
@@ -39,6 +40,10 @@ COMMANDS = (
     Entry("init", init, START, "adaptkit init my_recipe --from quickstart"),
     Entry("list", list_things, START, "adaptkit list models --filter bert"),
     Entry("inspect", inspect, START, "adaptkit inspect bert-base"),
+    Entry("data import", import_data, START, "adaptkit data import moviescope ../data/moviescope"),
+    Entry("data check", check_data, START, "adaptkit data check my_recipe.toml"),
+    Entry("data stats", stats_data, START, "adaptkit data stats moviescope ../data/moviescope"),
+    Entry("data synth", synth_data, START, "adaptkit data synth moviescope ../data/moviescope --samples 100"),
     Entry("validate", validate, PROVE, "adaptkit validate my_recipe.toml"),
     Entry("plan", plan, PROVE, "adaptkit plan quickstart --set adapter.fuse.bottleneck=16"),
     Entry("train", train, RUN, "adaptkit train quickstart --set train.epochs=2"),
@@ -50,6 +55,8 @@ COMMANDS = (
     Entry("doctor", doctor, ENVIRONMENT, "adaptkit doctor"),
     Entry("version", show_version, ENVIRONMENT, "adaptkit version --json"),
 )
+
+GROUPS = {"data": "Convert, check, describe and imitate data."}
 
 EXAMPLES = """\
 Examples:
@@ -99,8 +106,25 @@ def command() -> Any:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback(invoke_without_command=True, epilog=EXAMPLES)(_start)
+    groups = {"": app}
     for entry in COMMANDS:
-        app.command(entry.name, cls=Command, rich_help_panel=entry.panel, epilog=f"Example:\n  {entry.example}")(
-            entry.function
-        )
+        group, _, name = entry.name.rpartition(" ")
+        if group not in groups:
+            groups[group] = typer.Typer(cls=HelpfulGroup, help=GROUPS[group], rich_markup_mode=None)
+            app.add_typer(groups[group], name=group, rich_help_panel=entry.panel)
+        # A panel orders the top level; the commands of a group are few.
+        panel = None if group else entry.panel
+        epilog = f"Example:\n  {entry.example}"
+        groups[group].command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(entry.function)
     return typer.main.get_command(app)
+
+
+@contextlib.contextmanager
+def context_of(name: str) -> Iterator[Any]:
+    """The parser's context of one command, such as `plan` or `data import`, for its help."""
+    with contextlib.ExitStack() as stack:
+        found, context = command(), stack.enter_context(command().make_context("adaptkit", []))
+        for word in name.split():
+            found = found.commands[word]
+            context = stack.enter_context(found.make_context(word, [], parent=context, resilient_parsing=True))
+        yield context

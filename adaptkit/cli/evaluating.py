@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer
-from adaptkit.cli.metrics import metric_table
+from adaptkit.cli.metrics import metric_table, robustness_table
 from adaptkit.cli.options import RUNS, Force, Json, RunArgument, RunsFolder
 from adaptkit.cli.runs import chosen_run
 from adaptkit.cli.tables import several
@@ -35,18 +35,38 @@ def evaluate(
         ),
     ] = None,
     drop: Drop = "",
+    robustness: Annotated[
+        str,
+        typer.Option(
+            "--robustness",
+            metavar="NAMES",
+            help="Leave these modalities (or: all) out of a share of the samples, each alone and all together.",
+            show_default=False,
+        ),
+    ] = "",
+    rates: Annotated[
+        str,
+        typer.Option("--rates", metavar="NUMBERS", help="The shares. Default: 0,0.25,0.5,0.75,1.", show_default=False),
+    ] = "",
     folder: RunsFolder = RUNS,
     json: Json = False,
 ) -> Answer:
     """Measure a run or an artifact, also with modalities left out."""
+    if rates and not robustness:
+        raise UsageError(
+            "--rates belongs to --robustness.", where="adaptkit evaluate", hint="Add --robustness all, or the names."
+        )
+    shares: dict[str, Any] = {"rates": _numbers(rates)} if rates else {}
     from adaptkit.evaluation import evaluate as measure
 
     source = chosen_run(run, folder)
-    found = measure(source, splits=split or None, drop=_names(drop))
+    found = measure(source, splits=split or None, drop=_names(drop), robustness=_names(robustness), **shares)
 
     def show(out: Console) -> None:
         out.print(str(source), soft_wrap=True)
         out.print(metric_table(found.metrics, found.ablations))
+        if found.robustness:
+            out.print(robustness_table(found.robustness, found.monitored))
         for warning in found.warnings:
             out.print(f"note: {warning}", soft_wrap=True)
 
@@ -93,3 +113,13 @@ def predict(
 def _names(text: str) -> tuple[str, ...]:
     """`image, audio` -> ("image", "audio")."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """`0, 0.5` -> (0.0, 0.5)."""
+    try:
+        return tuple(float(number) for number in _names(text))
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} are no numbers.", where="--rates", hint="Write numbers from 0 to 1, as in --rates 0,0.5,1."
+        ) from error

@@ -32,54 +32,81 @@ def inspect(
 ) -> Answer:
     """Show the anatomy of a backbone: module tree, sites, widths.
 
-    It needs the configuration only, and loads no weights.
+    Of a recipe also that of its towers. It needs the configuration only, and loads no weights.
     """
-    from adaptkit.anatomy import skeleton, study, tree
+    from adaptkit.anatomy import skeleton, study
 
-    ref = _model_of(what)
+    ref, recipe = _model_of(what)
     model = skeleton(ref)
-    anatomy = study(model, name=ref.name)
+    anatomy, towers = study(model, name=ref.name), _towers_of(recipe)
 
     def show(out: Console) -> None:
-        bare = [replace(site, stack="") for site in anatomy.sites]  # the tree says the stack itself
-        _show_header(out, ref, anatomy)
-        for line in anatomy_lines(tree(model, bare)):
-            out.print(line, soft_wrap=True)
-        out.print()
-        out.print(table(_site_rows(anatomy), numbers=("width",)))
-        for text in anatomy.notes:
-            out.print(f"note: {text}")
+        _show(out, ref, anatomy, model)
+        for name, (tower, its_anatomy, its_model) in towers.items():
+            out.print()
+            out.print(f"tower of {name}", style="bold")
+            _show(out, tower, its_anatomy, its_model)
 
-    return Answer(_as_dict(ref, anatomy), show)
+    document = _as_dict(ref, anatomy)
+    if towers:
+        document["towers"] = {name: _as_dict(tower, found) for name, (tower, found, _) in towers.items()}
+    return Answer(document, show)
 
 
-def _model_of(what: str) -> ModelRef:
-    """The backbone of whatever was named: recipe, run folder, artifact folder, or a model itself."""
+def _show(out: Console, ref: ModelRef, anatomy: Anatomy, model: Any) -> None:
+    from adaptkit.anatomy import tree
+
+    bare = [replace(site, stack="", model="") for site in anatomy.sites]  # the tree says the stack itself
+    _show_header(out, ref, anatomy)
+    for line in anatomy_lines(tree(model, bare)):
+        out.print(line, soft_wrap=True)
+    out.print()
+    out.print(table(_site_rows(anatomy), numbers=("width",)))
+    for text in anatomy.notes:
+        out.print(f"note: {text}")
+
+
+def _towers_of(recipe: Any) -> dict[str, tuple[ModelRef, Anatomy, Any]]:
+    """Modality -> checkpoint, anatomy and skeleton of its tower; its sites bear the modality's name."""
+    from adaptkit.anatomy import study
+    from adaptkit.plan.towers import bare_tower
+
+    found: dict[str, tuple[ModelRef, Anatomy, Any]] = {}
+    if recipe is None:
+        return found
+    for name, modality in recipe.modality.items():
+        if getattr(modality, "tower", None) is not None:
+            tower = bare_tower(recipe, name)
+            anatomy = study(tower.model, name=tower.ref.name)
+            sites = tuple(replace(site, model=name) for site in anatomy.sites)
+            found[name] = tower.ref, replace(anatomy, sites=sites), tower.model
+    return found
+
+
+def _model_of(what: str) -> tuple[ModelRef, Any]:
+    """The backbone of whatever was named, and the recipe where there is one: recipe, run or artifact folder, model."""
     from adaptkit.anatomy import resolve
     from adaptkit.recipe import bundled_names, load_recipe
 
     path = Path(what)
     if (path / "adapter.json").is_file():
-        from adaptkit.artifact.format import read_description
+        from adaptkit.artifact.load import artifact_recipe, read_artifact
 
-        base = read_description(path).base
-        return resolve(base.id, revision=base.revision, where=str(path / "adapter.json"))
+        return _of_recipe(artifact_recipe(read_artifact(path)))
     if (path / "resolved.toml").is_file():
         return _of_recipe(recipe_of_run(path))
     if path.suffix == ".toml" or what in bundled_names():
         return _of_recipe(load_recipe(what))
-    return resolve(what, where="MODEL")
+    return resolve(what, where="MODEL"), None
 
 
-def _of_recipe(recipe: Any) -> ModelRef:
+def _of_recipe(recipe: Any) -> tuple[ModelRef, Any]:
     from adaptkit.anatomy import resolve
 
-    return resolve(
-        recipe.backbone.model,
-        base=recipe.base,
-        revision=recipe.backbone.revision,
-        where=recipe.where("backbone.model"),
-    )
+    backbone = recipe.backbone
+    where = recipe.where("backbone.model")
+    found = resolve(backbone.model, base=recipe.base, revision=backbone.revision, config=backbone.config, where=where)
+    return found, recipe
 
 
 def _show_header(out: Console, ref: ModelRef, anatomy: Anatomy) -> None:

@@ -24,7 +24,7 @@ Rows = list[dict[str, str]]
 # Names that must stay whole, and more rows than a drawn table is good for.
 LINES = {"models"}
 # Too much text for a table.
-PROSE = {"encoders", "tasks", "formats"}
+PROSE = {"encoders", "fusions", "tasks", "formats"}
 
 SITES = (
     ("block.in", "the stream before a whole block"),
@@ -63,7 +63,7 @@ def list_things(
         str,
         typer.Argument(
             metavar="KIND",
-            help="models, adapters, encoders, sites, tasks, metrics, formats or recipes.",
+            help="models, adapters, encoders, fusions, sites, tasks, metrics, formats or recipes.",
             show_default=False,
         ),
     ],
@@ -136,6 +136,21 @@ def _encoders() -> Rows:
     return _members(Modality, "kind")
 
 
+def _fusions() -> Rows:
+    from adaptkit.recipe import fusion_signatures
+
+    return [
+        {
+            "name": signature.kind,
+            "what": signature.doc_first_line,
+            "parameters": signature.formula,
+            "paper": signature.paper,
+            "keys": ", ".join(signature.parameters),
+        }
+        for signature in fusion_signatures().values()
+    ]
+
+
 def _tasks() -> Rows:
     from adaptkit.recipe.task import Task
 
@@ -172,7 +187,7 @@ def _metrics() -> Rows:
         {
             "name": metric.name,
             "what": metric.description,
-            "tasks": ", ".join(metric.kinds),
+            "tasks": metric.where,
             "better": _better(metric),
         }
         for metric in METRICS.values()
@@ -193,6 +208,7 @@ KINDS: Mapping[str, Callable[[], Rows]] = {
     "models": _models,
     "adapters": adapter_rows,
     "encoders": _encoders,
+    "fusions": _fusions,
     "sites": _sites,
     "tasks": _tasks,
     "metrics": _metrics,

@@ -1,13 +1,16 @@
-"""Metrics as a table: one row per metric, one column per split and per ablation."""
+"""Metrics as tables: one row per metric, one column per split and per ablation; and what is left without a share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from adaptkit.cli.tables import table
+
+if TYPE_CHECKING:
+    from adaptkit.evaluation.robustness import Lack
 
 Splits = Mapping[str, Mapping[str, Any]]
 
@@ -37,6 +40,17 @@ def metric_table(
         for name in names
     ]
     return table(rows, numbers=tuple(columns))
+
+
+def robustness_table(lacks: Sequence[Lack], metrics: Sequence[str]) -> Table:
+    """One row per split, dropped modalities and metric; one column per share of the samples that lack them."""
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for lack in lacks:
+        for metric in metrics:
+            dropped = ", ".join(lack.dropped)
+            row = rows.setdefault((lack.split, dropped, metric), {"split": lack.split, "absent": dropped})
+            row |= {"metric": metric, f"in {lack.rate:.4g}": number(lack.metrics.get(metric))}
+    return table([*rows.values()], numbers=tuple(dict.fromkeys(f"in {lack.rate:.4g}" for lack in lacks)))
 
 
 def number(value: float | None, spread: float | None = None) -> str:

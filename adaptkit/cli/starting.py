@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from adaptkit.artifact.atomic import write_text
+from adaptkit.atomic import write_text
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.options import Force, Json
 from adaptkit.errors import RunError, UsageError
@@ -41,6 +41,7 @@ def init(
     path = _target(name or f"my_{template}")
     text, named = NAME_LINE.subn(f'name = "{path.stem}"', bundled_path(template).read_text(encoding="utf-8"), count=1)
     assert named, f"the bundled recipe {template} has no name"
+    text = text.replace('"../', '"')  # bundled recipes lie in recipes/, and this one in the folder around it
     _write(path, text, force)
 
     def show(out: Console) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STYLES = {"+": "green", "~": "yellow"}
 MEMORY = ("weights", "gradients", "optimizer", "activations")
-PARTS = ("backbone", "adapters", "encoders", "heads")
+PARTS = ("backbone", "adapters", "encoders", "towers", "fusion", "heads")
 
 
 def show_plan(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
@@ -33,11 +33,16 @@ def show_plan(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
     if plan.ref.note:
         out.print(plan.ref.note, soft_wrap=True)
     out.print()
-    for line in plan_lines(plan, model):
+    for line in plan_lines(plan.inside, plan.unfrozen, model):
         out.print(line, style=STYLES.get(line[0]), soft_wrap=True)
     for graft in plan.at_fusion:
         line = f"+ {graft.adapter}: {graft.kind} at fusion, after the backbone  {graft.parameters:,}"
         out.print(line, style=STYLES["+"], soft_wrap=True)
+    if plan.joined:
+        met = ", ".join(("the backbone", *plan.joined))
+        line = f"  fusion: {plan.recipe.fusion.kind} of {met}  {plan.parameters.fusion:,}"
+        out.print(line, soft_wrap=True)
+    show_towers(out, plan)
     out.print()
     rows = graft_rows(document["grafts"])
     if rows:
@@ -46,6 +51,19 @@ def show_plan(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
     show_counts(out, document)
     for name in document["skipped"]:
         out.print(f"skipped     {name}: there is none in {plan.ref.id}", soft_wrap=True)
+
+
+def show_towers(out: Console, plan: Plan) -> None:
+    """The models beside the backbone, each under the name of its modality."""
+    from adaptkit.plan.towers import bare_tower
+
+    for name, tower in plan.towers.items():
+        out.print()
+        out.print(f"tower of {name}: {tower.ref.id}", soft_wrap=True)
+        if tower.ref.note:
+            out.print(tower.ref.note, soft_wrap=True)
+        for line in plan_lines(plan.inside_tower(name), tower.unfrozen, bare_tower(plan.recipe, name).model):
+            out.print(line, style=STYLES.get(line[0]), soft_wrap=True)
 
 
 def show_counts(out: Console, document: Mapping[str, Any]) -> None:
@@ -58,6 +76,9 @@ def show_counts(out: Console, document: Mapping[str, Any]) -> None:
     )
     out.print(f"in all      {parts}", soft_wrap=True)
     out.print(f"unfrozen    {unfrozen_line(document['unfrozen'])}", soft_wrap=True)
+    for name, tower in document.get("towers", {}).items():
+        if tower["unfrozen"]:
+            out.print(f"            {unfrozen_line(tower['unfrozen'], f'the tower of {name}')}", soft_wrap=True)
     show_cost(out, document)
 
 
@@ -90,16 +111,16 @@ def _scaled(count: float) -> str:
     return f"{count:.3g} {prefix}"
 
 
-def unfrozen_line(names: Iterable[str]) -> str:
+def unfrozen_line(names: Iterable[str], model: str = "the backbone") -> str:
     """`nothing of the backbone`, or how many tensors of which kind."""
     found = list(names)
     if not found:
-        return "nothing of the backbone"
+        return f"nothing of {model}"
     groups: dict[str, list[str]] = defaultdict(list)
     for name in found:
         groups[name.rpartition(".")[2]].append(name)
     kinds = ", ".join(f"{len(members)} x {leaf}" for leaf, members in groups.items())
-    return f"{len(found)} tensors of the backbone ({kinds})"
+    return f"{len(found)} tensors of {model} ({kinds})"
 
 
 def graft_summary(document: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from adaptkit.anatomy.site import Site
 
 if TYPE_CHECKING:
     from adaptkit.anatomy import Node
-    from adaptkit.plan import Plan
+    from adaptkit.surgery import Graft
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,17 @@ def anatomy_lines(root: Node) -> Iterator[str]:
     yield from _lines(root, "", None)
 
 
-def plan_lines(plan: Plan, model: Any) -> Iterator[str]:
+def plan_lines(grafts: Iterable[Graft], unfrozen: Iterable[str], model: Any) -> Iterator[str]:
     """The branches that surgery changes, opened down to the change; everything else as one line.
 
     Args:
-        model: the bare backbone, on any device.
+        grafts: in this model.
+        unfrozen: names of its parameters that move.
+        model: the bare backbone, or a bare tower, on any device.
     """
     from adaptkit.anatomy import tree
 
-    marks, hosts = _marks(plan, model)
+    marks, hosts = _marks(grafts, unfrozen, model)
     yield from _lines(tree(model, hosts), "", marks)
 
 
@@ -75,17 +77,17 @@ def _is_marked(node: Node) -> bool:
     return bool(node.sites) or any(map(_is_marked, node.children))
 
 
-def _marks(plan: Plan, model: Any) -> tuple[dict[str, Mark], list[Site]]:
+def _marks(grafts: Iterable[Graft], unfrozen: Iterable[str], model: Any) -> tuple[dict[str, Mark], list[Site]]:
     """Name -> line, and where each stands, as sites of that name: the tree folds only what changes alike."""
     marks: dict[str, Mark] = {}
     hosts: list[Site] = []
-    for graft in plan.inside:
+    for graft in grafts:
         text = f"{graft.adapter}: {graft.kind} at {graft.site.full_name}"
         name = f"{text} ({graft.parameters})"
         marks[name] = Mark("+", text, graft.parameters)
-        hosts.append(replace(graft.site, name=name, stack="", layer=0))
+        hosts.append(replace(graft.site, name=name, stack="", layer=0, model=""))
     moving: dict[str, list[str]] = defaultdict(list)
-    for parameter in plan.unfrozen:
+    for parameter in unfrozen:
         host, _, leaf = parameter.rpartition(".")
         moving[host].append(leaf)
     for host, leaves in moving.items():

@@ -26,7 +26,9 @@ def validated(source: str, sets: Sequence[str]) -> dict[str, str]:
     failures: list[AdaptkitError] = []
     checked = {"schema": _schema_line(recipe)}
     try:
-        checked["sites"] = _sites_line(make_plan(recipe))
+        plan = make_plan(recipe)
+        checked["sites"] = _sites_line(plan)
+        checked.update(_beginning(plan))
     except AdaptkitError as error:
         failures.append(error)
     try:
@@ -52,6 +54,16 @@ def _schema_line(recipe: Recipe) -> str:
 
 def _sites_line(plan: Plan) -> str:
     return f"{several(len(plan.grafts), 'graft')} in {plan.ref.id}, {plan.parameters.trainable:,} trainable parameters"
+
+
+def _beginning(plan: Plan) -> dict[str, str]:
+    """What the recipe and its adapters start from, read and checked."""
+    from adaptkit.artifact.initial import sources
+
+    found = sources(plan)
+    artifacts = [found.recipe, *found.adapters.values()]
+    folders = dict.fromkeys(str(artifact.folder) for artifact in artifacts if artifact is not None)
+    return {"init_from": ", ".join(folders)} if folders else {}
 
 
 def _data_lines(recipe: Recipe) -> dict[str, str]:

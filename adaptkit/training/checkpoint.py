@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptkit.artifact.atomic import write_bytes
+from adaptkit.atomic import write_bytes
 from adaptkit.errors import Diverged, RunError
 from adaptkit.training.packing import all_finite, pack, unpack
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from adaptkit.artifact.atomic import unwritable, write_json
+from adaptkit.atomic import unwritable, write_json
 from adaptkit.errors import RunError
 
 RunStatus = Literal["running", "interrupted", "finished", "failed", "diverged", "unreadable"]

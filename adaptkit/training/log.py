@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from adaptkit.artifact.atomic import unwritable, write_text
+from adaptkit.atomic import unwritable, write_text
 
 
 class Log(Protocol):

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from adaptkit.artifact.atomic import new_folder, write_json, write_text
 from adaptkit.artifact.initial import sources
+from adaptkit.atomic import new_folder, write_json, write_text
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
 from adaptkit.plan import Plan, make_plan

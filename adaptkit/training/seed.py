@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptkit.anatomy import fingerprint
-from adaptkit.artifact.atomic import write_json
-from adaptkit.artifact.initial import initialise
-from adaptkit.artifact.load import Artifact
-from adaptkit.artifact.save import save_artifact
+from adaptkit.artifact.initial import Sources, initialise
+from adaptkit.artifact.save import fingerprints, save_artifact
+from adaptkit.atomic import write_json
 from adaptkit.evaluation.material import Material, droppable
 from adaptkit.evaluation.measure import Measured, measure
 from adaptkit.evaluation.monitor import Monitor, build_monitor
@@ -41,7 +39,7 @@ class SeedRun:
         report: events go here.
         stop: asked between two steps.
         metrics_file: metrics.jsonl of the run.
-        initial: adapter -> the artifact it starts from.
+        initial: what the model starts from.
     """
 
     plan: Plan
@@ -50,7 +48,7 @@ class SeedRun:
     report: Reporter
     stop: Stop
     metrics_file: Path
-    initial: Mapping[str, Artifact] = field(default_factory=dict)
+    initial: Sources = field(default_factory=Sources)
 
     @property
     def monitor(self) -> Monitor:
@@ -82,10 +80,13 @@ class SeedRun:
         if done is not None:
             return done
         model = build_model(self.plan, seed=seed)
-        original = fingerprint(model.backbone)
+        originals = fingerprints(model)
         epochs = self.epochs(seed, model)
         fit_encoders(model, epochs)
-        initialise(model, self.initial)
+        notes = initialise(model, self.initial)
+        for text in notes:
+            self.report.note(text)
+        started = fingerprints(model) if model.initialised else originals
         if self.plan.recipe.train.gradient_checkpointing:
             model.enable_gradient_checkpointing()
         seed_everything(seed)
@@ -93,13 +94,16 @@ class SeedRun:
             progress = self._train(model, epochs, folder)
             best = load_best(folder / "checkpoints")
             model.load_trainable_state(best.trainable)
-            result = self._measure(model, best, seed, folder, progress)
+            result = self._measure(model, best, seed, folder, progress, notes)
         # Frozen means frozen: what was not to move has not moved by a bit.
-        assert self.plan.unfrozen or fingerprint(model.backbone) == original, "the frozen backbone has changed"
+        moving = {"": self.plan.unfrozen} | {name: tower.unfrozen for name, tower in self.plan.towers.items()}
+        changed = {name for name, found in fingerprints(model).items() if found != started[name] and not moving[name]}
+        assert not changed, f"the frozen backbone, or the frozen tower of a modality, has changed: {changed}"
         save_artifact(
             model,
             folder / "artifact",
-            base_fingerprint=original,
+            base_fingerprint=originals.pop(""),
+            tower_fingerprints=originals,
             metrics=result.metrics,
             seed=seed,
             note=self._note(seed),
@@ -150,7 +154,9 @@ class SeedRun:
             between=between,
         )
 
-    def _measure(self, model: AdaptedModel, best: Best, seed: int, folder: Path, progress: Progress) -> SeedResult:
+    def _measure(
+        self, model: AdaptedModel, best: Best, seed: int, folder: Path, progress: Progress, notes: tuple[str, ...]
+    ) -> SeedResult:
         """The test splits and the ablations; the validation split was measured in this state already."""
         warnings = [f"validation: {text}" for text in best.warnings]
         metrics: Splits = {"validation": best.metrics}
@@ -159,7 +165,8 @@ class SeedRun:
         def look(split: str, drop: tuple[str, ...] = ()) -> Measured:
             found = self._split(model, split, drop, self.stop.check)
             self.report.evaluated(Evaluated(seed, split, drop, found.metrics, self.monitor.name))
-            warnings.extend(f"{split}: {text}" for text in found.warnings)
+            without = f" without {', '.join(drop)}" if drop else ""
+            warnings.extend(f"{split}{without}: {text}" for text in found.warnings)
             return found
 
         for split in self.material.tests:
@@ -171,11 +178,12 @@ class SeedRun:
         for text in dict.fromkeys(warnings):
             self.report.note(text)
         score = self.monitor.score(metrics["validation"])
-        told = tuple(dict.fromkeys(warnings))
+        told = tuple(dict.fromkeys([*notes, *warnings]))
         return SeedResult(seed, metrics, ablations, score, progress.best_epoch, progress.epoch, progress.step, told)
 
     def _write_predictions(self, folder: Path, split: str, found: Measured) -> None:
-        targets = [sample.targets for sample in self.material.data.splits[split]]
+        columns = {name: self.material.data.targets(split, name) for name in self.material.tasks}
+        targets = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         path = folder / "predictions" / f"{split}.jsonl"
         write_predictions(path, self.material.tasks, found.ids, found.logits, targets)
 
@@ -203,6 +211,6 @@ def fit_encoders(model: AdaptedModel, epochs: Epochs) -> None:
     indices = range(len(epochs.samples))
     chunks = [indices[at : at + epochs.batch_size] for at in range(0, len(indices), epochs.batch_size)]
     for name, encoder in model.encoders.items():
-        if encoder.needs_fit:
+        if encoder.needs_fit and name not in model.plan.recipe.data.drop:
             batches = load_batches(epochs.samples, chunks, epochs.collate, epochs.workers)
             encoder.fit(batch["inputs"][name] for batch in batches)  # type: ignore[operator]

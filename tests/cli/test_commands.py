@@ -275,3 +275,35 @@ def stop_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(PlainReporter, "step_done", step_done)
+
+
+def test_evaluate_robustness(cli: Cli, tiny_run: Path) -> None:
+    outcome = cli("evaluate", tiny_run, "--split", "test", "--robustness", "all", "--rates", "0,0.5,1", "--json")
+    rows = outcome.json["robustness"]
+    assert [(row["dropped"], row["rate"]) for row in rows] == [(["features"], rate) for rate in (0, 0.5, 1)]
+    assert rows[0]["metrics"] == outcome.json["metrics"]["test"]
+    shown = cli("evaluate", tiny_run, "--split", "test", "--robustness", "features", "--rates", "0,1")
+    title, row = (line.split() for line in shown.out.splitlines() if "absent" in line or line.startswith("test "))
+    assert title == ["split", "absent", "metric", "in", "0", "in", "1"]
+    assert row[:3] == ["test", "features", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--rates", "0,1"], "--rates belongs to --robustness"),
+        (["--robustness", "all", "--rates", "0,half"], "are no numbers"),
+        (["--robustness", "all", "--rates", "2"], "no share of the samples"),
+        (["--robustness", "all", "--drop", "features"], "Choose one of them"),
+    ],
+)
+def test_evaluate_robustness_that_makes_no_sense(cli: Cli, tiny_run: Path, words: list[str], expected: str) -> None:
+    outcome = cli("evaluate", tiny_run, *words)
+    assert outcome.code == 2
+    assert expected in outcome.err
+
+
+def test_list_metrics_says_which_conventions_add_one(cli: Cli) -> None:
+    rows = {row["name"]: row for row in cli("list", "metrics", "--json").json["items"]}
+    assert rows["acc2_non0"]["tasks"] == "regression (mosi)"
+    assert rows["ece"]["better"] == "lower"

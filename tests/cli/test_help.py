@@ -14,7 +14,7 @@ NAMES = [entry.name for entry in COMMANDS]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_an_example_of_itself(cli: Cli, name: str) -> None:
-    outcome = cli(name, "--help")
+    outcome = cli(*name.split(), "--help")
     assert outcome.code == 0
     example = outcome.out.rpartition("Example:\n")[2].strip()
     assert example.startswith(f"adaptkit {name}")
@@ -30,12 +30,12 @@ def test_the_example_parses(cli: Cli, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_json(cli: Cli, name: str) -> None:
-    assert "--json" in cli(name, "--help").out
+    assert "--json" in cli(*name.split(), "--help").out
 
 
 def test_top_level_help_groups_commands_in_the_order_of_work(cli: Cli) -> None:
     text = cli("--help").out
-    at = [text.index(f"\n  {name} ") for name in NAMES]
+    at = [text.index(f"\n  {name} ") for name in dict.fromkeys(name.partition(" ")[0] for name in NAMES)]
     assert at == sorted(at)
     assert text.rstrip().endswith(EXAMPLES)
     assert len(re.findall(r"^  adaptkit ", text, re.MULTILINE)) == 3
@@ -50,7 +50,7 @@ def test_no_words_at_all_show_the_help(cli: Cli) -> None:
 @pytest.mark.parametrize("name", ["", *NAMES])
 def test_help_fits_the_window(cli: Cli, monkeypatch: pytest.MonkeyPatch, name: str, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    text = cli(*([name] if name else []), "--help").out.partition("Example")[0]
+    text = cli(*name.split(), "--help").out.partition("Example")[0]
     assert max(map(len, text.splitlines())) <= columns
 
 

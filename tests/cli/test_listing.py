@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from adaptkit.recipe import adapter_signatures
+from adaptkit.recipe import adapter_signatures, fusion_signatures
 from tests.cli.conftest import Cli
 from tests.laws.zoo import ZOO
 
@@ -57,3 +57,11 @@ def test_every_site_of_a_model_is_listed(cli: Cli, name: str) -> None:
         known = re.sub(r"^(attn|mlp|mixer|conv|cross_attn)\d+\.", r"\1.", site.name)
         known = re.sub(r"^conv\.\d+$", "conv.1", known)
         assert any(fnmatchcase(known, word) for word in words), site.name
+
+
+def test_fusions(cli: Cli) -> None:
+    rows = {row["name"]: row for row in cli("list", "fusions", "--json").json["items"]}
+    assert rows.keys() == fusion_signatures().keys()
+    assert "gates" in rows["gmu"]["keys"].split(", ")
+    told = cli("list", "fusions").out
+    assert all(row["paper"].split()[0] in told for row in rows.values())

@@ -38,10 +38,18 @@ def imported(commands: list[list[str]], folder: Path) -> dict[str, tuple[int, li
 def test_quick_commands_do_not_import_torch(tmp_path: Path) -> None:
     kinds = ("models", "adapters", "encoders", "sites", "tasks", "metrics", "formats", "recipes")
     commands = [["--help"], ["version"], ["--version"], ["train", "--help"], ["init", "mine"], ["schema"]]
-    commands += [["list", word] for word in kinds]
+    commands += [["list", word] for word in kinds] + [["data", "--help"], ["data", "import", "--help"]]
     for words, (code, modules) in imported(commands, tmp_path).items():
         assert code == 0, words
         assert not set(HEAVY) & set(modules), words
+
+
+def test_data_commands_do_not_import_torch(tmp_path: Path) -> None:
+    folder = str(tmp_path / "mosi")
+    commands = [["data", verb, "mosi", folder] for verb in ("synth", "import", "check", "stats")]
+    for words, (code, modules) in imported(commands, tmp_path).items():
+        assert code == 0, words
+        assert not {"torch", "transformers", "timm", "accelerate"} & set(modules), words
 
 
 def test_help_does_not_even_import_pydantic(tmp_path: Path) -> None:
