@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 import time
@@ -111,7 +112,8 @@ def measure(library: str, name: str, limit: int) -> Outcome:
             warnings.simplefilter("ignore")
             _study(build(library, name), outcome)
     except (Exception, OutOfTimeError) as error:
-        outcome.why = f"{type(error).__name__}: {(str(error) or '?').strip().splitlines()[0]}"
+        text = re.sub(r"/\S*/site-packages/", "", str(error) or "?")  # where it is installed says nothing
+        outcome.why = f"{type(error).__name__}: {text.strip().splitlines()[0]}"
     finally:
         signal.alarm(0)
     outcome.seconds = round(time.monotonic() - began, 2)
