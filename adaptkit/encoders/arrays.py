@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.errors import DataError, UnavailableError
+from adaptkit.hdf5 import is_elsewhere, leaves
 
 HDF5 = (".h5", ".hdf5")
 LARGEST = 2**28  # numbers of one sample, 1 GiB: more is a mistake, or an attack by a small compressed file
@@ -114,9 +115,14 @@ def _from_hdf5(file: str, key: str | None, row: int | None, name: str, where: st
         arrays = [key] if key is not None and key in opened else []
         if not arrays:
             opened.visititems(lambda key, item: arrays.append(key) if isinstance(item, h5py.Dataset) else None)
-        dataset: Any = opened[_one_of(arrays, key)]
+        found = _one_of(arrays, key)
+        if leaves(opened, found):
+            raise ValueError(f"{found} is a link into another file")
+        dataset: Any = opened[found]
         if not isinstance(dataset, h5py.Dataset):
             raise KeyError(key)
+        if is_elsewhere(dataset):
+            raise ValueError(f"{found} lies in another file")
         _fits(dataset.shape if row is None else dataset.shape[1:])
         if row is not None and (not dataset.shape or row >= dataset.shape[0]):
             raise IndexError(row)

@@ -40,7 +40,7 @@ def bundled_description(name: str) -> str:
 
 
 def folder_of(source: str | Path, path: Path) -> Path:
-    """Where the relative paths of a recipe start: its folder; for one that goes by name, `recipes` of the current folder.
+    """Where relative paths of a recipe start: its folder; of one that goes by name, `recipes` of the current folder.
 
     So "../data/mosi" is data/mosi where the user stands, and never a place in the installed package.
 

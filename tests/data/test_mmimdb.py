@@ -387,3 +387,14 @@ def test_neither_the_plot_nor_the_poster_suffices(tmp_path: Path, variant: str) 
         ap = np.array([average_precision_score(z[:, c], scores[:, c]) for c in range(len(classes))])
         assert ap[readable].min() > 0.85
         assert ap[~readable].mean() < 0.45
+
+
+def test_an_array_that_lies_in_another_file_is_refused(hdf5: Path) -> None:
+    path = next(hdf5.rglob("multimodal_imdb.hdf5"))
+    path.with_name("other.hdf5").write_bytes(path.read_bytes())
+    with h5py.File(path, "a") as file:
+        del file["vgg_features"]
+        file["vgg_features"] = h5py.ExternalLink("other.hdf5", "vgg_features")
+    with pytest.raises(DataError, match="'vgg_features' lies in another file"):
+        import_benchmark("mmimdb", hdf5)
+    assert not (hdf5 / "adaptkit").exists()

@@ -14,6 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
     "atomic": 0,
     "errors": 0,
+    "hdf5": 0,
     "lazy": 0,
     "registry": 0,
     "recipe": 1,

@@ -15,6 +15,7 @@ from adaptkit.data.benchmarks.sources import file_name
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.data.unpickling import load_array
 from adaptkit.errors import DataError, UnavailableError
+from adaptkit.hdf5 import is_elsewhere, leaves
 
 if TYPE_CHECKING:
     import h5py
@@ -113,6 +114,8 @@ def _damaged(path: Path, error: Exception) -> DataError:
 def _array(file: h5py.File, name: str) -> Any:
     if name not in file:
         raise DataError(f"has no array {name!r}.", where=str(file.filename), hint=f"It has: {', '.join(file)}.")
+    if leaves(file, name) or is_elsewhere(file[name]):
+        raise DataError(f"the array {name!r} lies in another file.", where=str(file.filename))
     return file[name]
 
 

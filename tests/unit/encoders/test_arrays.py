@@ -111,3 +111,17 @@ def test_without_h5py_the_error_names_the_extra(folder: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UnavailableError, match=r'pip install "adaptkit\[hdf5\]"'):
         read_array(folder / "one.h5", name="clip", where="s")
+
+
+def test_an_array_in_another_file_is_not_read(folder: Path) -> None:
+    """By a link, as external storage or as a virtual data set: a download could name any file that way."""
+    with h5py.File(folder / "elsewhere.h5", "w") as file:
+        file["link"] = h5py.ExternalLink("two.hdf5", "a")
+        file["group"] = h5py.ExternalLink("one.h5", "group")
+        file.create_dataset("raw", (2, 3), "f4", external=[(str(folder / "a.npy"), 0, 24)])
+        layout = h5py.VirtualLayout((2, 3), "f8")
+        layout[:] = h5py.VirtualSource(str(folder / "two.hdf5"), "a", (2, 3))
+        file.create_virtual_dataset("virtual", layout)
+    for name in ("link", "group/a", "raw", "virtual"):
+        with pytest.raises(DataError, match="another file"):
+            read_array(folder / f"elsewhere.h5::{name}", name="trailer", where="train.jsonl:1")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from adaptkit.errors import RecipeError
@@ -52,3 +55,16 @@ def test_every_bundled_recipe_loads_and_describes_itself():
     for name in bundled.bundled_names():
         assert load_recipe(bundled.bundled_path(name)).name
         assert bundled.bundled_description(name)
+
+
+def test_a_bundled_recipe_by_name_looks_for_data_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And never in the installed package; one that extends it, and the copy that `init` writes, do the same."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('extends = "mosi_wander"\nname = "mine"\n', encoding="utf-8")
+    for source in ("mosi_late_fusion", "mosi_wander", "mine.toml"):
+        recipe = load_recipe(source)
+        assert os.path.normpath(recipe.path(recipe.data.root)) == os.path.normpath("data/mosi")
+        if recipe.init_from is not None:
+            assert os.path.normpath(recipe.path(recipe.init_from)) == os.path.normpath("runs/mosi_late_fusion")
