@@ -6,7 +6,7 @@ dropped (`--set data.drop=[...]`). A recipe that does not beat its twin on the p
 
     python docs/trial.py                          all of them; writes the page
     python docs/trial.py moviescope_gmu mosi_*    some; prints the table and writes nothing
-    python docs/trial.py --work FOLDER            keep data and runs there, and go on with what is finished
+    python docs/trial.py --work FOLDER            keep data, runs and scores there, and go on from them
 """
 
 from __future__ import annotations
@@ -160,18 +160,24 @@ def data_of(trial: Trial, work: Path) -> Path:
 
 
 def score(name: str, trial: Trial, work: Path, root: Path, dropped: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Train, evaluate and predict; the metric on the test split."""
+    """Plan, train and evaluate; the metric on the test split. What was measured in this folder is not done again."""
     own = f"{name}_twin" if dropped else name
     sets = {"name": own, "data.root": str(root), "train.seeds": [0], **trial.changes}
     sets |= {key: str(work / "runs" / recipe) for key, recipe in trial.first.items()}
     if dropped:
         sets["data.drop"] = list(dropped)
     words = [word for key, value in sets.items() for word in ("--set", f"{key}={toml(value)}")]
+    kept = work / "scores" / f"{own}.json"
+    if kept.is_file() and (known := json.loads(kept.read_text(encoding="utf-8")))["words"] == words:
+        return known["score"]
     runs = ["--runs", str(work / "runs")]
     plan = adaptkit("plan", name, *words)
     run = adaptkit("train", name, *words, *runs)
     evaluated = adaptkit("evaluate", run["run"], *runs)
-    return {"value": evaluated["metrics"]["test"][trial.metric], "parameters": plan["parameters"]}
+    found = {"value": evaluated["metrics"]["test"][trial.metric], "parameters": plan["parameters"]}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps({"words": words, "score": found}), encoding="utf-8")
+    return found
 
 
 def adaptkit(*words: str) -> dict[str, Any]:

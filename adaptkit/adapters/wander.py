@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -30,10 +30,10 @@ class Wander(Adapter):
         "cp"         F = sum_j sum_k  prod_m  T_m[k]^T A_m D_m[j]                    (the paper's decomposition)
         "published"  F = prod_m  (sum_k T_m[k])^T A_m (sum_j D_m[j])                 (the code: rank 1 in effect)
 
-    Modality 0 is the stream itself. Padded tokens contribute exactly 0, and with a side that has no token the whole
-    product is 0. In a block (`out_tokens = "host"`) F is
-    added to the stream; at `fusion` a number of `out_tokens` gives the published form, whose residual is the
-    first tokens of the concatenated modalities.
+    Modality 0 is the stream itself. Padded tokens contribute exactly 0. A side without any token is left out of the
+    product of its sample: as a factor of 0 one absent modality would silence all the others. Without any side F is 0.
+    In a block (`out_tokens = "host"`) F is added to the stream; at `fusion` a number of `out_tokens` gives the
+    published form, whose residual is the first tokens of the concatenated modalities.
 
     Identity at init, and trainable: only the stream's token factors are zero. (With all of them zero, as
     published, no parameter ever receives a gradient.)
@@ -105,7 +105,9 @@ class Wander(Adapter):
             a = functional.gelu(down(x.to(down.weight.dtype)))
             bottlenecks.append(a if mask is None else a * mask.unsqueeze(-1))  # a padded token contributes exactly 0
         tokens = [self.rows(m, a.shape[1], out) for m, a in enumerate(bottlenecks)]
-        return fuse(bottlenecks, tokens, list(self.width_factors), self.combine)
+        there = [sides[name].mask.any(dim=1) for name in self.names]  # (B,) each
+        fused = fuse(bottlenecks, tokens, list(self.width_factors), self.combine, [None, *there])
+        return torch.where(torch.stack(there).any(dim=0)[:, None, None], fused, 0.0)
 
     def rows(self, index: int, length: int, out: int) -> Tensor:
         """(K, length, out): the token factors of the first `length` tokens."""
@@ -148,6 +150,7 @@ def fuse(
     tokens: list[Tensor],
     widths: list[Tensor],
     combine: Literal["cp", "published"],
+    there: Sequence[Tensor | None] = (),
 ) -> Tensor:
     """The fused sequence.
 
@@ -156,6 +159,7 @@ def fuse(
         tokens: per modality (K, T_m, O).
         widths: per modality (R, P, D).
         combine: where the factors are summed: after the product over modalities ("cp") or before ("published").
+        there: per modality (B,) bool, the samples that have it; None, or nothing, where all have.
 
     Returns:
         (B, O, D).
@@ -166,20 +170,26 @@ def fuse(
     batch, out = bottlenecks[0].shape[0], tokens[0].shape[2]
     kept = len(bottlenecks) * tokens[0].shape[0] * batch * out * widths[0].shape[0] * widths[0].shape[2]
     recompute = kept > KEEP_AT_MOST and torch.is_grad_enabled()
+    have = [None if each is None else each[:, None, None, None] for each in there or [None] * len(bottlenecks)]
     fused = None
     for k in range(tokens[0].shape[0]):  # accumulate over k: never all R·K products at once
-        inputs = [x for m, a in enumerate(bottlenecks) for x in (a, tokens[m][k], widths[m])]
+        inputs = [x for m, a in enumerate(bottlenecks) for x in (a, tokens[m][k], widths[m], have[m])]
         term = checkpoint(product, *inputs, use_reentrant=False) if recompute else product(*inputs)
         fused = term if fused is None else fused + term
     assert fused is not None
     return fused
 
 
-def product(*inputs: Tensor) -> Tensor:
-    """sum_j prod_m T_m^T A_m D_m[j] for one k; `inputs` are A, T, D of each modality in turn. (B, O, D)."""
+def product(*inputs: Tensor | None) -> Tensor:
+    """sum_j prod_m T_m^T A_m D_m[j] for one k; `inputs` are A, T, D and who has it of each modality. (B, O, D)."""
     result = None
-    for a, t, d in zip(inputs[0::3], inputs[1::3], inputs[2::3], strict=True):
+    for a, t, d, has in zip(inputs[0::4], inputs[1::4], inputs[2::4], inputs[3::4], strict=True):
+        assert a is not None
+        assert t is not None
+        assert d is not None
         factor = expand(a, t, d)  # (B, O, R, D)
+        if has is not None:
+            factor = torch.where(has, factor, 1.0)
         result = factor if result is None else result * factor
     assert result is not None
     return result.sum(dim=2)

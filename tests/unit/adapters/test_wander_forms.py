@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import pytest
@@ -38,11 +39,14 @@ def drawn(shapes: dict[str, Shape]) -> Sides:
     return Sides({n: Side.of(torch.randn(B, s.tokens or 1, s.width).double()) for n, s in shapes.items()})
 
 
-def equation(module: Wander, sequences: list[Tensor], out: int, combine: Combine) -> Tensor:
-    """One sample: the sequences hold only tokens that count. (T_m, E_m) each -> (O, D)."""
-    a = [torch.nn.functional.gelu(down(x)) for down, x in zip(module.downs, sequences, strict=True)]
-    tokens = [t[:, : len(x), :out] for t, x in zip(module.token_factors, sequences, strict=True)]
-    widths = list(module.width_factors)
+def equation(
+    module: Wander, sequences: list[Tensor], out: int, combine: Combine, kept: Sequence[int] | None = None
+) -> Tensor:
+    """One sample: the sequences, of all modalities or those kept, hold only tokens that count. (T_m, E_m) -> (O, D)."""
+    kept = range(len(sequences)) if kept is None else kept
+    a = [torch.nn.functional.gelu(module.downs[m](x)) for m, x in zip(kept, sequences, strict=True)]
+    tokens = [module.token_factors[m][:, : len(x), :out] for m, x in zip(kept, sequences, strict=True)]
+    widths = [module.width_factors[m] for m in kept]
     pairs = [(j, k) for j in range(R) for k in range(K)]
     if combine == "published":
         tokens, widths, pairs = [t.sum(0)[None] for t in tokens], [d.sum(0)[None] for d in widths], [(0, 0)]
@@ -90,15 +94,19 @@ def test_every_sample_may_have_its_own_lengths(combine: Combine, out_tokens: int
             torch.testing.assert_close(whole, torch.cat(cut[:2])[:out])  # "b" has another width
 
 
-def test_without_any_token_of_a_side_nothing_is_fused() -> None:
-    """A product with an absent modality is 0, exactly; other samples do not notice."""
+@pytest.mark.parametrize("combine", COMBINE)
+def test_a_side_without_any_token_is_left_out_of_the_product(combine: Combine) -> None:
+    """That sample is fused from what it has; other samples do not notice."""
     shapes = modalities(4)
-    module, sides, h = build(shapes), drawn(shapes), torch.randn(B, T, D).double()
-    whole = module(h, h, sides)
+    module, sides, h = build(shapes, combine), drawn(shapes), torch.randn(B, T, D).double()
+    whole = module.delta(h, sides)
     sides["m1"].mask[0] = False
-    out = module(h, h, sides)
-    assert torch.equal(out[0], h[0])
-    torch.testing.assert_close(out[1], whole[1])
+    fused = module.delta(h, sides)
+    torch.testing.assert_close(fused[1], whole[1])
+    rest = [h[0], *(side.tensor[0] for name, side in sides.items() if name != "m1")]
+    kept = [0, *(1 + i for i, name in enumerate(sides) if name != "m1")]
+    torch.testing.assert_close(fused[0], equation(module, rest, T, combine, kept), rtol=1e-9, atol=1e-9)
+    assert fused[0].abs().amax() > 0
 
 
 @pytest.mark.parametrize("combine", COMBINE)
