@@ -25,4 +25,4 @@ def test_validate_reads_what_a_recipe_starts_from(cli: Cli, tiny_recipe: Path, t
     assert "init_from" not in cli("validate", str(tiny_recipe), "--json").json["checked"]
     outcome = cli("validate", str(tiny_recipe), "--set", "init_from=nowhere")
     assert outcome.code == 4
-    assert "nowhere: does not exist" in outcome.err
+    assert "nowhere does not exist" in outcome.err
