@@ -1,7 +1,7 @@
 """Tries every recipe end to end on synthetic data and writes docs/recipes.md: `make recipes`.
 
-For each data set: `adaptkit data synth`, `data import`, `data check`. For each recipe: `plan`, `train`, `evaluate` and
-`predict` by the command line, with small backbones by `--set`; then its twin, the same recipe with all but the text
+For each data set: `adaptkit data synth`, `data import`, `data check`. For each recipe: `plan`, `train` and `evaluate`
+by the command line, with small backbones by `--set`; then its twin, the same recipe with all but the text
 dropped (`--set data.drop=[...]`). A recipe that does not beat its twin on the planted signal fails the run.
 
     python docs/trial.py                          all of them; writes the page
@@ -102,10 +102,17 @@ TRIALS: dict[str, Trial] = {
         "food101",
         "accuracy",
         ("image",),
-        changes=FILMS | {"backbone.pool": "first", "train.precision": "fp32", "modality.image.tower": IMAGE},
+        changes=MINILM
+        | {"backbone.pool": "first", "train.precision": "fp32", "modality.image.tower": IMAGE}
+        | {"train.epochs": 8, "train.batch_size": 16},
     ),
     "msrvtt_wander": Trial(
-        "msrvtt", "q2g_r1", EXPERTS, changes=FEATURES | {"train.epochs": 8, "modality.caption.tower.model": "minilm"}
+        "msrvtt",
+        "q2g_r1",
+        EXPERTS,
+        changes=FEATURES
+        | {"backbone.train": [], "modality.appearance.train": False, "modality.caption.tower.model": "minilm"}
+        | {"train.epochs": 10, "train.optimizer.lr": 3e-3, "train.schedule": {"name": "constant"}},
     ),
 }
 
