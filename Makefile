@@ -3,7 +3,7 @@
 # make check    ruff, pyright and the layering test; `make test check` is what CI runs
 # make docs     write the pages that are generated from the code
 # make conformance  run every law for every adapter in every tiny model (an hour), write docs/conformance.md
-# make recipes  try every recipe end to end on synthetic data (half an hour), write docs/recipes.md
+# make recipes  try every recipe end to end on synthetic data (25 short trainings), write docs/recipes.md
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 

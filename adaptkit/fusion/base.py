@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from adaptkit.adapters.base import Shape
+from adaptkit.adapters.base import Shape, check_positive
 from adaptkit.adapters.gmu import mean_over_tokens
 from adaptkit.errors import SiteError
 from adaptkit.recipe.fusion import BACKBONE
@@ -61,6 +61,30 @@ class Fusion(nn.Module):
             yield mean_over_tokens(side).to(dtype), side.mask.any(dim=1, keepdim=True)
 
 
+class ProjectedFusion(Fusion):
+    """Base of fusions whose vectors may be projected to one width first.
+
+    Args:
+        streams: shapes of what meets.
+        out_width: W.
+        width: P, every vector is projected to it; None: they stay as they are.
+    """
+
+    def __init__(self, streams: Mapping[str, Shape], out_width: int, width: int | None) -> None:
+        super().__init__(streams, out_width)
+        self.projections = None
+        if width is not None:
+            check_positive(width=width)
+            self.projections = nn.ModuleDict({name: nn.Linear(s.width, width) for name, s in streams.items()})
+
+    def projected(self, streams: Mapping[str, Side]) -> list[Tensor]:
+        """(B, P) or (B, E) of every stream; zeros of an absent one, projected or not."""
+        vectors = [*self.vectors(streams)]
+        if self.projections is None:
+            return [x for x, _ in vectors]
+        return [project(x) * heard for project, (x, heard) in zip(self.projections.values(), vectors, strict=True)]
+
+
 FUSIONS: Registry[type[Fusion]] = Registry("fusion kind")
 
-__all__ = ["BACKBONE", "FUSIONS", "Fusion"]
+__all__ = ["BACKBONE", "FUSIONS", "Fusion", "ProjectedFusion"]

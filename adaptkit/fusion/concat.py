@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adaptkit.adapters.base import Shape, check_positive
-from adaptkit.fusion.base import FUSIONS, Fusion
+from adaptkit.fusion.base import FUSIONS, ProjectedFusion
 from adaptkit.sides import Side
 
 # B batch, E width of a stream, P width they are projected to, W width of the result
 
 
 @FUSIONS.register("concat")
-class Concat(Fusion):
+class Concat(ProjectedFusion):
     """The vectors side by side: [x_1; ..; x_k], or each projected first: [P_1 x_1 + b_1; ..; P_k x_k + b_k].
 
     An absent modality is a vector of zeros, projected or not.
@@ -33,18 +33,9 @@ class Concat(Fusion):
 
     def __init__(self, streams: Mapping[str, Shape], *, width: int | None = None, repeat: int = 1) -> None:
         check_positive(repeat=repeat)
-        widths = {name: shape.width for name, shape in streams.items()}
-        super().__init__(streams, repeat * (sum(widths.values()) if width is None else width * len(widths)))
+        widths = [shape.width if width is None else width for shape in streams.values()]
+        super().__init__(streams, repeat * sum(widths), width)
         self.repeat = repeat
-        self.projections = None
-        if width is not None:
-            check_positive(width=width)
-            self.projections = nn.ModuleDict({name: nn.Linear(e, width) for name, e in widths.items()})
 
     def forward(self, streams: Mapping[str, Side]) -> Tensor:
-        vectors = [*self.vectors(streams)]
-        xs = [x for x, _ in vectors]
-        if self.projections is not None:
-            projected = zip(self.projections.values(), vectors, strict=True)
-            xs = [project(x) * heard for project, (x, heard) in projected]
-        return torch.cat(xs * self.repeat, dim=1)  # (B, W)
+        return torch.cat(self.projected(streams) * self.repeat, dim=1)  # (B, W)

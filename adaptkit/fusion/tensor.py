@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from adaptkit.adapters.base import Shape, check_positive
+from adaptkit.adapters.base import Shape
 from adaptkit.errors import SiteError
-from adaptkit.fusion.base import FUSIONS, Fusion
+from adaptkit.fusion.base import FUSIONS, ProjectedFusion
 from adaptkit.sides import Side
 
 # B batch, E width of a stream, P width they are projected to, W width of the result
@@ -21,7 +21,7 @@ MOST = 2**20
 
 
 @FUSIONS.register("tensor")
-class TensorFusion(Fusion):
+class TensorFusion(ProjectedFusion):
     """Tensor fusion, TFN (Zadeh et al. 2017): the outer product [x_1; 1] x .. x [x_k; 1], flattened.
 
     The appended 1 keeps the products of fewer streams: an absent modality (x = 0) leaves those of the others.
@@ -38,13 +38,8 @@ class TensorFusion(Fusion):
     formula = "0, or with width sum_m(E_m·P + P); the head reads prod_m(E_m + 1), or (P + 1)^k"
 
     def __init__(self, streams: Mapping[str, Shape], *, width: int | None = None) -> None:
-        widths = {name: shape.width for name, shape in streams.items()}
-        factors = [(e if width is None else width) + 1 for e in widths.values()]
-        super().__init__(streams, math.prod(factors))
-        self.projections = None
-        if width is not None:
-            check_positive(width=width)
-            self.projections = nn.ModuleDict({name: nn.Linear(e, width) for name, e in widths.items()})
+        factors = [(shape.width if width is None else width) + 1 for shape in streams.values()]
+        super().__init__(streams, math.prod(factors), width)
         if self.out_width > MOST:
             terms = " x ".join(map(str, factors))
             raise SiteError(
@@ -53,11 +48,7 @@ class TensorFusion(Fusion):
             )
 
     def forward(self, streams: Mapping[str, Side]) -> Tensor:
-        vectors = [*self.vectors(streams)]
-        xs = [x for x, _ in vectors]
-        if self.projections is not None:
-            projected = zip(self.projections.values(), vectors, strict=True)
-            xs = [project(x) * heard for project, (x, heard) in projected]
+        xs = self.projected(streams)
         product = torch.ones_like(xs[0][:, :1])  # (B, 1)
         for x in xs:
             product = (product.unsqueeze(2) * functional.pad(x, (0, 1), value=1.0).unsqueeze(1)).flatten(1)
