@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from adaptkit import kinds
 from adaptkit.errors import SiteError
-from adaptkit.registry import Registry, nearest
+from adaptkit.kinds import Kinds
+from adaptkit.registry import nearest
 from adaptkit.sides import Sides
 
 # The activations of the three systems by the names they use. "gelu" is exact (Wander); Multimodal-Adapters and
@@ -170,7 +172,7 @@ class Adapter(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} is not mergeable")
 
 
-ADAPTERS: Registry[type[Adapter]] = Registry("adapter kind")
+ADAPTERS: Kinds[type[Adapter]] = kinds.ADAPTERS
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:

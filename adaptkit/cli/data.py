@@ -51,9 +51,9 @@ def import_data(
     This alone reads pickles, and admits nothing but arrays, text and numbers in them. A recipe then names ROOT.
     With --variant the store is ROOT/adaptkit-NAME.
     """
-    from adaptkit.data.benchmarks import benchmark, import_benchmark
+    from adaptkit.benchmarks import find_benchmark, import_benchmark
 
-    given = _options(options or (), benchmark(format).options(), format)
+    given = _options(options or (), find_benchmark(format).options(), format)
     note(f"importing {format} from {root}")
     store = import_benchmark(format, root, to=to, variant=variant, force=force, options=given)
     meta = store.meta
@@ -84,7 +84,7 @@ def synth_data(
 
     It holds a signal that no modality has alone, so that an import and a recipe can be tried without the data.
     """
-    from adaptkit.data.benchmarks import synthesise
+    from adaptkit.benchmarks import synthesise
 
     synthesise(format, folder, variant=variant, samples=samples, seed=seed, force=force)
     files = sum(path.is_file() for path in folder.rglob("*"))
@@ -145,8 +145,8 @@ def stats_data(
 def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     import torch
 
+    from adaptkit.benchmarks import BENCHMARKS
     from adaptkit.data import load_data
-    from adaptkit.data.benchmarks import BENCHMARKS
     from adaptkit.data.checking import check_samples, damage
     from adaptkit.data.store import find_store
     from adaptkit.plan.planning import backbone_of, output_width
@@ -166,11 +166,11 @@ def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]
 
 
 def _check_benchmark(name: str, root: Path, variant: str) -> tuple[Any, dict[str, Any]]:
-    from adaptkit.data.benchmarks import benchmark
+    from adaptkit.benchmarks import find_benchmark
     from adaptkit.data.checking import Findings, check_sources, check_store
     from adaptkit.data.store import find_store
 
-    source = benchmark(_benchmark_name(name))
+    source = find_benchmark(_benchmark_name(name))
     document: dict[str, Any] = {"source": name, "format": name, "root": root}
     try:
         store = find_store(root, name, variant)
@@ -192,7 +192,7 @@ def _first(error: DataError) -> tuple[str, str, str]:
 
 
 def _recipe(source: str, sets: Sequence[str]) -> Any:
-    from adaptkit.data.benchmarks import BENCHMARKS
+    from adaptkit.benchmarks import BENCHMARKS
     from adaptkit.recipe import load_recipe
 
     if source in BENCHMARKS:
@@ -203,9 +203,9 @@ def _recipe(source: str, sets: Sequence[str]) -> Any:
 
 
 def _benchmark_name(name: str) -> str:
-    from adaptkit.data.benchmarks import benchmark
+    from adaptkit.benchmarks import find_benchmark
 
-    return benchmark(name).name
+    return find_benchmark(name).name
 
 
 def _options(words: Sequence[str], known: Mapping[str, inspect.Parameter], format: str) -> dict[str, Any]:

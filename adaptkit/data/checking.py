@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from adaptkit.data.benchmarks import Benchmark
+from adaptkit.benchmarks import Benchmark
 from adaptkit.data.paths import digest_of, inside
 from adaptkit.data.sample import DataSet, Sample
 from adaptkit.data.stats import Summary, distribution, summarised

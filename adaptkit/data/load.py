@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptkit.data.formats import FORMATS, Column
-from adaptkit.data.formats.jsonl import read_manifest
 from adaptkit.data.sample import DataSet, Samples
 from adaptkit.errors import DataError
+from adaptkit.formats import FORMATS, Column
+from adaptkit.formats.jsonl import read_manifest
 from adaptkit.recipe.located import located
 
 if TYPE_CHECKING:

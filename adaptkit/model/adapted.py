@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from adaptkit import sides
 from adaptkit.anatomy import load, skeleton
 from adaptkit.anatomy.calling import Call, Prefix, prepare, run
-from adaptkit.encoders import Encoder
-from adaptkit.fusion import BACKBONE
-from adaptkit.heads import build_task_head
+from adaptkit.fusions import BACKBONE
+from adaptkit.modalities import Encoder
 from adaptkit.model.pooling import mean, pool
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
 from adaptkit.model.state import Saved
@@ -25,6 +24,7 @@ from adaptkit.plan.mmbt import build_segments
 from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
 from adaptkit.surgery import carried, insert
+from adaptkit.tasks.heads import build_task_head
 
 # B batch, T tokens, D width of the backbone, E width of a modality
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptkit.encoders import Encoder
-from adaptkit.encoders.audio import AudioEncoder
-from adaptkit.encoders.text import TextEncoder
+from adaptkit.modalities import Encoder
+from adaptkit.modalities.audio.encoder import AudioEncoder
+from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.recipe import Optimizer

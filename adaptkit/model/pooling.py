@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from adaptkit.encoders.pooling import maximum, mean
+from adaptkit.modalities.pooling import maximum, mean
 
 # B batch, T tokens, D width
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import InputSpec
-from adaptkit.encoders import Encoder
 from adaptkit.errors import SiteError
-from adaptkit.fusion import BACKBONE, FUSIONS, Fusion
+from adaptkit.fusions import BACKBONE, FUSIONS, Fusion
+from adaptkit.modalities import Encoder
 from adaptkit.recipe import Recipe
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from adaptkit.anatomy import InputSpec, ModelRef
 from adaptkit.anatomy.segments import Segments
-from adaptkit.encoders import Encoder
 from adaptkit.errors import RecipeError, SiteError
+from adaptkit.modalities import Encoder
 from adaptkit.recipe import Recipe
 
 SPREAD = 0.01  # standard deviation of a fresh segment around the mean of the published rows

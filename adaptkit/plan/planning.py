@@ -11,9 +11,8 @@ from torch import nn
 
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
 from adaptkit.data import load_data
-from adaptkit.encoders import Encoder
 from adaptkit.errors import RecipeError
-from adaptkit.heads import build_task_head
+from adaptkit.modalities import Encoder
 from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, Ground, plan_grafts
 from adaptkit.plan.joining import build_fusion, joined_modalities
@@ -34,6 +33,7 @@ from adaptkit.recipe import Recipe, located
 from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import Adapters
 from adaptkit.tasks import Task
+from adaptkit.tasks.heads import build_task_head
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import torch
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, ModelRef, study
-from adaptkit.encoders import Encoder
-from adaptkit.encoders.tower import Tower
 from adaptkit.errors import RecipeError, SiteError
+from adaptkit.modalities import Encoder
+from adaptkit.modalities.tower import Tower
 from adaptkit.plan.grafting import Ground, with_prompts
 from adaptkit.plan.streams import image_lengths
 from adaptkit.plan.unfreezing import unfrozen_parameters

@@ -3,62 +3,38 @@
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.recipe.backbone import Backbone
 from adaptkit.recipe.bundled import bundled_description, bundled_folder, bundled_names, bundled_path
-from adaptkit.recipe.data import Csv, Data, DigitQuestions, HuggingFace, Jsonl, Parquet
+from adaptkit.recipe.data import DataTable
 from adaptkit.recipe.fusion import FusionSpec
 from adaptkit.recipe.json_schema import json_schema
 from adaptkit.recipe.located import located
-from adaptkit.recipe.modality import FeaturesModality, ImageModality, Modality, TextModality
+from adaptkit.recipe.modality import ModalityTable
 from adaptkit.recipe.read import load_recipe, parse_recipe
 from adaptkit.recipe.reference import reference_markdown
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.signatures import (
-    AdapterSignature,
-    FusionSignature,
-    Parameter,
-    adapter_signatures,
-    fusion_signatures,
-)
-from adaptkit.recipe.task import Classification, Head, Multilabel, Regression, Retrieval, Task
+from adaptkit.recipe.task import Head, TaskTable
 from adaptkit.recipe.tower import Tower
 from adaptkit.recipe.training import EarlyStopping, Optimizer, Schedule, Train
 from adaptkit.recipe.write import digest, resolved_tables, resolved_toml
 
 __all__ = [
-    "AdapterSignature",
     "AdapterSpec",
     "Backbone",
-    "Classification",
-    "Csv",
-    "Data",
-    "DigitQuestions",
+    "DataTable",
     "EarlyStopping",
-    "FeaturesModality",
-    "FusionSignature",
     "FusionSpec",
     "Head",
-    "HuggingFace",
-    "ImageModality",
-    "Jsonl",
-    "Modality",
-    "Multilabel",
+    "ModalityTable",
     "Optimizer",
-    "Parameter",
-    "Parquet",
     "Recipe",
-    "Regression",
-    "Retrieval",
     "Schedule",
-    "Task",
-    "TextModality",
+    "TaskTable",
     "Tower",
     "Train",
-    "adapter_signatures",
     "bundled_description",
     "bundled_folder",
     "bundled_names",
     "bundled_path",
     "digest",
-    "fusion_signatures",
     "json_schema",
     "load_recipe",
     "located",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from adaptkit.recipe.keyword_table import KeywordTable
-from adaptkit.recipe.signatures import AdapterSignature, adapter_signatures
+from adaptkit.kinds import ADAPTERS, Kind
+from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.side_checks import side_conflicts
+from adaptkit.recipe.table import IsPath, Table, Written, WrittenRecipe
 
 LAYERS_EXAMPLE = '"all", "last", "3..9" or [0, 4, -1]'
 _RANGE = re.compile(r"-?\d+\.\.-?\d+")
@@ -38,10 +41,8 @@ def _layers(value: Any) -> Any:
     raise PydanticCustomError("layers", f"should be {LAYERS_EXAMPLE}")
 
 
-class AdapterSpec(KeywordTable):
+class AdapterSpec(Table):
     """Small trainable modules inserted at sites; one name may cover many."""
-
-    noun: ClassVar[str] = "adapter"
 
     kind: str = Field(examples=["gmu"], description="Which adapter.")
     at: Annotated[list[str], BeforeValidator(_one_or_many), WithJsonSchema(_AT_SCHEMA)] = Field(
@@ -77,7 +78,7 @@ class AdapterSpec(KeywordTable):
     train: bool = Field(
         default=True, description="Whether it trains; false keeps the values it starts with (see init_from)."
     )
-    init_from: str | None = Field(
+    init_from: Annotated[str | None, IsPath()] = Field(
         default=None,
         examples=["./runs/films/artifact"],
         description="Artifact or run folder, relative to the recipe file, whose adapter of the same name gives the "
@@ -85,12 +86,38 @@ class AdapterSpec(KeywordTable):
     )
     expect: int | None = Field(default=None, ge=1, description="Number of grafts it must make; the plan asserts it.")
 
-    @classmethod
-    def signatures(cls) -> Mapping[str, AdapterSignature]:
-        """kind -> what its class says about itself."""
-        return adapter_signatures()
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of its class."""
+        return own_keys(self, AdapterSpec)
 
     @property
-    def signature(self) -> AdapterSignature:
-        """What the adapter's class says about itself."""
-        return adapter_signatures()[self.kind]
+    def facts(self) -> Mapping[str, Any]:
+        """What its class declares."""
+        return ADAPTERS.kinds[self.kind].facts
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        for key in ("at", "sides"):
+            words = table.words(key)
+            for word in sorted({word for word in words if words.count(word) > 1}):
+                yield Finding((*path, key), f"{in_toml(word)} is named twice.")
+        yield from side_conflicts(str(path[1]), recipe)
+        kind = ADAPTERS.kinds.get(str(table["kind"]))
+        if kind is not None:
+            yield from _of_kind(path, table, kind, fresh=recipe.document.get("init_from") is None)
+
+
+def _of_kind(path: Path, table: Written, kind: Kind, *, fresh: bool) -> Iterator[Finding]:
+    if table["per_task"] in ("half_shared_up", "half_shared_down") and not kind.facts["halves"]:
+        hint = 'Write per_task = "single" or "multiple".'
+        yield Finding((*path, "per_task"), f"{kind.name} has no down and up half to share.", hint)
+    starts_still = kind.facts["identity"] and not kind.facts["fuses"] and table.get("init", "identity") == "identity"
+    if starts_still and table["train"] is False and table["init_from"] is None and fresh:
+        hint = "Write init_from, or leave train out."
+        yield Finding((*path, "train"), "a fresh adapter that is frozen changes nothing.", hint)
+
+
+def own_keys(table: Table, base: type[Table]) -> dict[str, Any]:
+    """The values of the keys that the table of a kind has besides those of its siblings, by name."""
+    return {name: getattr(table, name) for name in type(table).model_fields if name not in base.model_fields}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from adaptkit.recipe.table import Table
+from adaptkit.recipe.fusion import BACKBONE, joined_names
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import IsPath, Table, Written, WrittenRecipe
 
 
 class Backbone(Table):
     """The main pretrained model. Frozen, except for what `train` names."""
 
-    model: str = Field(
+    model: Annotated[str, IsPath(dotted=True)] = Field(
         min_length=1,
         examples=["bert-base"],
         description='Alias ("bert-base"), hub id, local folder, or timm name ("timm/vit_base_patch16_224"); with '
@@ -24,7 +27,7 @@ class Backbone(Table):
         description="Build the model from this configuration (keys of the type's configuration, or of timm's model), "
         "with random weights that depend on nothing else: every seed has the same.",
     )
-    tokenizer: str | None = Field(
+    tokenizer: Annotated[str | None, IsPath(dotted=True)] = Field(
         default=None,
         examples=["bert-base"],
         description="Whose tokenizer reads the text: alias, hub id or local folder. Default: the model's own.",
@@ -58,3 +61,25 @@ class Backbone(Table):
     precision: Literal["float32", "bfloat16", "float16", "shipped"] = Field(
         default="shipped", description="Number format that the frozen weights are kept in."
     )
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        """The backbone reads at least one modality, or vectors in place of its words, and each kind at most once."""
+        routes = [modality["route"] for modality in recipe.modalities.values()]
+        if routes and all(route in ("side", "fusion", "query") for route in routes):
+            hint = 'Write route = "backbone" for its native input.'
+            yield Finding(("modality",), "no modality feeds the backbone.", hint)
+        native: dict[str, str] = {}  # kind -> the modality
+        for name, modality in recipe.modalities.items():
+            if modality["route"] == "backbone":
+                first = native.setdefault(str(modality["kind"]), name)
+                if first != name:
+                    hint = f'{first} is it already; write route = "tokens" or "side".'
+                    message = f"the backbone reads only one {modality['kind']}."
+                    yield Finding(("modality", name, "route"), message, hint)
+        if table["prefix"] == "mmbt" and "tokens" not in routes:
+            hint = 'Give one route = "tokens", or leave prefix out.'
+            yield Finding((*path, "prefix"), "no modality goes before the text.", hint)
+        if BACKBONE in joined_names(recipe):
+            message = "the backbone's own vector has this name where they meet."
+            yield Finding(("modality", BACKBONE), message, "Give the modality another name.")

@@ -1,103 +1,55 @@
-"""`[data]`: where samples come from, one class per format."""
+"""`[data]`: where samples come from, and the keys that all formats have."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from adaptkit.recipe.benchmarks import (
-    Food101,
-    Iemocap,
-    Mmimdb,
-    Mosei,
-    Mosi,
-    Moviescope,
-    Msrvtt,
-    Sims,
-)
-from adaptkit.recipe.data_table import DataTable, Root
+from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import IsPath, Table, Written, WrittenRecipe
+from adaptkit.registry import nearest
 
-
-class DigitQuestions(DataTable):
-    """Yes/no questions in English about scikit-learn's scans of handwritten digits; made on the fly."""
-
-    format: Literal["digit_questions"] = Field(
-        examples=["digit_questions"], description="Questions about handwritten digits; needs no download."
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of the split and of the questions drawn.")
-    images_validation: float = Field(default=0.15, gt=0, lt=1, description="Share of the images for validation.")
-    images_test: float = Field(default=0.2, gt=0, lt=1, description="Share of the images for testing.")
-    questions_per_image: int = Field(default=12, ge=1, description="Questions asked about each image.")
-
-    @model_validator(mode="after")
-    def _leaves_training_images(self) -> Self:
-        if self.images_validation + self.images_test >= 1:
-            raise PydanticCustomError(
-                "shares",
-                "images_validation and images_test leave no image for training: their sum must be below 1",
-            )
-        return self
-
-
-class Jsonl(DataTable):
-    """One JSON object per line: columns are text, numbers, labels, vectors or paths relative to the file."""
-
-    format: Literal["jsonl"] = Field(examples=["jsonl"], description="One JSON object per line.")
-    root: Root = None
-    train: str = Field(default="train.jsonl", min_length=1, description="File of the training split.")
-    validation: str = Field(default="validation.jsonl", min_length=1, description="File of the validation split.")
-    test: str = Field(default="test.jsonl", min_length=1, description="File of the test split.")
-
-
-class Csv(DataTable):
-    """Comma- or tab-separated files with a header: cells are text, numbers, labels, JSON lists or paths."""
-
-    format: Literal["csv"] = Field(examples=["csv"], description="Comma- or tab-separated files with a header.")
-    root: Root = None
-    train: str = Field(default="train.csv", min_length=1, description="File of the training split.")
-    validation: str = Field(default="validation.csv", min_length=1, description="File of the validation split.")
-    test: str = Field(default="test.csv", min_length=1, description="File of the test split.")
-    delimiter: str = Field(default=",", min_length=1, max_length=1, description='Between cells; "\\t" for tabs.')
-    list_separator: str = Field(
-        default="|", min_length=1, description="Between the labels of one cell, for a multilabel task."
-    )
-
-
-class Parquet(DataTable):
-    """Parquet files: columns are text, numbers, labels, lists of numbers, images or paths."""
-
-    format: Literal["parquet"] = Field(examples=["parquet"], description="Parquet files.")
-    root: Root = None
-    train: str = Field(default="train.parquet", min_length=1, description="File of the training split.")
-    validation: str = Field(default="validation.parquet", min_length=1, description="File of the validation split.")
-    test: str = Field(default="test.parquet", min_length=1, description="File of the test split.")
-
-
-class HuggingFace(DataTable):
-    """A folder of Hugging Face `datasets`, written by `DatasetDict.save_to_disk`."""
-
-    format: Literal["hf"] = Field(examples=["hf"], description="A folder written by DatasetDict.save_to_disk.")
-    root: str = Field(min_length=1, examples=["data/mine"], description="The folder, relative to the recipe file.")
-    train: str = Field(default="train", min_length=1, description="Name of the training split in it.")
-    validation: str = Field(default="validation", min_length=1, description="Name of the validation split in it.")
-    test: str = Field(default="test", min_length=1, description="Name of the test split in it.")
-
-
-Data = Annotated[
-    DigitQuestions
-    | Jsonl
-    | Csv
-    | Parquet
-    | HuggingFace
-    | Moviescope
-    | Mmimdb
-    | Mosi
-    | Mosei
-    | Sims
-    | Iemocap
-    | Food101
-    | Msrvtt,
-    Field(discriminator="format"),
+Root = Annotated[
+    str | None,
+    IsPath(absent="."),
+    Field(
+        examples=["data/mine"],
+        description="Folder of the data, relative to the recipe file. Default: the recipe's folder.",
+    ),
 ]
+
+
+class DataTable(Table):
+    """The keys that every format has."""
+
+    format: str = Field(examples=["jsonl"], description="How the data is stored.")
+    drop: list[str] = Field(
+        default=[],
+        examples=[["poster"]],
+        description="Modalities that count as absent in every sample of every split, and are not read at all.",
+    )
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        dropped, place = table.words("drop"), (*path, "drop")
+        can = [name for name, other in recipe.modalities.items() if other["route"] in ("tokens", "side", "fusion")]
+        instead = f"Drop some of {in_toml(can)}." if can else "Leave drop out."
+        reasons = {
+            "backbone": "is the backbone's own input and cannot be dropped.",
+            "query": "is the query of a task and cannot be dropped.",
+        }
+        for name in dict.fromkeys(dropped):
+            modality = recipe.modalities.get(name)
+            if dropped.count(name) > 1:
+                yield Finding(place, f"{in_toml(name)} is named twice.")
+            if modality is None:
+                message = f"the recipe has no modality {in_toml(name)}."
+                yield Finding(place, message, nearest(name, can or recipe.modalities))
+            elif modality["route"] in reasons:
+                yield Finding(place, f"{in_toml(name)} {reasons[modality['route']]}", instead)
+            elif modality["missing"] == "mean":
+                message = f"{in_toml(name)} has no mean to stand in for it where every sample lacks it."
+                yield Finding(place, message, f'Write modality.{name}.missing = "zero" or "learned".')

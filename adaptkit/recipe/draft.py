@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import operator
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ from typing import Any
 from adaptkit.errors import UsageError
 from adaptkit.recipe.locate import read_key
 from adaptkit.recipe.places import Finding, Places
-from adaptkit.recipe.shape import keys_at
+from adaptkit.recipe.schema import Recipe
+from adaptkit.recipe.shape import written_recipe
+from adaptkit.recipe.table import IsPath, Table
 
 # A table whose kind changes is another table: nothing of the old one applies to it.
 _KINDS = ("kind", "format", "name")
@@ -30,6 +35,9 @@ class Draft:
         """This draft's keys laid over another one's. A table of another kind replaces the one below it."""
         replaced: list[tuple[str, ...]] = []
         document = _merged(below.document, self.document, (), replaced)
+        plugins = [draft.document.get("plugins") for draft in (below, self)]
+        if all(isinstance(named, list) for named in plugins):  # each file brings its own
+            document["plugins"] = [*dict.fromkeys(name for named in plugins for name in named)]
         kept = {key: place for key, place in below.places.items() if not any(key[: len(r)] == r for r in replaced)}
         return Draft(document, Places(kept | self.places), below.findings + self.findings)
 
@@ -37,20 +45,11 @@ class Draft:
         """The same, with the relative paths of a file in `old` written as seen from `new`."""
         if old.resolve() == new.resolve():
             return self
-        document = dict(self.document)
-        data = document.get("data")
-        if isinstance(data, dict) and "root" in keys_at(document, ("data",)):
-            document["data"] = data | {"root": _seen_from(data.get("root", "."), old, new)}
-        if "backbone" in document:
-            document["backbone"] = _rebased_model(document["backbone"], old, new)
-        modalities = document.get("modality")
-        if isinstance(modalities, dict):
-            document["modality"] = {name: _rebased_modality(table, old, new) for name, table in modalities.items()}
-        if "init_from" in document:
-            document["init_from"] = _seen_from(document["init_from"], old, new)
-        adapters = document.get("adapter")
-        if isinstance(adapters, dict):
-            document["adapter"] = {name: _rebased_adapter(table, old, new) for name, table in adapters.items()}
+        document = copy.deepcopy(dict(self.document))
+        for path, written in written_recipe(document, Recipe).tables.items():
+            table: Any = functools.reduce(operator.getitem, path, document)
+            if isinstance(table, dict):
+                table.update(_moved_paths(table, written.table, old, new))
         return Draft(document, self.places, self.findings)
 
     def with_set(self, text: str) -> Draft:
@@ -77,24 +76,16 @@ class Draft:
         return Draft(document, Places(around | kept | {key: place}), self.findings)
 
 
-def _rebased_model(table: Any, old: Path, new: Path) -> Any:
-    """A backbone or a tower, whose model and tokenizer may be folders: then they start with a dot."""
-    keys = ("model", "tokenizer")
-    if not isinstance(table, dict):
-        return table
-    return table | {key: _seen_from(table[key], old, new) for key in keys if str(table.get(key)).startswith(".")}
-
-
-def _rebased_modality(table: Any, old: Path, new: Path) -> Any:
-    if not isinstance(table, dict) or "tower" not in table:
-        return table
-    return table | {"tower": _rebased_model(table["tower"], old, new)}
-
-
-def _rebased_adapter(table: Any, old: Path, new: Path) -> Any:
-    if not isinstance(table, dict) or "init_from" not in table:
-        return table
-    return table | {"init_from": _seen_from(table["init_from"], old, new)}
+def _moved_paths(table: Mapping[str, Any], kind: type[Table], old: Path, new: Path) -> Iterator[tuple[str, Any]]:
+    """The keys of one table that are paths, as seen from another folder."""
+    for name, field in kind.model_fields.items():
+        mark = next((mark for mark in field.metadata if isinstance(mark, IsPath)), None)
+        if mark is None or (name not in table and mark.absent is None):
+            continue
+        value = table.get(name, mark.absent)
+        each = value if isinstance(value, list) else [value]
+        moved = [path if mark.is_name(path) else _seen_from(path, old, new) for path in each]
+        yield name, moved if isinstance(value, list) else moved[0]
 
 
 def _seen_from(path: Any, old: Path, new: Path) -> Any:

@@ -9,13 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.shape import keys_at, table_at, tables_of, tag_of
-from adaptkit.recipe.words import in_toml
+from adaptkit.recipe.shape import keys_at, table_at
 from adaptkit.registry import nearest
 
-_TAGGED = {"modality": 2, "task": 2, "data": 1}  # depth at which pydantic puts the kind into a path
 _SHOULD_BE = {
     "int_type": "should be a whole number",
     "int_from_float": "should be a whole number",
@@ -31,7 +30,7 @@ _BOUNDS = {
     "less_than": ("should be less than", "lt"),
     "less_than_equal": ("should be at most", "le"),
 }
-_TABLES = ("model_type", "model_attributes_type", "dict_type", "dataclass_type")
+_TABLES = ("table", "model_type", "model_attributes_type", "dict_type", "dataclass_type")
 
 
 def findings(error: ValidationError, document: Mapping[str, Any]) -> list[Finding]:
@@ -48,14 +47,8 @@ def findings(error: ValidationError, document: Mapping[str, Any]) -> list[Findin
 
 
 def _path(detail: ErrorDetails, document: Mapping[str, Any]) -> Path:
-    """The keys as the recipe writes them: without the kinds and types that pydantic puts between."""
+    """The keys as the recipe writes them: without the types that pydantic puts between."""
     path = [part for part in detail["loc"] if part != "[key]"]
-    depth = _TAGGED.get(str(path[0]), 0) if path else 0
-    if depth and len(path) > depth:
-        del path[depth]
-    for at, name in ((2, "adapter"), (1, "fusion")):
-        if path[:1] == [name] and path[at : at + 1] == ["options"]:
-            del path[at]
     kept: list[str | int] = []
     value: Any = document
     for index, part in enumerate(path):
@@ -73,17 +66,18 @@ def _finding(path: Path, detail: ErrorDetails, document: Mapping[str, Any]) -> F
         return Finding(path, "unknown key.", _where_it_belongs(path, document))
     if kind == "missing":
         return Finding(path, "missing key.", _example(path, document))
-    if kind == "union_tag_not_found":
-        tag = ast.literal_eval(context["discriminator"])
-        return Finding((*path, tag), "missing key.", f"Write {tag} = {_choices(_tags(context, path))}.")
-    if kind in ("union_tag_invalid", "unknown_kind"):
-        return _unknown_kind(path, detail)
+    if kind == "kind_missing":
+        return Finding(
+            (*path, context["tag"]), "missing key.", f"Write {context['tag']} = {_choices(context['known'])}."
+        )
+    if kind in ("kind_unknown", "kind_type"):
+        return _unknown_kind(path, detail, document)
     if kind == "literal_error":
         known = _words(context["expected"])
         one_of = f"one of {', '.join(known)}" if len(known) > 1 else known[0]
         message = f"should be {one_of}, not {_shown(detail['input'])}."
         return Finding(path, message, _close(detail["input"], known))
-    if isinstance(detail["input"], Mapping) and table_at(document, path) is not None:
+    if isinstance(detail["input"], Mapping) and table_at(Recipe, document, path) is not None:
         return Finding(path, f"{detail['msg']}.")  # about the table as a whole
     return Finding(path, f"{_what(detail)}.", _example(path, document))
 
@@ -108,35 +102,24 @@ def _what(detail: ErrorDetails) -> str:
     return f"{detail['msg']}, not {shown}"
 
 
-def _unknown_kind(path: Path, detail: ErrorDetails) -> Finding:
+def _unknown_kind(path: Path, detail: ErrorDetails, document: Mapping[str, Any]) -> Finding:
     context = detail.get("ctx", {})
-    if detail["type"] == "unknown_kind":
-        name, known, noun = detail["input"], context["known"], context["noun"]
-    else:
-        tag = ast.literal_eval(context["discriminator"])
-        name, known, noun = detail["input"].get(tag), _tags(context, path), f"{path[0]} {tag}"
-        path = (*path, tag)
+    name, known = context["name"], context["known"]
+    at = (*path, context["tag"]) if isinstance(detail["input"], Mapping) else path
+    if detail["type"] == "kind_type":
+        return Finding(at, f"should be text in quotes, not {_shown(name)}.", _example(at, document))
     hint = nearest(str(name), known)
     listed = f" Known: {', '.join(known)}." if not hint.startswith("Known") else ""
-    return Finding(path, f"unknown {noun} {_shown(name)}.", hint + listed)
-
-
-def _tags(context: Mapping[str, Any], path: Path) -> list[str]:
-    """The kinds that a modality, a task or a data format can have."""
-    if "expected_tags" in context:
-        return [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-    annotation = Recipe.model_fields[str(path[0])].annotation
-    inner = annotation if path[0] == "data" else annotation.__args__[1]  # type: ignore[union-attr]
-    return [tag_of(table)[1] for table in tables_of(inner)]
+    return Finding(at, f"unknown {context['noun']} {_shown(name)}.", hint + listed)
 
 
 def _where_it_belongs(path: Path, document: Mapping[str, Any]) -> str:
     """The nearest key of this table, or the table next door that has this key."""
-    key, around = str(path[-1]), keys_at(document, path[:-1])
+    key, around = str(path[-1]), keys_at(Recipe, document, path[:-1])
     hint = nearest(key, around)
     if not hint.startswith("Did"):
         for name in around:
-            inner = keys_at(document, (*path[:-1], name))
+            inner = keys_at(Recipe, document, (*path[:-1], name))
             if key in inner:
                 return f"It belongs to {'.'.join(map(str, (*path[:-1], name)))}."
     return hint
@@ -148,13 +131,13 @@ def _example(path: Path, document: Mapping[str, Any]) -> str:
         path = path[:-1]
     if not path:
         return ""
-    key, value = path[-1], keys_at(document, path[:-1]).get(str(path[-1]))
+    key, value = path[-1], keys_at(Recipe, document, path[:-1]).get(str(path[-1]))
     if isinstance(value, Mapping) and len(path) == 1:
         nested = [(name, table) for name, table in value.items() if isinstance(table, Mapping)]
         header, table = (f"{key}.{nested[0][0]}", nested[0][1]) if nested else (key, value)
         return f"Write a table [{header}]" + (f" with {_assignments(table)}." if table else ".")
     if value is None:
-        return f"Write a table [{'.'.join(map(str, path))}]." if table_at(document, path) else ""
+        return f"Write a table [{'.'.join(map(str, path))}]." if table_at(Recipe, document, path) else ""
     return f"Write for example {key} = {in_toml(value)}."
 
 

@@ -5,13 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.signatures import (
-    AdapterSignature,
-    FusionSignature,
-    Parameter,
-    adapter_signatures,
-    fusion_signatures,
-)
 from adaptkit.recipe.table import NAME_PATTERN
 
 _NAMED = ("modality", "adapter", "task")
@@ -23,18 +16,7 @@ def json_schema() -> dict[str, Any]:
     A recipe that `extends` another may leave out root keys; inside a table it repeats the `kind`.
     """
     schema = _without_null(Recipe.model_json_schema(by_alias=True, mode="validation"))
-    definitions = schema["$defs"]
-    general, of_fusion = definitions.pop("AdapterSpec"), definitions.pop("FusionSpec")
-    for signature in adapter_signatures().values():
-        definitions[_definition(signature)] = _adapter(signature, general)
     properties = schema["properties"]
-    properties["adapter"]["additionalProperties"] = {
-        "oneOf": [{"$ref": f"#/$defs/{_definition(signature)}"} for signature in adapter_signatures().values()]
-    }
-    properties["fusion"] = {
-        "description": properties["fusion"]["description"],
-        "oneOf": [_fusion(signature, of_fusion) for signature in fusion_signatures().values()],
-    }
     for key in _NAMED:
         properties[key]["propertyNames"] = {"pattern": NAME_PATTERN}
     properties["extends"] = {
@@ -50,54 +32,6 @@ def json_schema() -> dict[str, Any]:
         "if": {"not": {"required": ["extends"]}},
         "then": {"required": required},
     }
-
-
-def _definition(signature: AdapterSignature) -> str:
-    return f"adapter_{signature.kind}"
-
-
-def _adapter(signature: AdapterSignature, general: dict[str, Any]) -> dict[str, Any]:
-    """The table of one kind of adapter: the keys of all adapters and its own."""
-    properties = {key: value for key, value in general["properties"].items() if key != "options"}
-    properties["kind"] = {"const": signature.kind, "type": "string", "description": signature.doc_first_line}
-    properties["sides"] = properties["sides"] | _count(signature)
-    properties |= {name: _parameter(parameter) for name, parameter in signature.parameters.items()}
-    required = [name for name, parameter in signature.parameters.items() if parameter.required]
-    return {
-        "type": "object",
-        "description": f"{signature.doc_first_line} ({signature.paper})",
-        "properties": properties,
-        "required": [*general["required"], *(["sides"] if signature.needs_sides[0] else []), *required],
-        "additionalProperties": False,
-    }
-
-
-def _fusion(signature: FusionSignature, general: dict[str, Any]) -> dict[str, Any]:
-    """The table of one kind of fusion; without a kind it is the default one."""
-    properties = {key: value for key, value in general["properties"].items() if key != "options"}
-    default = general["properties"]["kind"]["default"]
-    properties["kind"] = {"const": signature.kind, "type": "string", "description": signature.doc_first_line}
-    properties |= {name: _parameter(parameter) for name, parameter in signature.parameters.items()}
-    required = [name for name, parameter in signature.parameters.items() if parameter.required]
-    return {
-        "type": "object",
-        "description": f"{signature.doc_first_line} ({signature.paper})",
-        "properties": properties,
-        "required": required if signature.kind == default else ["kind", *required],
-        "additionalProperties": False,
-    }
-
-
-def _count(signature: AdapterSignature) -> dict[str, int]:
-    least, most = signature.needs_sides
-    return {"minItems": least} | ({} if most is None else {"maxItems": most})
-
-
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    schema = _without_null(parameter.check.json_schema()) | {"description": parameter.doc}
-    if not parameter.required and parameter.default is not None:
-        schema["default"] = parameter.default
-    return schema
 
 
 def _without_null(schema: Any) -> Any:

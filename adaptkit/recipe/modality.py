@@ -1,45 +1,16 @@
-"""`[modality.NAME]`: the named input streams of a sample, one class per kind."""
+"""`[modality.NAME]`: the named input streams of a sample, and the keys that all kinds of them have."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from adaptkit.recipe.table import Table
+from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import Table, Written, WrittenRecipe
 from adaptkit.recipe.tower import Tower
-
-
-def _size(value: Any) -> Any:
-    """`size = 28` is short for `[28, 28]`; it stays as written, only its form is checked."""
-    sides = value if isinstance(value, list) else [value]
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
-    if value is None or (whole and (not isinstance(value, list) or len(value) == 2)):
-        return value
-    raise PydanticCustomError("size", "should be a side in pixels, or [height, width]")
-
-
-def _positive(value: Any) -> Any:
-    """A standard deviation divides, so it cannot be zero."""
-    values = value if isinstance(value, list) else [value]
-    if any(number is not None and number <= 0 for number in values):
-        raise PydanticCustomError("std", "should be greater than 0")
-    return value
-
-
-def _per_channel(value: Any) -> Any:
-    """One number, or one per channel (1 or 3)."""
-    numbers = value if isinstance(value, list) else [value]
-    plain = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
-    if value is None or (plain and len(numbers) in (1, 3)):
-        return value
-    raise PydanticCustomError("per_channel", "should be a number, or a list with one number per channel")
-
-
-Size = Annotated[int | list[int] | None, BeforeValidator(_size)]
-PerChannel = Annotated[float | list[float] | None, BeforeValidator(_per_channel)]
-
 
 Pool = Annotated[
     Literal["none", "mean", "max", "first", "attention"],
@@ -55,7 +26,15 @@ TowerOf = Annotated[
 
 
 class ModalityTable(Table):
-    """The keys that every modality has."""
+    """The keys that every modality has.
+
+    Attributes:
+        native: a backbone may read it as it is (route "backbone").
+        sequence: read so, it is a sequence of tokens that other modalities can join.
+    """
+
+    native: ClassVar[bool] = False
+    sequence: ClassVar[bool] = False
 
     kind: str = Field(examples=["text"], description="What the column holds.")
     route: Literal["backbone", "tokens", "side", "fusion", "query"] = Field(
@@ -80,149 +59,44 @@ class ModalityTable(Table):
         "the projection into the sequence. Not the tower's, which has a key of its own.",
     )
 
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        name, route = str(path[1]), table["route"]
+        if route == "backbone":
+            yield from cls._check_native(path, table)
+        if route == "side" and name not in sides_read(recipe):
+            hint = f"Write sides = [{in_toml(name)}] in an adapter, or give it another route."
+            yield Finding((*path, "route"), "no adapter reads this side.", hint)
+        if route == "query" and name not in {query for task in recipe.tasks.values() for query in queries(task)}:
+            hint = f"Write query = {in_toml(name)} in a task that has this key, or give it another route."
+            yield Finding((*path, "route"), "no task reads this query.", hint)
+        dropout = table["modality_dropout"]
+        if isinstance(dropout, int | float) and dropout > 0 and table["missing"] == "error":
+            hint = 'Write missing = "zero", "mean" or "learned".'
+            yield Finding((*path, "modality_dropout"), "nothing is said to stand in for a dropped value.", hint)
 
-class TextModality(ModalityTable):
-    """Text, tokenised for the backbone, or for a tower of its own."""
-
-    kind: Literal["text"] = Field(examples=["text"], description="Text.")
-    max_tokens: int | None = Field(
-        default=None,
-        ge=1,
-        examples=[128],
-        description="Longest text in tokens. Default: what the backbone, or the tower, allows.",
-    )
-    keep: Literal["first", "last", "middle"] = Field(
-        default="first", description="Which tokens of a longer text are kept; the special ones always are."
-    )
-    pool: Pool = "none"
-    tower: TowerOf = None
-
-
-class ImageModality(ModalityTable):
-    """An image: an array in the data or the path of a file."""
-
-    kind: Literal["image"] = Field(examples=["image"], description="An image: an array or a file.")
-    encoder: Literal["pixels", "rows", "patches"] = Field(
-        default="pixels",
-        description='"pixels": all pixels as one vector (route "backbone", or a tower: as they read images), '
-        '"rows": one token per row, "patches": one token per square patch.',
-    )
-    patch: int = Field(default=16, ge=1, description='Side of a patch in pixels, for encoder "patches".')
-    size: Size = Field(
-        default=None,
-        examples=[[28, 28]],
-        description="Resize to this side, or [height, width]. Default: what the backbone, or the tower, reads.",
-    )
-    channels: Literal[1, 3] | None = Field(
-        default=None, description="1 grey, 3 colour. Default: what the backbone, or the tower, reads, or 3."
-    )
-    mean: PerChannel = Field(
-        default=None,
-        examples=[0.5],
-        description="Subtracted after scaling to 0..1. Default: that of the backbone, or of the tower, or 0.",
-    )
-    std: Annotated[PerChannel, AfterValidator(_positive)] = Field(
-        default=None,
-        examples=[0.5],
-        description="Divides after scaling to 0..1. Default: that of the backbone, or of the tower, or 1.",
-    )
-    pool: Pool = "none"
-    tower: TowerOf = None
+    @classmethod
+    def _check_native(cls, path: Path, table: Written) -> Iterator[Finding]:
+        """The backbone's own input: raw, and read by the backbone alone."""
+        if not cls.native:
+            if cls is not ModalityTable:  # else the kind is unknown, which is told already
+                hint = 'Write route = "tokens" (its input sequence), "side" (adapters) or "fusion".'
+                yield Finding((*path, "route"), f"{table['kind']} is no native input of a backbone.", hint)
+            return
+        if table.get("tower") is not None:
+            hint = 'Leave tower out, or write route = "tokens", "side" or "fusion".'
+            yield Finding((*path, "tower"), "the backbone reads this modality itself.", hint)
+        if table.get("pool", "none") != "none":
+            hint = "Leave pool out; backbone.pool says how the last hidden states become one vector."
+            yield Finding((*path, "pool"), "the backbone reads every token.", hint)
 
 
-class AudioModality(ModalityTable):
-    """Sound: a file (wav, flac, ogg) or an array of samples, as log-mel frames or through a tower."""
-
-    kind: Literal["audio"] = Field(examples=["audio"], description="Sound: a file or an array of samples.")
-    encoder: Literal["log_mel"] = Field(
-        default="log_mel", description="Without a tower: one token per frame, the logarithm of its mel spectrum."
-    )
-    sampling_rate: int | None = Field(
-        default=None,
-        ge=1000,
-        examples=[16000],
-        description="Samples per second; files are resampled, arrays are taken to have it. Default: the tower's, or "
-        "16000.",
-    )
-    seconds: float | None = Field(
-        default=None, gt=0, examples=[10.0], description="Longest clip kept. Default: what the tower reads, or all."
-    )
-    keep: Literal["first", "last", "middle"] = Field(
-        default="first", description="Which part of a longer clip is kept."
-    )
-    bins: int = Field(default=80, ge=1, description='Mel bands, the width of a token of "log_mel".')
-    hop: float = Field(default=10.0, gt=0, description='Milliseconds between the frames of "log_mel".')
-    window: float = Field(default=25.0, gt=0, description='Milliseconds that one frame of "log_mel" sees.')
-    pool: Pool = "none"
-    tower: TowerOf = None
+def sides_read(recipe: WrittenRecipe) -> set[str]:
+    """What the adapters read: sides, and the towers whose blocks are sides."""
+    read = {side for table in recipe.adapters.values() for side in table.words("sides")}
+    return read | {side.partition("@")[0].partition(".")[0] for side in read if "@" in side}
 
 
-class VideoModality(ModalityTable):
-    """A video: a file, a folder of frames or an array of frames; one token per frame."""
-
-    kind: Literal["video"] = Field(examples=["video"], description="A video: a file, a folder of frames or an array.")
-    frames: int = Field(default=8, ge=1, description="F, how many frames are looked at.")
-    keep: Literal["even", "first", "middle", "last"] = Field(
-        default="even", description="Which frames: evenly spaced over the video, or F in a row."
-    )
-    size: Size = Field(
-        default=None,
-        examples=[[32, 32]],
-        description="Resize to this side, or [height, width]. Default: what the tower reads.",
-    )
-    channels: Literal[1, 3] | None = Field(
-        default=None, description="1 grey, 3 colour. Default: what the tower reads, or 3."
-    )
-    mean: PerChannel = Field(
-        default=None, examples=[0.5], description="Subtracted after scaling to 0..1. Default: the tower's, or 0."
-    )
-    std: Annotated[PerChannel, AfterValidator(_positive)] = Field(
-        default=None, examples=[0.5], description="Divides after scaling to 0..1. Default: the tower's, or 1."
-    )
-    pool: Pool = "none"
-    tower: TowerOf = None
-
-
-class TableModality(ModalityTable):
-    """Numbers and categories of several columns, standardised and sorted by the training split."""
-
-    kind: Literal["table"] = Field(examples=["table"], description="Numbers and categories of several columns.")
-    columns: list[str] = Field(default=[], examples=[["age", "income"]], description="Columns of numbers.")
-    categorical: list[str] = Field(default=[], examples=[["country"]], description="Columns of categories.")
-    categories: int = Field(
-        default=32,
-        ge=1,
-        description="Most categories kept of a column, the commonest; all others count as one, the unknown.",
-    )
-    embedding: int | None = Field(
-        default=None, ge=1, examples=[8], description="Width of a learned vector per category. Default: one-hot."
-    )
-    tokens: Literal["one", "columns"] = Field(
-        default="one", description='"one" vector of all columns side by side, or one token per column.'
-    )
-    width: int = Field(default=64, ge=1, description='E, width of the tokens, for tokens "columns".')
-    pool: Pool = "none"
-
-
-class FeaturesModality(ModalityTable):
-    """Vectors computed elsewhere: (E,) or (T, E) per sample."""
-
-    kind: Literal["features"] = Field(examples=["features"], description="Vectors computed elsewhere.")
-    width: int = Field(ge=1, examples=[4096], description="E, length of one vector.")
-    max_tokens: int | None = Field(
-        default=None,
-        ge=1,
-        examples=[8],
-        description="T, most vectors kept of a sample. Default: as many as the data has.",
-    )
-    keep: Literal["first", "last", "middle", "even"] = Field(
-        default="first", description="Which vectors of a longer sample are kept."
-    )
-    pool: Pool = "none"
-    tower: TowerOf = None
-
-
-Modality = Annotated[
-    TextModality | ImageModality | AudioModality | VideoModality | TableModality | FeaturesModality,
-    Field(discriminator="kind"),
-]
+def queries(task: Written) -> list[str]:
+    """The modalities that a task reads besides the vector of its sample."""
+    return [task["query"]] if isinstance(task.get("query"), str) else []

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adaptkit.errors import RecipeError
+from adaptkit.kinds import load_plugin
 from adaptkit.recipe.bundled import find_recipe, folder_of
 from adaptkit.recipe.checks import conflicts
 from adaptkit.recipe.draft import Draft
@@ -41,13 +42,15 @@ def load_recipe(source: str | Path, sets: Sequence[str] = (), *, base: Path | No
     draft = read_draft(path, text, folder=folder_of(source, path))
     for change in sets:
         draft = draft.with_set(change)
+    folder = base or folder_of(source, path)
+    _load_plugins(draft, folder)  # those that --set names
     recipe = _checked(draft)
-    recipe._origin = Origin(path, text, base or folder_of(source, path), draft.places)
+    recipe._origin = Origin(path, text, folder, draft.places)
     return recipe
 
 
 def parse_recipe(document: Mapping[str, Any], *, base: Path | None = None) -> Recipe:
-    """A recipe from tables made in Python, checked like a file.
+    """A recipe from tables made in Python, checked like a file. Its plugins must be loaded already.
 
     Raises:
         RecipeError: everything that is wrong in it.
@@ -57,32 +60,25 @@ def parse_recipe(document: Mapping[str, Any], *, base: Path | None = None) -> Re
     return recipe
 
 
+def _load_plugins(draft: Draft, folder: Path) -> None:
+    """Import what the recipe names, so that its kinds are known."""
+    named = draft.document.get("plugins")
+    for name in named if isinstance(named, list) else ():
+        if isinstance(name, str):
+            load_plugin(name, base=folder, where=draft.places.of(("plugins",)))
+
+
 def _checked(draft: Draft) -> Recipe:
-    found = [*draft.findings]
-    document = draft.document
-    tables = {("adapter", name): table for name, table in _adapters(document).items()}
-    options = [
-        Finding((*path, "options"), "unknown key.", f"Write its keys directly into [{'.'.join(path)}].")
-        for path, table in {**tables, ("fusion",): document.get("fusion")}.items()
-        if isinstance(table, Mapping) and "options" in table
-    ]
-    recipe = None
+    found, recipe = [*draft.findings], None
     try:
-        recipe = Recipe.model_validate(document)
+        recipe = Recipe.model_validate(draft.document)
     except ValidationError as error:
-        found += findings(error, document)
-    except RecipeError:
-        pass  # the conflicts below, without their places
-    found += [*options, *conflicts(document)]
+        found += findings(error, draft.document)
+    found += conflicts(draft.document)
     if found:
         raise RecipeError.all(finding.problem(draft.places) for finding in _by_place(found, draft.places))
     assert recipe is not None, "a recipe without mistakes validates"
     return recipe
-
-
-def _adapters(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    adapters = document.get("adapter")
-    return adapters if isinstance(adapters, Mapping) else {}
 
 
 def _by_place(found: Sequence[Finding], places: Places) -> list[Finding]:
@@ -112,6 +108,7 @@ def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: P
     places = Places({key: f"{label}:{line}" for key, line in key_lines(text).items()})
     places[()] = label
     base = document.pop("extends", None)
+    _load_plugins(Draft(document, places), folder)
     if base is None:
         return Draft(document, places)
     where = places.of(("extends",))

@@ -1,19 +1,18 @@
-"""The recipe reference of the documentation, generated from the schema and from the adapters' signatures."""
+"""The recipe reference of the documentation, generated from the tables of all kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast, get_args, get_origin
+from collections.abc import Iterator, Mapping
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 
-from adaptkit.recipe.adapter import AdapterSpec
-from adaptkit.recipe.fusion import FusionSpec
+from adaptkit.kinds import Kind
+from adaptkit.kinds.words import in_toml, in_words
+from adaptkit.recipe.kinded import OfKind, of_kind
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.shape import tables_of, tag_of
-from adaptkit.recipe.signatures import AdapterSignature, Signature, adapter_signatures, fusion_signatures
+from adaptkit.recipe.shape import kinded_entries, plain_tables
 from adaptkit.recipe.table import Table
-from adaptkit.recipe.words import in_toml, in_words
 
 _INTRODUCTION = """\
 # Recipe reference
@@ -27,6 +26,7 @@ line. Paths are relative to the recipe file.
   are laid over each other key by key; a table whose `kind`, `format` or `name` changes is replaced whole.
 - `--set train.epochs=5` on the command line changes one key. The value is TOML; a bare word is text.
 - `adaptkit schema` prints this as JSON schema for a TOML editor.
+- `plugins = ["film.py"]` brings your own kinds (a file relative to this one, or a module); see extending.md.
 - Names of modalities, adapters and tasks have letters, digits and `_`.
 """
 
@@ -35,51 +35,78 @@ _HEADER = "| key | value | default | meaning |\n|---|---|---|---|"
 
 def reference_markdown() -> str:
     """The whole reference as Markdown: one section per table, one row per key."""
-    plain = {name: field for name, field in _fields(Recipe).items() if not _tables_under(field)}
+    plain = {name: field for name, field in _fields(Recipe).items() if not _is_table(field)}
     parts = [_INTRODUCTION, "## Recipe\n", f"{_summary(Recipe)}\n", _rows(plain)]
     for name, field in Recipe.model_fields.items():
-        tables = _tables_under(field)
-        if tables:
-            header = f"[{name}.NAME]" if get_origin(field.annotation) is dict else f"[{name}]"
-            parts += [f"## `{header}`\n", f"{field.description}\n"]
-            parts += _kinds(tables) if len(tables) > 1 else _keys(_fields(tables[0]))
-        if AdapterSpec in tables:
-            parts += [part for signature in adapter_signatures().values() for part in _adapter(signature)]
-        if FusionSpec in tables:
-            parts += [part for signature in fusion_signatures().values() for part in _fusion(signature)]
+        if not _is_table(field):
+            continue
+        header = f"[{name}.NAME]" if get_origin(field.annotation) is dict else f"[{name}]"
+        parts += [f"## `{header}`\n", f"{field.description}\n"]
+        kinded = kinded_entries(field)
+        parts += _kinds(header, *kinded) if kinded else _keys(_fields(plain_tables(field.annotation)[0]))
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _tables_under(field: FieldInfo) -> list[type[Table]]:
-    """The classes of a table, or of the entries of a table of tables."""
-    named = get_origin(field.annotation) is dict
-    return tables_of(get_args(field.annotation)[1] if named else field.annotation)
+def _is_table(field: FieldInfo) -> bool:
+    return kinded_entries(field) is not None or bool(plain_tables(field.annotation))
 
 
-def _kinds(tables: Sequence[type[Table]]) -> Iterator[str]:
+def _kinds(header: str, base: type[Table], marker: OfKind) -> Iterator[str]:
     """The keys that all kinds have, then the keys of each."""
-    shared = _fields(cast(type[Table], tables[0].__base__))
+    shared = _fields(base)
     yield from _keys(shared)
-    for table in tables:
-        key, tag = tag_of(table)
+    for kind, table in marker.tables(base):
         own = {name: field for name, field in _fields(table).items() if name not in shared}
-        yield f"### `{key} = {in_toml(tag)}`\n"
-        yield f"{_summary(table)}\n"
-        yield from _keys(own)
+        prefix = "" if header.endswith("NAME]") or marker.tag != "kind" else f"{header} "
+        yield f"### `{prefix}{marker.tag} = {in_toml(kind.name)}`\n"
+        yield f"{_summary(table) if kind.table else kind.summary}\n"
+        yield from _said(kind)
+        yield from _keys(own, always=not kind.table)
 
 
-def _keys(fields: Mapping[str, FieldInfo]) -> Iterator[str]:
+def _said(kind: Kind) -> Iterator[str]:
+    """What a class declares of its method: sides, merging, size, source."""
+    facts = kind.facts
+    if not facts.get("paper"):
+        return
+    said = [f"Parameters: {facts['formula']}. Source: {facts['paper']}."]
+    if "needs_sides" in facts:
+        least, most = facts["needs_sides"]
+        sides = "none" if most == 0 else f"{least} or more" if most is None else f"{least} to {most}"
+        merge = "can be merged into its host's weight" if facts["mergeable"] else "cannot be merged"
+        said = [f"Sides: {sides}; {merge}.", *said]
+    yield f"{' '.join(said)}\n"
+
+
+def _keys(fields: Mapping[str, FieldInfo], *, always: bool = False) -> Iterator[str]:
     """The rows of a table, then those of the tables nested in it."""
-    if fields:
+    if fields or always:
         yield _rows(fields)
     for name, field in fields.items():
-        for nested in tables_of(field.annotation):
-            yield f"`{name} = {{ ... }}`: {_summary(nested)[0].lower()}{_summary(nested)[1:]}\n"
+        kinded = of_kind(field)
+        if kinded is not None:
+            yield from _nested_kinds(name, *kinded)
+        for nested in () if kinded else plain_tables(field.annotation):
+            yield f"`{name} = {{ ... }}`: {_lowered(_summary(nested))}\n"
             yield _rows(_fields(nested))
 
 
+def _nested_kinds(name: str, base: type[Table], marker: OfKind) -> Iterator[str]:
+    yield f"`{name} = {{ ... }}`: {_lowered(_summary(base))}\n"
+    yield _rows(_fields(base))
+    for kind, table in marker.tables(base):
+        own = {key: field for key, field in _fields(table).items() if key not in base.model_fields}
+        yield f"With `{marker.tag} = {in_toml(kind.name)}`: {_lowered(kind.summary)}\n"
+        if own:
+            yield _rows(own)
+
+
+def _lowered(text: str) -> str:
+    return f"{text[:1].lower()}{text[1:]}"
+
+
 def _fields(table: type[Table]) -> dict[str, FieldInfo]:
-    return {field.alias or name: field for name, field in table.model_fields.items() if name != "options"}
+    return {field.alias or name: field for name, field in table.model_fields.items()}
 
 
 def _summary(table: type[Table]) -> str:
@@ -91,49 +118,15 @@ def _rows(fields: Mapping[str, FieldInfo]) -> str:
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    value = "a table, see below" if tables_of(field.annotation) else in_words(field.annotation)
+    value = "a table, see below" if _is_table(field) else in_words(field.annotation)
     if field.is_required():
         default = "required"
     elif field.default is None or isinstance(field.default, Table):
         default = ""
     else:
-        default = _code(field.default)
+        default = f"`{in_toml(field.default)}`"
     return _cells(f"`{key}`", value, default, field.description or "")
 
 
-def _adapter(signature: AdapterSignature) -> Iterator[str]:
-    least, most = signature.needs_sides
-    sides = "none" if most == 0 else f"{least} or more" if most is None else f"{least} to {most}"
-    yield f'### `kind = "{signature.kind}"`\n'
-    yield f"{signature.doc_first_line}\n"
-    merge = "can be merged into its host's weight" if signature.mergeable else "cannot be merged"
-    yield f"Sides: {sides}; {merge}. Parameters: {signature.formula}. Source: {signature.paper}.\n"
-    yield _keyword_rows(signature)
-
-
-def _fusion(signature: Signature) -> Iterator[str]:
-    yield f'### `[fusion] kind = "{signature.kind}"`\n'
-    yield f"{signature.doc_first_line}\n"
-    yield f"Parameters: {signature.formula}. Source: {signature.paper}.\n"
-    yield _keyword_rows(signature)
-
-
-def _keyword_rows(signature: Signature) -> str:
-    rows = [
-        _cells(
-            f"`{name}`",
-            in_words(parameter.type),
-            "required" if parameter.required else "" if parameter.default is None else _code(parameter.default),
-            parameter.doc,
-        )
-        for name, parameter in signature.parameters.items()
-    ]
-    return "\n".join([_HEADER, *rows]) + "\n"
-
-
-def _code(value: Any) -> str:
-    return f"`{in_toml(value)}`"
-
-
-def _cells(*texts: str) -> str:
+def _cells(*texts: Any) -> str:
     return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"

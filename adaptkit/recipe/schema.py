@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr
 
-from adaptkit.errors import RecipeError
+from adaptkit.kinds import ADAPTERS, FORMATS, FUSIONS, MODALITIES, TASKS
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.recipe.backbone import Backbone
-from adaptkit.recipe.checks import conflicts
-from adaptkit.recipe.data import Data
+from adaptkit.recipe.data import DataTable
 from adaptkit.recipe.fusion import FusionSpec
-from adaptkit.recipe.modality import Modality
+from adaptkit.recipe.kinded import OfKind
+from adaptkit.recipe.modality import ModalityTable
 from adaptkit.recipe.places import Places
-from adaptkit.recipe.table import Table
-from adaptkit.recipe.task import Task
+from adaptkit.recipe.table import IsPath, Table
+from adaptkit.recipe.task import TaskTable
 from adaptkit.recipe.training import Train
 
 
@@ -40,11 +40,7 @@ class Origin:
 
 
 class Recipe(Table):
-    """What to graft where, on which data and how to train it.
-
-    Raises:
-        RecipeError: tables that contradict each other (a side that no modality feeds, ...).
-    """
+    """What to graft where, on which data and how to train it, as `load_recipe` and `parse_recipe` make it."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
@@ -54,7 +50,13 @@ class Recipe(Table):
         examples=["my_recipe"],
         description="Name of the recipe and of its folder of runs.",
     )
-    init_from: str | None = Field(
+    plugins: Annotated[list[str], IsPath(dotted=True)] = Field(
+        default=[],
+        examples=[["film.py"]],
+        description="Your own kinds: files (relative to the recipe file) or modules that register them. They are your "
+        "code, and run as such.",
+    )
+    init_from: Annotated[str | None, IsPath()] = Field(
         default=None,
         examples=["../runs/base"],
         description="Run, artifact, or folder of runs (its newest finished one), relative to the recipe file. All "
@@ -62,27 +64,26 @@ class Recipe(Table):
         "fusion, heads, adapters. A head of another shape starts anew.",
     )
     backbone: Backbone = Field(examples=[{"model": "bert-base"}], description="The pretrained model.")
-    modality: dict[str, Modality] = Field(
+    modality: dict[str, Annotated[ModalityTable, OfKind(MODALITIES)]] = Field(
         examples=[{"text": {"kind": "text", "route": "backbone"}}], description="The input streams, by name."
     )
-    adapter: dict[str, AdapterSpec] = Field(default={}, description="The adapters, by name, in order of insertion.")
-    fusion: FusionSpec = Field(
+    adapter: dict[str, Annotated[AdapterSpec, OfKind(ADAPTERS)]] = Field(
+        default={}, description="The adapters, by name, in order of insertion."
+    )
+    fusion: Annotated[FusionSpec, OfKind(FUSIONS)] = Field(
         default=FusionSpec(),
         description='After the backbone, and the adapters at "fusion": how its vector meets the modalities of route '
         '"fusion" that no adapter reads.',
     )
-    data: Data = Field(examples=[{"format": "jsonl"}], description="Where samples come from.")
-    task: dict[str, Task] = Field(examples=[{"label": {"kind": "classification"}}], description="The targets, by name.")
+    data: Annotated[DataTable, OfKind(FORMATS, "format")] = Field(
+        examples=[{"format": "jsonl"}], description="Where samples come from."
+    )
+    task: dict[str, Annotated[TaskTable, OfKind(TASKS)]] = Field(
+        examples=[{"label": {"kind": "classification"}}], description="The targets, by name."
+    )
     train: Train = Field(default=Train(), description="How to train.")
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
-
-    @model_validator(mode="after")
-    def _tables_agree(self) -> Self:
-        found = conflicts(self.model_dump())
-        if found:
-            raise RecipeError.all(conflict.problem(Places()) for conflict in found)
-        return self
 
     @property
     def source(self) -> Path | None:

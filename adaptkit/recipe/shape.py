@@ -4,60 +4,96 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from adaptkit.recipe.keyword_table import KeywordTable
-from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.table import Table
+from adaptkit.kinds import table_of
+from adaptkit.recipe.kinded import OfKind, of_kind
+from adaptkit.recipe.table import Table, Written, WrittenRecipe
 
 _EXAMPLES: dict[Any, Any] = {int: 1, float: 0.1, str: "...", bool: True}
 
 
-def keys_at(document: Mapping[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
+def keys_at(root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     """The keys of the table at this path -> an example of their value; empty where names are free."""
-    table = table_at(document, path)
+    table = table_at(root, document, path)
     if table is None:
         return {}
-    examples = {
-        field.alias or name: example_of(field) for name, field in table.model_fields.items() if name != "options"
-    }
-    if issubclass(table, KeywordTable):
-        default = None if table.model_fields["kind"].is_required() else table.model_fields["kind"].default
-        kind = _value_at(document, (*path, "kind")) or default
-        signature = table.signatures().get(kind) if isinstance(kind, str) else None
-        for name, parameter in signature.parameters.items() if signature else ():
-            examples[name] = _example_of_type(parameter.type) if parameter.required else parameter.default
-    return examples
+    return {field.alias or name: example_of(field) for name, field in table.model_fields.items()}
 
 
-def table_at(document: Mapping[str, Any], path: tuple[Any, ...]) -> type[Table] | None:
-    """The class of the table at this path; None where there is none, or its kind is not known."""
-    annotation: Any = Recipe
-    for depth, key in enumerate(path):
-        annotation = _inner(annotation, key)
-        annotation = _chosen(annotation, _value_at(document, path[: depth + 1]))
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Table) else None
+def table_at(root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...]) -> type[Table] | None:
+    """The class of the table at this path; None where there is none. Of an unknown kind, what all kinds have."""
+    here: Any = root
+    value: Any = document
+    for key in path:
+        value = _value(value, key)
+        if isinstance(here, type) and issubclass(here, Table):
+            here = next((field for name, field in here.model_fields.items() if key == (field.alias or name)), None)
+            if here is not None and _entries(here) is not None:
+                continue  # names of tables come next
+        else:
+            here = _entries(here)
+        here = table_of_value(here, value) if here is not None else None
+        if here is None:
+            return None
+    return here if isinstance(here, type) else None
 
 
-def tables_of(annotation: Any) -> list[type[Table]]:
+def written_recipe(document: Mapping[str, Any], root: type[Table]) -> WrittenRecipe:
+    """All tables of a recipe, each with its class. One of an unknown kind has the keys that all kinds have."""
+    return WrittenRecipe(document, dict(_tables(root, document, ())))
+
+
+def _tables(table: type[Table], raw: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[Any, Written]]:
+    yield path, Written(raw, table)
+    for name, field in table.model_fields.items():
+        key = field.alias or name
+        for below, annotation, value in values_of_named(field, raw.get(key)):
+            found = table_of_value(annotation, value)
+            if found is not None and isinstance(value, Mapping):
+                yield from _tables(found, value, (*path, key, *below))
+
+
+def values_of_named(field: FieldInfo, value: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """(path below the field, annotation, value) of a table, or of every table of named ones."""
+    entries = _entries(field)
+    if entries is None:
+        yield (), field, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield (name,), entries, item
+
+
+def table_of_value(annotation: Any, value: Any) -> type[Table] | None:
+    """The table class that a value must have: that of its kind, or the only one there is."""
+    kinded = of_kind(annotation)
+    if kinded is not None:
+        base, marker = kinded
+        kind = marker.kind(base, value if value is not None else {})
+        return base if kind is None else table_of(kind, base, marker.tag)
+    tables = plain_tables(annotation.annotation if isinstance(annotation, FieldInfo) else annotation)
+    return tables[0] if tables else None
+
+
+def plain_tables(annotation: Any) -> list[type[Table]]:
     """The table classes an annotation allows, in order."""
     if isinstance(annotation, type) and issubclass(annotation, Table):
         return [annotation]
     origin = get_origin(annotation)
     if origin is typing.Annotated:
-        return tables_of(get_args(annotation)[0])
+        return plain_tables(get_args(annotation)[0])
     if origin in (types.UnionType, typing.Union):
-        return [table for part in get_args(annotation) for table in tables_of(part)]
+        return [table for part in get_args(annotation) for table in plain_tables(part)]
     return []
 
 
-def tag_of(table: type[Table]) -> tuple[str, Any]:
-    """("kind", "text") of a class that its `kind` (or `format`) tells from its siblings."""
-    key = "format" if "format" in table.model_fields else "kind"
-    return key, get_args(table.model_fields[key].annotation)[0]
+def kinded_entries(field: FieldInfo) -> tuple[type[Table], OfKind] | None:
+    """The base table and marker of a field whose table, or whose named tables, are of kinds."""
+    entries = _entries(field)
+    return of_kind(field if entries is None else entries)
 
 
 def example_of(field: FieldInfo) -> Any:
@@ -83,37 +119,16 @@ def _example_of_type(annotation: Any) -> Any:
     return None
 
 
-def _inner(annotation: Any, key: Any) -> Any:
-    """The annotation of a key of a table, or of the entries of a dict."""
-    if get_origin(annotation) is dict:
-        return get_args(annotation)[1]
-    if isinstance(annotation, type) and issubclass(annotation, Table):
-        for name, field in annotation.model_fields.items():
-            if key == (field.alias or name):
-                return field.annotation
-    return None
+def _entries(field: Any) -> Any:
+    """The annotation of named tables, `dict[str, ...]` of tables; None for other fields."""
+    annotation = field.annotation if isinstance(field, FieldInfo) else field
+    if get_origin(annotation) is not dict:
+        return None
+    inner = get_args(annotation)[1]
+    return inner if of_kind(inner) or plain_tables(inner) else None
 
 
-def _chosen(annotation: Any, value: Any) -> Any:
-    """Out of several table classes the one whose tag the value bears."""
-    tables = tables_of(annotation)
-    if not tables:
-        return annotation
-    if len(tables) == 1:
-        return tables[0]
-    for table in tables:
-        key, tag = tag_of(table)
-        if isinstance(value, Mapping) and value.get(key) == tag:
-            return table
-    return None
-
-
-def _value_at(document: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        if isinstance(document, Mapping):
-            document = document.get(key)
-        elif isinstance(document, list) and isinstance(key, int) and key < len(document):
-            document = document[key]
-        else:
-            return None
-    return document
+def _value(value: Any, key: Any) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(key)
+    return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None

@@ -3,74 +3,68 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.kinds import ADAPTERS, Kind
+from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding
-from adaptkit.recipe.signatures import AdapterSignature, adapter_signatures
-from adaptkit.recipe.words import in_toml
+from adaptkit.recipe.table import Written, WrittenRecipe
 from adaptkit.registry import nearest
 
-Tables = Mapping[str, Mapping[str, Any]]
+Tables = dict[str, Written]
 ROUTES_OF_SIDES = ("side", "fusion")
 OTHER_ROUTES = ("backbone", "tokens", "query")
 SPAN, MEMBER = "span:", "adapter:"
 _TOWER = re.compile(r"\w+(\.\w+)?@\w+\.\w+")
 
 
-def words_of(table: Mapping[str, Any], key: str) -> list[str]:
-    """A list of strings; empty where it is something else."""
-    value = table.get(key, [])
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def side_conflicts(name: str, modalities: Tables, adapters: Tables) -> Iterator[Finding]:
+def side_conflicts(name: str, recipe: WrittenRecipe) -> Iterator[Finding]:
     """Everything that is wrong with the sides of one adapter."""
+    modalities, adapters = recipe.modalities, recipe.adapters
     table = adapters[name]
-    signature = _signature(table)
-    for side in words_of(table, "sides"):
-        yield from _side(name, side, signature, modalities, adapters)
-    if signature is None or not isinstance(table.get("sides", []), list):
+    kind = _kind(table)
+    for side in table.words("sides"):
+        yield from _side(name, side, kind, modalities, adapters)
+    if kind is None or not isinstance(table["sides"], list):
         return
     path = ("adapter", name, "sides")
-    least, most = signature.needs_sides
-    count = len(table.get("sides", []))
+    least, most = kind.facts["needs_sides"]
+    count = len(table["sides"])
     if count < least:
-        what = f"{signature.kind} needs at least {least} {'side' if least == 1 else 'sides'}."
-        yield Finding(path, what, _enough(name, signature, modalities, adapters))
+        what = f"{kind.name} needs at least {least} {'side' if least == 1 else 'sides'}."
+        yield Finding(path, what, _enough(name, kind, modalities, adapters))
     if most is not None and count > most:
         limit = f"at most {most}" if most else "no side"
-        yield Finding(path, f"{signature.kind} takes {limit}, not {count}.", "Shorten the list.")
+        yield Finding(path, f"{kind.name} takes {limit}, not {count}.", "Shorten the list.")
 
 
-def _signature(table: Mapping[str, Any]) -> AdapterSignature | None:
-    return adapter_signatures().get(str(table.get("kind")))
+def _kind(table: Written) -> Kind | None:
+    return ADAPTERS.kinds.get(str(table["kind"]))
 
 
-def _enough(name: str, signature: AdapterSignature, modalities: Tables, adapters: Tables) -> str:
+def _enough(name: str, kind: Kind, modalities: Tables, adapters: Tables) -> str:
     """What to write where an adapter has too few sides."""
-    if signature.fuses:
+    if kind.facts["fuses"]:
         good = [MEMBER + other for other in adapters if not [*_member(name, other, adapters)]]
-        if len(good) >= signature.needs_sides[0]:
+        if len(good) >= kind.facts["needs_sides"][0]:
             return f"Write sides = {in_toml(good)}."
         return 'Write adapters of the same at and layers before it, and name them here: "adapter:NAME".'
-    fed = [modality for modality, table in modalities.items() if table.get("route") in ROUTES_OF_SIDES]
+    fed = [modality for modality, table in modalities.items() if table["route"] in ROUTES_OF_SIDES]
     return f"Write sides = {in_toml(fed)}." if fed else 'Give a modality route = "side" and name it here.'
 
 
-def _side(
-    name: str, side: str, signature: AdapterSignature | None, modalities: Tables, adapters: Tables
-) -> Iterator[Finding]:
+def _side(name: str, side: str, kind: Kind | None, modalities: Tables, adapters: Tables) -> Iterator[Finding]:
     path = ("adapter", name, "sides")
     is_member = side.startswith(MEMBER)
-    if signature is not None and signature.fuses != is_member:
+    if kind is not None and kind.facts["fuses"] != is_member:
         if is_member:
-            fusing = [in_toml(kind) for kind, other in adapter_signatures().items() if other.fuses]
+            fusing = [in_toml(name) for name, other in ADAPTERS.kinds.items() if other.facts["fuses"]]
             hint = f"Write kind = {' or '.join(fusing)}."
-            yield Finding(path, f"{signature.kind} does not combine adapters, so it cannot read {in_toml(side)}.", hint)
+            yield Finding(path, f"{kind.name} does not combine adapters, so it cannot read {in_toml(side)}.", hint)
         else:
             hint = f"Write {in_toml(MEMBER + side)}." if side in adapters else 'Write "adapter:NAME".'
-            yield Finding(path, f"{signature.kind} combines other adapters, and {in_toml(side)} is none.", hint)
+            yield Finding(path, f"{kind.name} combines other adapters, and {in_toml(side)} is none.", hint)
     elif is_member:
         yield from _member(name, side.removeprefix(MEMBER), adapters)
     elif side.startswith(SPAN):
@@ -81,8 +75,8 @@ def _side(
             yield Finding(path, f"{in_toml(side)} is no place of another tower.", hint)
     elif side not in modalities:
         yield Finding(path, f"no modality feeds the side {in_toml(side)}.", nearest(side, modalities))
-    elif modalities[side].get("route") in OTHER_ROUTES:
-        route = modalities[side].get("route")
+    elif modalities[side]["route"] in OTHER_ROUTES:
+        route = modalities[side]["route"]
         hint = f'Write route = "side" in [modality.{side}].'
         if not [*_span(path, SPAN + side, modalities)]:
             hint = f'Write {in_toml(SPAN + side)} for its tokens in the stream, or route = "side".'
@@ -95,9 +89,9 @@ def _span(path: tuple[str, ...], side: str, modalities: Tables) -> Iterator[Find
     parts = [
         modality
         for modality, table in modalities.items()
-        if table.get("route") == "tokens" or (table.get("route"), table.get("kind")) == ("backbone", "text")
+        if table["route"] == "tokens" or (table["route"] == "backbone" and is_sequence(table))
     ]
-    route = modalities[name].get("route") if name in modalities else None
+    route = modalities[name]["route"] if name in modalities else None
     if name not in modalities:
         yield Finding(path, f"no modality feeds the side {in_toml(side)}.", nearest(name, parts or modalities))
     elif name not in parts and route in (*ROUTES_OF_SIDES, *OTHER_ROUTES):
@@ -108,6 +102,11 @@ def _span(path: tuple[str, ...], side: str, modalities: Tables) -> Iterator[Find
     elif parts == [name]:
         hint = 'Give another modality route = "tokens".'
         yield Finding(path, f"{in_toml(name)} is the backbone's whole sequence, not a span of it.", hint)
+
+
+def is_sequence(modality: Written) -> bool:
+    """Read by the backbone itself, it is a sequence of tokens that others can join."""
+    return bool(getattr(modality.table, "sequence", False))
 
 
 def _member(name: str, member: str, adapters: Tables) -> Iterator[Finding]:
@@ -121,11 +120,11 @@ def _member(name: str, member: str, adapters: Tables) -> Iterator[Finding]:
         hint = nearest(member, others) if others else f"Write a table [adapter.{member}]."
         yield Finding(path, f"there is no adapter {in_toml(member)}.", hint)
         return
-    signature = _signature(adapters[member])
-    if signature is not None and signature.fuses:
+    kind = _kind(adapters[member])
+    if kind is not None and kind.facts["fuses"]:
         yield Finding(path, f"{member} combines adapters itself.", "Name its members instead.")
-    elif signature is not None and (signature.reads_input or signature.meets != "stream"):
-        message = f"{member} is of the kind {signature.kind}, which does not add to a stream."
+    elif kind is not None and (kind.facts["reads_input"] or kind.facts["meets"] != "stream"):
+        message = f"{member} is of the kind {kind.name}, which does not add to a stream."
         yield Finding(path, message, "Combine adapters of a stream, such as bottleneck.")
     if _where(adapters[member]) != _where(adapters[name]):
         hint = f"Give [adapter.{member}] and [adapter.{name}] the same at and layers."
@@ -133,12 +132,12 @@ def _member(name: str, member: str, adapters: Tables) -> Iterator[Finding]:
     if order.index(member) > order.index(name):
         yield Finding(path, f"{member} is written after {name}.", f"Write [adapter.{member}] first.")
     for other in order[: order.index(name)]:
-        if other != member and MEMBER + member in words_of(adapters[other], "sides"):
+        if other != member and MEMBER + member in adapters[other].words("sides"):
             yield Finding(path, f"{member} belongs to {other} already.", "An adapter can be combined once only.")
 
 
-def _where(table: Mapping[str, Any]) -> tuple[Any, ...]:
+def _where(table: Written) -> tuple[Any, ...]:
     """At which sites of which layers, however it is written."""
-    at, layers = table.get("at"), table.get("layers", "all")
+    at, layers = table["at"], table["layers"]
     sites = tuple(sorted(map(str, [at] if isinstance(at, str) else at))) if isinstance(at, str | list) else at
     return sites, layers

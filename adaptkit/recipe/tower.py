@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from adaptkit.recipe.table import Table
+from adaptkit.recipe.table import IsPath, Table
 
 
 class Tower(Table):
     """A model of its own that turns one modality into vectors. Frozen, except for what `train` names."""
 
-    model: str = Field(
+    model: Annotated[str, IsPath(dotted=True)] = Field(
         min_length=1,
         examples=["timm/resnet18"],
         description="Alias, hub id, local folder or timm name, as for the backbone; with config, a model type.",
@@ -23,7 +23,7 @@ class Tower(Table):
         examples=[{"hidden_size": 40}],
         description="Build the model from this configuration, with random weights, as for the backbone.",
     )
-    tokenizer: str | None = Field(
+    tokenizer: Annotated[str | None, IsPath(dotted=True)] = Field(
         default=None,
         examples=["bert-base"],
         description="Whose tokenizer reads the text: alias, hub id or local folder. Default: the model's own.",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from adaptkit.recipe.table import Table
+from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import Table, Written, WrittenRecipe
+from adaptkit.registry import nearest
 
 
 class Optimizer(Table):
@@ -24,6 +29,20 @@ class Optimizer(Table):
     def options(self) -> dict[str, Any]:
         """The optimizer's own arguments that the recipe gives besides lr and weight_decay."""
         return dict(self.model_extra or {})
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        name = str(table["name"]).lower()
+        keywords, known = optimizer_keywords(name), optimizer_names()
+        if not keywords:
+            if known:
+                hint = nearest(name, known)
+                yield Finding((*path, "name"), f"torch.optim has no {in_toml(name)} that fits.", hint)
+            return
+        for key, value in table.raw.items():
+            ignorable = key == "name" or (key == "weight_decay" and value == 0)
+            if key not in keywords and not ignorable:
+                yield Finding((*path, key), f"{name} has no such keyword.", nearest(key, keywords))
 
 
 class Schedule(Table):
@@ -53,6 +72,14 @@ class Schedule(Table):
         if isinstance(data, dict) and data.get("name") == "plateau":
             return {"factor": 0.5, "patience": 2} | data
         return data
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        """`factor` and `patience` would do nothing in any other schedule."""
+        for key in ("factor", "patience"):
+            if table["name"] != "plateau" and table[key] is not None:
+                hint = f'Write name = "plateau", or leave {key} out.'
+                yield Finding((*path, key), 'belongs to the schedule "plateau".', hint)
 
 
 class EarlyStopping(Table):

@@ -1,9 +1,17 @@
-"""Tasks: target, loss, metrics, decoding. One file per kind, registered by being imported here."""
+"""The tasks, one folder each: the keys of `[task.NAME]`, targets, loss, head, metrics, decoding."""
 
 from __future__ import annotations
 
-from adaptkit.tasks import classification, multilabel, regression, retrieval
-from adaptkit.tasks.metric import METRICS, Metric
-from adaptkit.tasks.task import TASKS, Task
+from adaptkit.kinds.index import homes_of
+from adaptkit.lazy import lazily
 
-__all__ = ["METRICS", "TASKS", "Metric", "Task", "classification", "multilabel", "regression", "retrieval"]
+_HOMES = {
+    "METRICS": "metric",
+    "Metric": "metric",
+    "TASKS": "task",
+    "Task": "task",
+    **homes_of("tasks"),
+}
+
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = lazily(__name__, _HOMES)

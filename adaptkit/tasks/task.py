@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from adaptkit import kinds
 from adaptkit.errors import RecipeError
-from adaptkit.registry import Registry, nearest
+from adaptkit.kinds import Kinds
+from adaptkit.registry import nearest
 from adaptkit.tasks.metric import METRICS, metrics_of
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 # B batch, O outputs
 
-TASKS: Registry[type[Task]] = Registry("task")
+TASKS: Kinds[type[Task]] = kinds.TASKS
 
 
 class Task:

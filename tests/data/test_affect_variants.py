@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptkit.data.benchmarks import BENCHMARKS, benchmark, import_benchmark, synthesise
-from adaptkit.data.benchmarks.affect import Affect
-from adaptkit.data.benchmarks.affect_padding import MODALITIES, Layout
+from adaptkit.benchmarks import BENCHMARKS, benchmark, import_benchmark, synthesise
+from adaptkit.benchmarks.affect import Affect
+from adaptkit.benchmarks.affect_padding import MODALITIES, Layout
 from adaptkit.data.store import Store
 
 NAMES = ("mosi", "mosei", "sims", "iemocap")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptkit.data.benchmarks import Benchmark
+from adaptkit.benchmarks import Benchmark
 from adaptkit.data.checking import Findings, check_samples, check_sources, check_store
-from adaptkit.data.formats import Row
+from adaptkit.formats import Row
 from adaptkit.data.sample import DataSet, Samples
 from adaptkit.data.stats import distribution, summarised
 from adaptkit.data.store import StoreWriter, open_store

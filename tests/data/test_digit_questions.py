@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptkit.data.formats import Column, Row, Table
-from adaptkit.data.formats.digit_kinds import KINDS
-from adaptkit.data.formats.digit_questions import (
+from adaptkit.formats import Column, Row, Table
+from adaptkit.formats.digit_kinds import KINDS
+from adaptkit.formats.digit_questions import (
     ask,
     kind_shares,
     load_scans,

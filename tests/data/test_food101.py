@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaptkit.data.benchmarks import import_benchmark
-from adaptkit.data.benchmarks.food101 import Food101, page_text, title_rows
+from adaptkit.benchmarks import import_benchmark
+from adaptkit.benchmarks.food101 import Food101, page_text, title_rows
 from adaptkit.errors import DataError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptkit.data.benchmarks import import_benchmark, synthesise
+from adaptkit.benchmarks import import_benchmark, synthesise
 from adaptkit.errors import DataError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit.data.formats import Column, Row
-from adaptkit.data.formats.jsonl import read_jsonl, read_manifest
+from adaptkit.formats import Column, Row
+from adaptkit.formats.jsonl import read_jsonl, read_manifest
 from adaptkit.errors import DataError
 from adaptkit.recipe.data import Jsonl
 

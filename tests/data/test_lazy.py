@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from adaptkit.data.formats import FORMATS, Column
+from adaptkit.formats import FORMATS, Column
 from adaptkit.data.sample import DataSet, Samples
 from adaptkit.recipe.data import Csv, Jsonl, Parquet
 

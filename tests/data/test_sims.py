@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptkit.data.benchmarks import import_benchmark
+from adaptkit.benchmarks import import_benchmark
 from adaptkit.errors import DataError
 
 FILE = "SIMS/Processed/unaligned_39.pkl"

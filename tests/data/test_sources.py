@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adaptkit.data.benchmarks.sources import (
+from adaptkit.benchmarks.sources import (
     CheckedFiles,
     drawn,
     json_lines,

@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from adaptkit.data import load_data
-from adaptkit.data.formats import FORMATS, Column, Row
+from adaptkit.formats import FORMATS, Column, Row
 from adaptkit.data.lazy_features import Features, FeatureWriter
 from adaptkit.data.store import Store, StoreWriter, find_store, open_store, verify
 from adaptkit.errors import DataError, UsageError

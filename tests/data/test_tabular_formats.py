@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from adaptkit.data.formats import FORMATS, Column, Table
+from adaptkit.formats import FORMATS, Column, Table
 from adaptkit.errors import DataError
 from adaptkit.recipe.data import Csv, HuggingFace, Jsonl, Parquet
 

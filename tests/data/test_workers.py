@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
 
-from adaptkit.data.formats import FORMATS, Column
+from adaptkit.formats import FORMATS, Column
 from adaptkit.data.sample import Sample, Samples
 from adaptkit.data.store import StoreWriter
 from adaptkit.recipe.data import Jsonl, Mosi, Parquet

@@ -7,9 +7,9 @@ import torch
 
 from adaptkit.data import Sample
 from adaptkit.data.collate import Collator
-from adaptkit.encoders.features import FeaturesEncoder
+from adaptkit.modalities.features.encoder import FeaturesEncoder
 from adaptkit.errors import DataError
-from adaptkit.tasks.classification import ClassificationTask
+from adaptkit.tasks.classification.task import ClassificationTask
 
 COLLATE = Collator(
     {"poster": FeaturesEncoder(2, name="poster", missing="zero")},

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adaptkit.encoders import arrays
-from adaptkit.encoders.arrays import array_length, read_array
-from adaptkit.encoders.features import FeaturesEncoder
+from adaptkit.modalities import arrays
+from adaptkit.modalities.arrays import array_length, read_array
+from adaptkit.modalities.features.encoder import FeaturesEncoder
 from adaptkit.errors import DataError, UnavailableError
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)

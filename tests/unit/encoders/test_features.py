@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.encoders.encoder import Encoder
-from adaptkit.encoders.features import FeaturesEncoder
+from adaptkit.modalities.encoder import Encoder
+from adaptkit.modalities.features.encoder import FeaturesEncoder
 from adaptkit.errors import DataError
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adaptkit.encoders import BackboneContext, Encoder
-from adaptkit.encoders.pixels import read_image
+from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.pixels import read_image
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.recipe.modality import ImageModality
 

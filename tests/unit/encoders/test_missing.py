@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from adaptkit.encoders import BackboneContext, Encoder
-from adaptkit.encoders.features import FeaturesEncoder
+from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.features.encoder import FeaturesEncoder
 from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.recipe.modality import FeaturesModality, TextModality
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptkit.encoders import BackboneContext, Encoder
-from adaptkit.encoders.pooling import POOLS, AttentionPool, kept
+from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.pooling import POOLS, AttentionPool, kept
 from adaptkit.recipe.modality import FeaturesModality
 
 VECTORS = torch.tensor([[[9.0, 9.0], [1.0, 4.0], [3.0, 2.0]], [[9.0, 9.0], [9.0, 9.0], [9.0, 9.0]]])

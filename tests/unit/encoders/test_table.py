@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from adaptkit.encoders import BackboneContext, Encoder
-from adaptkit.encoders.cells import category
-from adaptkit.encoders.table import TableEncoder
+from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.table.cells import category
+from adaptkit.modalities.table.encoder import TableEncoder
 from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.recipe.modality import TableModality
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from adaptkit.encoders import BackboneContext, Encoder
-from adaptkit.encoders.text import TextEncoder, middle
+from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.text.encoder import TextEncoder, middle
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.recipe.modality import TextModality
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from adaptkit.encoders import BackboneContext, Encoder, frames
-from adaptkit.encoders.frames import frames_length, read_frames
-from adaptkit.encoders.pooling import kept
+from adaptkit.modalities import BackboneContext, Encoder, frames
+from adaptkit.modalities.video.frames import frames_length, read_frames
+from adaptkit.modalities.pooling import kept
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.recipe.modality import VideoModality
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adaptkit.encoders.visual_embedding import GridPool, VisualEmbedding
+from adaptkit.modalities.visual_embedding import GridPool, VisualEmbedding
 from adaptkit.errors import DataError
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "vladapter"

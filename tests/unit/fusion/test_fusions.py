@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.errors import SiteError
-from adaptkit.fusion import FUSIONS, Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
-from adaptkit.fusion.cross_modal import Layer, Transformer, token
+from adaptkit.fusions import FUSIONS, Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
+from adaptkit.fusions.cross_modal import Layer, Transformer, token
 from adaptkit.recipe import fusion_signatures
 from adaptkit.sides import Side
 

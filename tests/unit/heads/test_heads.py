@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adaptkit.errors import RecipeError
-from adaptkit.heads import build_head
+from adaptkit.tasks.heads import build_head
 from adaptkit.recipe import Head
 
 

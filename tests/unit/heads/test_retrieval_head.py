@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaptkit.heads import build_task_head
+from adaptkit.tasks.heads import build_task_head
 from adaptkit.recipe.task import Classification, Head, Retrieval
 
 

@@ -12,7 +12,7 @@ from adaptkit.anatomy import Site
 from adaptkit.errors import Diverged, OutOfMemory, UnavailableError
 from adaptkit.recipe import Optimizer, Train
 from adaptkit.surgery import Graft, insert
-from adaptkit.tasks.regression import RegressionTask
+from adaptkit.tasks.regression.task import RegressionTask
 from adaptkit.training.engine import Engine, build_accelerator, memory_errors
 
 

@@ -1,0 +1,124 @@
+"""The benchmarks: what `adaptkit data import` made of a download, read lazily from its store."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from adaptkit.data.paths import inside
+from adaptkit.data.store import Store, StoreRows, find_store
+from adaptkit.errors import DataError
+from adaptkit.formats.format import Column, Row, Rows, Table
+from adaptkit.formats.values import absent
+from adaptkit.recipe.data import DataTable
+from adaptkit.recipe.table import IsPath
+
+# Kind of a modality -> kinds of columns that it can be read from.
+FITTING = {
+    "text": {"text", "label"},
+    "image": {"path"},
+    "audio": {"path"},
+    "video": {"path"},
+    "features": {"features", "numbers", "number", "path"},
+}
+
+
+class BenchmarkTable(DataTable):
+    """The keys that every benchmark has."""
+
+    root: Annotated[str, IsPath()] = Field(
+        min_length=1,
+        examples=["../data/benchmark"],
+        description="The downloaded folder, or the store that `adaptkit data import` made of it, relative to the "
+        "recipe file.",
+    )
+    variant: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Which of the imported layouts, where several lie there. Default: the only one.",
+    )
+
+
+class StoreFormat:
+    """A benchmark as a data format: its store, read lazily. Documented by the benchmark's class."""
+
+    table = BenchmarkTable
+
+    def __init__(self, benchmark: type) -> None:
+        functools.update_wrapper(self, benchmark, updated=())
+
+    def __call__(self, data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> Table:
+        return read_store(data, base, columns)
+
+
+def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> Table:
+    """The splits of an imported benchmark.
+
+    Raises:
+        DataError: it has not been imported, or a column is not there, of another kind, or has gaps.
+    """
+    root = (base / Path(data.root).expanduser()).resolve()
+    store = find_store(root, data.format, data.variant or "")
+    splits = {split: StoreTable(store, split, columns) for split in store.splits}
+    digest = hashlib.sha256(repr(sorted(store.meta["files"].items())).encode()).hexdigest()
+    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
+    variant = f" {store.meta['variant']}" if store.meta["variant"] else ""
+    classes = {name: found for name, found in store.meta["classes"].items() if found}
+    return Table(splits, f"sha256:{digest}", f"{data.format}{variant} in {store.folder} ({counts})", classes)
+
+
+class StoreTable(Rows):
+    """The rows of one split of a store.
+
+    Raises:
+        DataError: a column that is not there or of another kind, or a required value that is absent.
+    """
+
+    def __init__(self, store: Store, split: str, columns: tuple[Column, ...]) -> None:
+        self.store, self.split, self.columns = store, split, columns
+        self.rows: StoreRows = store.rows(split, [column.name for column in columns])
+        self._kinds = {column.name: store.columns[column.name]["kind"] for column in columns}
+        for column in columns:
+            self._check(column)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, index: int) -> Row:
+        where = f"{self.split}.parquet:{index + 1}"
+        cells = self.rows[index]
+        values = {
+            name: inside(self.store.root, cells[name], name, where)
+            if kind == "path" and cells[name] is not None
+            else cells[name]
+            for name, kind in self._kinds.items()
+        }
+        return Row(cells["id"], values, where)
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of one column; paths are not looked at."""
+        return self.rows.column(name)
+
+    def _check(self, column: Column) -> None:
+        kind = self._kinds[column.name]
+        if column.kind in FITTING and kind not in FITTING[column.kind]:
+            fitting = [name for name, kinds in FITTING.items() if kind in kinds] or ["table"]
+            raise DataError(
+                f"the column {column.name!r} holds {kind}, which a modality of kind {column.kind} cannot read.",
+                where=str(self.store.folder),
+                hint=f"Write kind = {' or '.join(map(repr, fitting))}.".replace("'", '"'),
+            )
+        if column.required and (index := self._first_gap(column.name)) is not None:
+            raise absent(column, f"{self.split}.parquet:{index + 1}")
+
+    def _first_gap(self, name: str) -> int | None:
+        if name in self.rows.features:
+            gaps = np.flatnonzero(self.rows.features[name].lengths == 0)
+            return int(gaps[0]) if len(gaps) else None
+        return self.rows.scalars.first_null(name)

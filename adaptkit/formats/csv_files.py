@@ -1,0 +1,142 @@
+"""`csv`: comma- or tab-separated files with a header."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from adaptkit.data.lazy_arrow import BATCH, spooled
+from adaptkit.data.paths import digest_of
+from adaptkit.errors import DataError
+from adaptkit.formats.arrow_rows import ArrowTable
+from adaptkit.formats.format import FORMATS, Column, Table
+from adaptkit.formats.jsonl import SPLITS
+from adaptkit.formats.parquet import checked_table
+from adaptkit.formats.values import Presence, root_of
+from adaptkit.recipe.data import DataTable, Root
+
+LINE, ID = "\x00line", "\x00id"  # columns of our own, which no header can name
+
+
+class Csv(DataTable):
+    """Comma- or tab-separated files with a header: cells are text, numbers, labels, JSON lists or paths."""
+
+    root: Root = None
+    train: str = Field(default="train.csv", min_length=1, description="File of the training split.")
+    validation: str = Field(default="validation.csv", min_length=1, description="File of the validation split.")
+    test: str = Field(default="test.csv", min_length=1, description="File of the test split.")
+    delimiter: str = Field(default=",", min_length=1, max_length=1, description='Between cells; "\\t" for tabs.')
+    list_separator: str = Field(
+        default="|", min_length=1, description="Between the labels of one cell, for a multilabel task."
+    )
+
+
+@FORMATS.register("csv", table=Csv)
+def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> Table:
+    """One .csv file per split, UTF-8, quoted as in RFC 4180, with a header.
+
+    An empty cell is absent. A features cell is a JSON list or a path; a target cell a number, a JSON value or a
+    label, for a multilabel task labels with `list_separator` between them. `id` is optional.
+
+    Raises:
+        DataError: naming `file:line` for whatever is wrong there.
+    """
+    root = root_of(data.root, base)
+    splits, digest = {}, hashlib.sha256()
+    for split in SPLITS:
+        path = root / getattr(data, split)
+        splits[split] = _read(path, root, columns, data)
+        digest.update(f"{split} {digest_of(path)} {data.delimiter} {data.list_separator}\n".encode())
+    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
+    return Table(splits, f"sha256:{digest.hexdigest()}", f"csv files in {root} ({counts})")
+
+
+def _read(path: Path, root: Path, columns: tuple[Column, ...], data: Csv) -> ArrowTable:
+    presence = Presence(columns)
+    names = [column.name for column in columns]
+    schema = pa.schema([(LINE, pa.int64()), (ID, pa.string()), *((name, pa.string()) for name in names)])
+    absent = {column.name: "" if column.many else None for column in columns}  # no label is a list without any
+    decode = {column.name: _Cell(data.list_separator) for column in columns}
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        kept: list[tuple[Any, ...]] = []
+        for line, cells in _records(path, presence, data.delimiter):
+            kept.append((line, cells.get("id") or None, *[cells[name] or absent[name] for name in names]))
+            if len(kept) == BATCH:
+                yield _batch(kept, schema)
+                kept = []
+        if kept:
+            yield _batch(kept, schema)
+
+    rows = spooled(batches(), schema)
+    table = ArrowTable(rows, columns, root, path.name, decode=decode, ids=ID, lines=LINE)
+    if not len(table):
+        raise DataError("the file has no rows.", where=str(path))
+    return checked_table(table)
+
+
+def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.array(cells, type=field.type) for cells, field in zip(zip(*rows, strict=True), schema, strict=True)],
+        schema=schema,
+    )
+
+
+def _records(path: Path, presence: Presence, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """The line that a record starts on, and its cells by column."""
+    line = 1
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            header = next(reader, None)
+            if not header:
+                raise DataError("the file has no header.", where=str(path))
+            if twice := [name for name in header if header.count(name) > 1]:
+                raise DataError(f"the column {twice[0]!r} is there twice.", where=f"{path.name}:1")
+            presence.check_columns(header, path.name)
+            line = reader.line_num + 1
+            for cells in reader:
+                if cells and len(cells) != len(header):
+                    raise DataError(f"{len(cells)} cells, not {len(header)}.", where=f"{path.name}:{line}")
+                if cells:
+                    yield line, dict(zip(header, cells, strict=True))
+                line = reader.line_num + 1
+    except FileNotFoundError:
+        raise DataError(f"the file {path} does not exist.", where=path.name) from None
+    except csv.Error as error:
+        raise DataError(f"this is not CSV: {error}.", where=f"{path.name}:{line}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the file {path} cannot be read: {error}.", where=path.name) from None
+
+
+class _Cell:
+    """From the text of a cell to its value."""
+
+    def __init__(self, separator: str) -> None:
+        self.separator = separator
+
+    def __call__(self, cell: str | None, column: Column, where: str) -> Any:
+        if column.kind == "target" and column.many and cell is not None and not cell.startswith("["):
+            return [label.strip() for label in cell.split(self.separator) if label.strip()]
+        if not cell:
+            return None
+        if column.kind == "target" or (column.kind != "text" and cell.startswith(("[", "{"))):
+            return _json_or_text(cell)
+        return cell
+
+
+def _json_or_text(cell: str) -> Any:
+    if cell[0] not in "-0123456789[{tf":  # most labels: no need to ask
+        return cell
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+    return value

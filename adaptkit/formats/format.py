@@ -1,0 +1,87 @@
+"""What every data format gives back, and the registry of formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from adaptkit import kinds
+from adaptkit.kinds import Kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column the recipe reads.
+
+    Attributes:
+        name: its name in the data.
+        kind: that of the modality, `cell` (a number or category of a table) or `target`.
+        required: an absent value is an error.
+        many: a list of labels; formats without lists split the cell.
+    """
+
+    name: str
+    kind: str
+    required: bool = True
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example as its format stores it: column -> raw value, None where absent."""
+
+    id: str
+    values: Mapping[str, Any]
+    where: str = ""
+
+
+class Rows(Sequence[Row]):
+    """The rows of a split, each read when it is asked for."""
+
+    def row(self, index: int) -> Row:
+        """The row at 0 <= index < len."""
+        raise NotImplementedError
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of one column, in order; other columns are not read where the format can do without."""
+        return (row.values[name] for row in self)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.row(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.row(int(index) % len(self))
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self.row(index) for index in range(len(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All rows, by split, with a hash of their contents and one line about them.
+
+    Attributes:
+        splits: name -> rows.
+        hash: equal hashes mean equal rows in equal order.
+        description: for people.
+        classes: column -> its labels, where the format knows them.
+    """
+
+    splits: Mapping[str, Sequence[Row]]
+    hash: str
+    description: str
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+class Format(Protocol):
+    """Reads `[data]` of a recipe: `data` is the table of this format, `base` the folder of relative paths."""
+
+    __doc__: str | None
+
+    def __call__(self, data: Any, base: Path, columns: tuple[Column, ...]) -> Table: ...
+
+
+FORMATS: Kinds[Format] = kinds.FORMATS

@@ -1,0 +1,105 @@
+"""`hf`: a folder of Hugging Face `datasets`, whose Arrow files are memory-mapped as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from adaptkit.data.lazy_arrow import ArrowRows
+from adaptkit.data.paths import inside
+from adaptkit.errors import DataError
+from adaptkit.formats.arrow_rows import ArrowTable
+from adaptkit.formats.format import FORMATS, Column, Table
+from adaptkit.formats.jsonl import SPLITS
+from adaptkit.formats.parquet import checked_table
+from adaptkit.formats.values import Presence, root_of
+from adaptkit.recipe.data import DataTable
+from adaptkit.recipe.table import IsPath
+from adaptkit.registry import nearest
+
+
+class HuggingFace(DataTable):
+    """A folder of Hugging Face `datasets`, written by `DatasetDict.save_to_disk`."""
+
+    root: Annotated[str, IsPath()] = Field(
+        min_length=1, examples=["data/mine"], description="The folder, relative to the recipe file."
+    )
+    train: str = Field(default="train", min_length=1, description="Name of the training split in it.")
+    validation: str = Field(default="validation", min_length=1, description="Name of the validation split in it.")
+    test: str = Field(default="test", min_length=1, description="Name of the test split in it.")
+
+
+@FORMATS.register("hf", table=HuggingFace)
+def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Table:
+    """A folder that `DatasetDict.save_to_disk` wrote. Class labels become their names; images stay as they are.
+
+    Raises:
+        DataError: it is something else, or a split or column is not there, or a value is absent or wrong.
+    """
+    root = root_of(data.root, base)
+    there = [file.parent.name for file in root.glob("*/state.json")]
+    splits, classes, digest = {}, {}, hashlib.sha256()
+    for split in SPLITS:
+        folder = root / getattr(data, split)
+        if not (folder / "state.json").is_file():
+            raise DataError(
+                f"{root} has no split {folder.name!r} written by save_to_disk.",
+                where=f"data.{split}",
+                hint=nearest(folder.name, there),
+            )
+        files, features, fingerprint = _described(folder)
+        Presence(columns).check_columns(features, folder.name)
+        names = {column.name for column in columns} | ({"id"} & features.keys())
+        kept = [name for name in features if name in names]
+        rows = ArrowRows(files, kept)
+        labels = {name: found for name in kept if (found := _classes(features[name]))}
+        decode = {name: _Names(found) for name, found in labels.items()}
+        splits[split] = checked_table(ArrowTable(rows, columns, root, folder.name, decode=decode))
+        classes |= labels
+        sizes = [file.stat().st_size for file in files]
+        digest.update(f"{split} {fingerprint} {sizes} {sorted(labels.items())}\n".encode())
+    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
+    return Table(splits, f"sha256:{digest.hexdigest()}", f"Hugging Face data set in {root} ({counts})", classes)
+
+
+class _Names:
+    """From the numbers of class labels to their names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def __call__(self, cell: Any, column: Column, where: str) -> Any:
+        if isinstance(cell, list):
+            return [self(item, column, where) for item in cell]
+        return self.names[cell] if isinstance(cell, int) and 0 <= cell < len(self.names) else None
+
+
+def _described(folder: Path) -> tuple[list[Path], Mapping[str, Any], str]:
+    """The Arrow files of a split, its features, and the fingerprint of its contents."""
+    where = str(folder)
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        features = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["features"]
+        names = [entry["filename"] for entry in state["_data_files"]]
+        if state.get("_indices_files"):
+            raise DataError("the rows are a selection that was not flattened.", where=where, hint="Save it again.")
+        files = [inside(folder.resolve(), name, "state.json", where) for name in names]
+        return files, features, str(state["_fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"is not a split written by save_to_disk: {error}.", where=where) from None
+
+
+def _classes(feature: Any) -> list[str]:
+    """The names of class labels, of one or of a list of them; empty for other features."""
+    if isinstance(feature, list):
+        feature = feature[0] if feature else None
+    while isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
+        feature = feature["feature"]
+    if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel":
+        return [str(name) for name in feature["names"]]
+    return []

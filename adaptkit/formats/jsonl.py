@@ -1,0 +1,147 @@
+"""`jsonl`: one JSON object per line whose columns are text, numbers, or paths of images and arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from adaptkit.errors import DataError
+from adaptkit.formats.format import FORMATS, Column, Row, Rows, Table
+from adaptkit.formats.values import Presence, checked, root_of
+from adaptkit.recipe.data import DataTable, Root
+
+SPLITS = ("train", "validation", "test")
+
+
+class Jsonl(DataTable):
+    """One JSON object per line: columns are text, numbers, labels, vectors or paths relative to the file."""
+
+    root: Root = None
+    train: str = Field(default="train.jsonl", min_length=1, description="File of the training split.")
+    validation: str = Field(default="validation.jsonl", min_length=1, description="File of the validation split.")
+    test: str = Field(default="test.jsonl", min_length=1, description="File of the test split.")
+
+
+@FORMATS.register("jsonl", table=Jsonl)
+def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> Table:
+    """One .jsonl file per split; columns hold text, labels, vectors, or paths relative to data.root.
+
+    A text column holds strings; an image column a path or a nested array; a features column a vector, a list
+    of vectors or the path of an .npy file. null or nothing: the modality is absent. `id` is optional.
+
+    Raises:
+        DataError: naming `file:line` for whatever is wrong there.
+    """
+    root = root_of(data.root, base)
+    splits, digest = {}, hashlib.sha256()
+    for split in SPLITS:
+        digest.update(f"{split}\n".encode())
+        splits[split] = read_manifest(root / getattr(data, split), root, columns, digest)
+    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
+    return Table(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
+
+
+def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: Any = None) -> JsonLines:
+    """The rows of one manifest; paths in it are resolved against `root` and may not leave it.
+
+    One pass checks every line and remembers where it starts; the rows are read when they are asked for.
+
+    Args:
+        path: of the manifest.
+        root: resolved folder.
+        columns: what is read of each row.
+        digest: a hash that the content is added to.
+
+    Raises:
+        DataError: a missing or unreadable file, a line that is not a JSON object, a required value that is
+            absent, a value of the wrong type, a path that leaves the root or does not exist, a column that no
+            row has.
+    """
+    starts, numbers, named = array("q"), array("q"), set()
+    presence = Presence(columns)
+    for number, start, where, record in _records(path, digest):
+        named |= record.keys()
+        presence.see({c.name: checked(record.get(c.name), c, root, where) for c in columns}, where)
+        starts.append(start)
+        numbers.append(number)
+    if not starts:
+        raise DataError("the file has no rows.", where=str(path))
+    presence.check_columns(named, path.name)
+    presence.check_required()
+    return JsonLines(path, root, columns, starts, numbers)
+
+
+class JsonLines(Rows):
+    """Lines of a checked manifest, parsed when they are asked for; only where they start is in memory."""
+
+    def __init__(
+        self, path: Path, root: Path, columns: tuple[Column, ...], starts: array[int], numbers: array[int]
+    ) -> None:
+        self.path, self.root, self.columns = path, root, columns
+        self._starts, self._numbers = starts, numbers
+        with path.open("rb") as file:
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def row(self, index: int) -> Row:
+        """Parsed anew each time."""
+        where = f"{self.path.name}:{self._numbers[index]}"
+        record = self._record(index)
+        values = {c.name: checked(record.get(c.name), c, self.root, where) for c in self.columns}
+        return Row(str(record.get("id", where)), values, where)
+
+    def column(self, name: str) -> Iterator[Any]:
+        """The values of one column; paths are not looked at."""
+        return (self._record(index).get(name) for index in range(len(self)))
+
+    def _record(self, index: int) -> dict[str, Any]:
+        start = self._starts[index]
+        end = self._content.find(b"\n", start)
+        return json.loads(self._content[start : len(self._content) if end < 0 else end])
+
+    def __reduce__(self) -> Any:
+        return JsonLines, (self.path, self.root, self.columns, self._starts, self._numbers)
+
+
+def _records(path: Path, digest: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+    """Line number, byte where it starts, `file:line`, and the object, of every line that is not empty."""
+    start = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):  # only at \n: U+2028 is a character like others
+                if digest is not None:
+                    digest.update(line)
+                text = line.decode("utf-8")
+                if text.strip():
+                    where = f"{path.name}:{number}"
+                    yield number, start, where, _object(text.rstrip("\r\n"), where)
+                start += len(line)
+    except FileNotFoundError:
+        raise DataError(f"the file {path} does not exist.", where=path.name) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the file {path} cannot be read: {error}.", where=path.name) from None
+
+
+def _object(text: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"this is not JSON: {error.msg} at column {error.colno}.", where=where) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise DataError(f"this is not JSON that can be read: {error}.", where=where) from None
+    if not isinstance(record, dict):
+        raise DataError(
+            f"this is a JSON {type(record).__name__}.",
+            where=where,
+            hint='Write one object: {"text": "..."}.',
+        )
+    return record

@@ -1,0 +1,106 @@
+"""`parquet`: Parquet files, unpacked once into memory-mapped Arrow so that shuffled rows cost microseconds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
+from adaptkit.data.paths import digest_of
+from adaptkit.errors import DataError
+from adaptkit.formats.arrow_rows import ArrowTable
+from adaptkit.formats.format import FORMATS, Column, Table
+from adaptkit.formats.jsonl import SPLITS
+from adaptkit.formats.values import FILES, Presence, absent, root_of
+from adaptkit.recipe.data import DataTable, Root
+
+
+class Parquet(DataTable):
+    """Parquet files: columns are text, numbers, labels, lists of numbers, images or paths."""
+
+    root: Root = None
+    train: str = Field(default="train.parquet", min_length=1, description="File of the training split.")
+    validation: str = Field(default="validation.parquet", min_length=1, description="File of the validation split.")
+    test: str = Field(default="test.parquet", min_length=1, description="File of the test split.")
+
+
+@FORMATS.register("parquet", table=Parquet)
+def read_parquet(data: Parquet, base: Path, columns: tuple[Column, ...]) -> Table:
+    """One .parquet file per split; columns are text, numbers, labels, lists of numbers, images or paths.
+
+    An image or a sound is a path, the bytes of a file, or Hugging Face's form of both. null: absent. `id` is
+    optional. The columns that are read are unpacked into the folder for temporary files.
+
+    Raises:
+        DataError: a missing, damaged or empty file, a column that is not there, a value that is absent or wrong.
+    """
+    root = root_of(data.root, base)
+    splits, digest = {}, hashlib.sha256()
+    for split in SPLITS:
+        path = root / getattr(data, split)
+        rows = unpacked(path, columns)
+        splits[split] = checked_table(ArrowTable(rows, columns, root, path.name))
+        digest.update(f"{split} {digest_of(path)}\n".encode())
+    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
+    return Table(splits, f"sha256:{digest.hexdigest()}", f"parquet files in {root} ({counts})")
+
+
+def unpacked(path: Path, columns: tuple[Column, ...]) -> ArrowRows:
+    """The columns of a Parquet file, and its `id` where it has one.
+
+    Raises:
+        DataError: a missing or damaged file, a column that is not there.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        Presence(columns).check_columns(file.schema_arrow.names, path.name)
+        names = [c.name for c in columns] + ["id"] * ("id" in file.schema_arrow.names)
+        names = list(dict.fromkeys(names))
+        schema = pa.schema([file.schema_arrow.field(name) for name in names])
+        return spooled(file.iter_batches(batch_size=BATCH, columns=names), schema)
+    except FileNotFoundError:
+        raise DataError(f"the file {path} does not exist.", where=path.name) from None
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"the file {path} is not readable Parquet: {error}.", where=path.name) from None
+
+
+def checked_table(table: ArrowTable) -> ArrowTable:
+    """The table itself, once every type, path and required value has been looked at, one column at a time.
+
+    Raises:
+        DataError: naming `file:row`.
+    """
+    for column in table.columns:
+        if column.required and (index := table.rows.first_null(column.name)) is not None:
+            raise absent(column, table.place(index))
+        if column.kind in FILES or column.kind == "text":
+            for index, cell in enumerate(_looked_at(table, column)):
+                if cell is not None:
+                    _check(table, column, cell, index)
+    return table
+
+
+def _looked_at(table: ArrowTable, column: Column) -> Iterator[Any]:
+    """The cells that may be wrong: those of text where the type does not say it, and what may be a path."""
+    schema = table.rows.schema
+    kind = schema.field(column.name).type if schema else pa.null()
+    cells = table.rows.column(column.name)
+    if column.kind == "text" and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return iter(())
+    if column.kind != "text" and (pa.types.is_binary(kind) or pa.types.is_nested(kind)):
+        return islice(cells, 1)  # bytes and lists are what they are; of structs the first shows the form
+    return cells
+
+
+def _check(table: ArrowTable, column: Column, cell: Any, index: int) -> None:
+    try:
+        table.value(cell, column, "")
+    except DataError:
+        table.value(cell, column, table.place(index))  # looked up only now: it costs a row

@@ -1,0 +1,104 @@
+"""What the cells of a manifest may be: text, paths below the root, arrays, labels; and when one may be absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from adaptkit.data.paths import inside
+from adaptkit.errors import DataError
+from adaptkit.formats.format import Column
+from adaptkit.registry import nearest
+
+FILES = ("image", "audio", "video", "features", "table")  # kinds whose text is a path
+
+
+def root_of(root: str | None, base: Path) -> Path:
+    """The folder of the data, resolved.
+
+    Raises:
+        DataError: it does not exist.
+    """
+    folder = (base / Path(root).expanduser()).resolve() if root else base.resolve()
+    if not folder.is_dir():
+        raise DataError(f"the folder {folder} does not exist.", where="data.root")
+    return folder
+
+
+def checked(value: Any, column: Column, root: Path, where: str) -> Any:
+    """The value as samples have it; a path is resolved.
+
+    Raises:
+        DataError: a value of the wrong type, a path that leaves the root or does not exist.
+    """
+    if value is None:
+        return None
+    if column.kind == "text" and not isinstance(value, str):
+        raise _wrong_type(value, column, where, "a string")
+    if column.kind not in FILES:
+        return value
+    if isinstance(value, str):
+        return _path(value, column, root, where)
+    if isinstance(value, dict):
+        return _in_file(value, column, root, where)
+    if not isinstance(value, list | bytes):
+        raise _wrong_type(value, column, where, "a path or an array")
+    return value
+
+
+class Presence:
+    """Whether a split has what it needs: every column somewhere, required ones everywhere."""
+
+    def __init__(self, columns: Iterable[Column]) -> None:
+        self.columns = tuple(columns)
+        self.absent: tuple[Column, str] | None = None
+
+    def see(self, values: dict[str, Any], where: str) -> None:
+        """Take note of the first absent value that is required."""
+        if self.absent is None:
+            for column in self.columns:
+                if column.required and values[column.name] is None:
+                    self.absent = (column, where)
+                    return
+
+    def check_columns(self, named: Iterable[str], where: str) -> None:
+        """Raise DataError where no row has a column; the hint offers the nearest name."""
+        known = set(named)
+        for column in self.columns:
+            if column.name not in known:
+                raise DataError(
+                    f"no row has the column {column.name!r}.", where=where, hint=nearest(column.name, known)
+                )
+
+    def check_required(self) -> None:
+        """Raise DataError where a required value is absent."""
+        if self.absent is not None:
+            raise absent(*self.absent)
+
+
+def absent(column: Column, where: str) -> DataError:
+    """The error of a value that is needed and not there."""
+    hint = "" if column.kind == "target" else 'Or say what to do: missing = "zero", "mean" or "learned".'
+    return DataError(f"{column.name} is absent.", where=where, hint=hint)
+
+
+def _path(value: str, column: Column, root: Path, where: str) -> Path:
+    file, mark, key = value.partition("::") if column.kind in ("features", "table") else (value, "", "")
+    path = inside(root, file, column.name, where, folders=column.kind == "video")
+    return path.with_name(f"{path.name}{mark}{key}") if mark else path
+
+
+def _in_file(value: dict[str, Any], column: Column, root: Path, where: str) -> Any:
+    """The form of Hugging Face's images and sounds: the bytes of a file, or its path."""
+    if column.kind == "table" or value.get("bytes") is not None or "array" in value:
+        return value
+    if isinstance(value.get("path"), str):
+        return inside(root, value["path"], column.name, where)
+    raise _wrong_type(value, column, where, "a path or an array")
+
+
+def _wrong_type(value: Any, column: Column, where: str, wanted: str) -> DataError:
+    shown = json.dumps(value, default=lambda item: type(item).__name__)[:60]
+    return DataError(f"{column.name} is {shown}, not {wanted}.", where=where)

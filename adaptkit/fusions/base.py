@@ -1,0 +1,91 @@
+"""What every fusion is: the streams that meet after the backbone become the one vector that heads read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from adaptkit import kinds
+from adaptkit.adapters.base import Shape, check_positive
+from adaptkit.adapters.gmu import mean_over_tokens
+from adaptkit.errors import SiteError
+from adaptkit.kinds import Kinds
+from adaptkit.recipe.fusion import BACKBONE
+from adaptkit.sides import Side
+
+# B batch, T tokens, E width of a stream, W width of the result
+
+
+class Fusion(nn.Module):
+    """Base of all fusions: `forward(streams) -> (B, W)`.
+
+    A subclass is built from the shapes of its streams (the backbone's first, then the modalities of route "fusion"
+    that no adapter reads) and the keys of `[fusion]` as keyword arguments. An absent modality is a stream without
+    any token that counts.
+
+    Attributes:
+        paper: where the method comes from.
+        formula: number of parameters as a formula.
+        least: fewest streams it works on.
+        sequences: it reads whole sequences; otherwise every stream is one vector, the backbone's being pooled as
+            `backbone.pool` says and a modality's the mean of its tokens.
+        names: of the streams, in order.
+        out_width: W.
+    """
+
+    paper: ClassVar[str]
+    formula: ClassVar[str]
+    least: ClassVar[int] = 2
+    sequences: ClassVar[bool] = False
+
+    def __init__(self, streams: Mapping[str, Shape], out_width: int) -> None:
+        super().__init__()
+        self.names, self.out_width = tuple(streams), out_width
+        if len(streams) < self.least:
+            raise SiteError(
+                f"this fusion needs at least {self.least} streams, and there are {len(streams)}.",
+                hint='Give another modality route = "fusion", or write kind = "concat".',
+            )
+
+    def forward(self, streams: Mapping[str, Side]) -> Tensor:
+        """(B, T, E) per stream -> (B, W)."""
+        raise NotImplementedError
+
+    def vectors(self, streams: Mapping[str, Side]) -> Iterator[tuple[Tensor, Tensor]]:
+        """(B, E) and (B, 1) of every stream: the mean of its tokens that count, and whether there are any."""
+        first = streams[self.names[0]].tensor.dtype
+        dtype = next((parameter.dtype for parameter in self.parameters()), first)
+        for name in self.names:
+            side = streams[name]
+            yield mean_over_tokens(side).to(dtype), side.mask.any(dim=1, keepdim=True)
+
+
+class ProjectedFusion(Fusion):
+    """Base of fusions whose vectors may be projected to one width first.
+
+    Args:
+        streams: shapes of what meets.
+        out_width: W.
+        width: P, every vector is projected to it; None: they stay as they are.
+    """
+
+    def __init__(self, streams: Mapping[str, Shape], out_width: int, width: int | None) -> None:
+        super().__init__(streams, out_width)
+        self.projections = None
+        if width is not None:
+            check_positive(width=width)
+            self.projections = nn.ModuleDict({name: nn.Linear(s.width, width) for name, s in streams.items()})
+
+    def projected(self, streams: Mapping[str, Side]) -> list[Tensor]:
+        """(B, P) or (B, E) of every stream; zeros of an absent one, projected or not."""
+        vectors = [*self.vectors(streams)]
+        if self.projections is None:
+            return [x for x, _ in vectors]
+        return [project(x) * heard for project, (x, heard) in zip(self.projections.values(), vectors, strict=True)]
+
+
+FUSIONS: Kinds[type[Fusion]] = kinds.FUSIONS
+
+__all__ = ["BACKBONE", "FUSIONS", "Fusion", "ProjectedFusion"]

@@ -1,0 +1,57 @@
+"""What a recipe can name: adapters, modalities, tasks, formats, ... Built-in kinds by an index, users' by plugins.
+
+A kind is a class or function under `@ADAPTERS.register("gmu")`. `kind.py` is what is known of one without importing it,
+`describing.py` reads that off a class, `index.py` keeps it for the built-in ones, `plugins.py` brings those of users.
+Nothing here names a kind, or imports torch.
+"""
+
+from __future__ import annotations
+
+from adaptkit.kinds.key import REQUIRED, Count, Key, Positive, Share
+from adaptkit.kinds.kind import Kind, table_of
+from adaptkit.kinds.plugins import Plugin, load_plugin, loaded_plugins
+from adaptkit.kinds.points import (
+    ADAPTERS,
+    BENCHMARKS,
+    ENCODERS,
+    FORMATS,
+    FUSIONS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    MODALITIES,
+    OPTIMIZERS,
+    POINTS,
+    SAMPLERS,
+    SCHEDULES,
+    TASKS,
+)
+from adaptkit.kinds.registry import Kinds
+
+__all__ = [
+    "ADAPTERS",
+    "BENCHMARKS",
+    "ENCODERS",
+    "FORMATS",
+    "FUSIONS",
+    "HEADS",
+    "LOSSES",
+    "METRICS",
+    "MODALITIES",
+    "OPTIMIZERS",
+    "POINTS",
+    "REQUIRED",
+    "SAMPLERS",
+    "SCHEDULES",
+    "TASKS",
+    "Count",
+    "Key",
+    "Kind",
+    "Kinds",
+    "Plugin",
+    "Positive",
+    "Share",
+    "load_plugin",
+    "loaded_plugins",
+    "table_of",
+]

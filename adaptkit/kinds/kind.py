@@ -1,0 +1,123 @@
+"""What is known of a kind without importing it: its keys, its facts, and the table that a recipe writes for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    Field,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
+
+from adaptkit.errors import RecipeError
+from adaptkit.kinds.key import Key, frozen
+from adaptkit.kinds.words import in_words
+
+BaseTable = TypeVar("BaseTable", bound=BaseModel)
+BUILT_IN = "adaptkit"
+_BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One thing that a recipe can name.
+
+    Attributes:
+        name: the word in the recipe.
+        home: "module:Class" (or function) that does it.
+        summary: first line of its docstring.
+        keys: the keyword arguments that a recipe writes for it; empty where it has a table of its own.
+        facts: what its class declares as class variables.
+        table: "module:Class" of its own table; "" where the table follows from the keys.
+        origin: "adaptkit", or the plugin that brought it.
+    """
+
+    name: str
+    home: str
+    summary: str
+    keys: Mapping[str, Key] = field(default_factory=dict, hash=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    table: str = ""
+    origin: str = BUILT_IN
+
+    def load(self) -> Any:
+        """The class or function itself; its module is imported."""
+        return found_at(self.home)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the index."""
+        own: dict[str, Any] = {"home": self.home, "summary": self.summary}
+        if self.keys:
+            own["keys"] = {key.name: key.as_json() for key in self.keys.values()}
+        return own | ({"facts": dict(self.facts)} if self.facts else {}) | ({"table": self.table} if self.table else {})
+
+    @classmethod
+    def from_json(cls, name: str, written: Mapping[str, Any]) -> Kind:
+        """What `as_json` wrote."""
+        keys = {key: Key.from_json(key, value) for key, value in written.get("keys", {}).items()}
+        facts = {fact: frozen(value) for fact, value in written.get("facts", {}).items()}
+        return cls(name, written["home"], written["summary"], keys, facts, written.get("table", ""))
+
+
+def found_at(home: str) -> Any:
+    """The object that "module:name" names."""
+    module, _, name = home.partition(":")
+    return functools.reduce(getattr, name.split("."), import_module(module))
+
+
+@functools.cache
+def table_of(kind: Kind, base: type[BaseTable], tag: str = "kind") -> type[BaseTable]:
+    """The table that a recipe writes for this kind: the keys that all its siblings have, and its own.
+
+    Args:
+        kind: which.
+        base: the table of what all siblings have.
+        tag: the key that names the kind.
+
+    Raises:
+        RecipeError: a key of its own has the name of one that all siblings have.
+    """
+    above = found_at(kind.table) if kind.table else base
+    assert issubclass(above, base), f"the table of {kind.name} must extend {base.__name__}"
+    for name in kind.keys:
+        if name in base.model_fields or hasattr(BaseModel, name):
+            raise RecipeError(
+                f"{kind.name} ({kind.origin}) has a keyword {name!r}, which every table of its sort has already.",
+                where=kind.home,
+                hint="Give the keyword another name.",
+            )
+    named = above.model_fields[tag]
+    given = {} if named.is_required() else {"default": kind.name}
+    fields: dict[str, Any] = {tag: (Literal[kind.name], Field(description=kind.summary, examples=[kind.name], **given))}
+    fields |= {key.name: _field(key) for key in kind.keys.values()}
+    return create_model(f"{base.__name__}_{kind.name}", __base__=above, __doc__=above.__doc__, **fields)
+
+
+def _field(key: Key) -> tuple[Any, Any]:
+    """Annotation and field of one key: a wrong value is told in the words of the type as a whole."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError as error:
+            if all(problem["type"] in _BOUNDS for problem in error.errors()):
+                raise
+            raise PydanticCustomError("key", "{text}", {"text": f"should be {in_words(key.type)}"}) from None
+
+    given = {} if key.required else {"default": key.default}
+    return Annotated[_lenient(key.type), WrapValidator(check)], Field(description=key.doc, **given)
+
+
+def _lenient(kind: Any) -> Any:
+    """TOML has lists only, so a tuple may be written as one."""
+    return Annotated[kind, Strict(False)] if getattr(kind, "__origin__", None) is tuple else kind

@@ -1,0 +1,125 @@
+"""One sort of thing that a recipe can name: the built-in kinds by their index, users' by registration."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, cast
+
+from adaptkit.errors import RecipeError
+from adaptkit.kinds.describing import describe, module_file
+from adaptkit.kinds.index import read_index
+from adaptkit.kinds.kind import BUILT_IN, Kind
+from adaptkit.registry import nearest
+
+T = TypeVar("T")
+Entry = TypeVar("Entry")
+
+# Who registers: set while a plugin is imported.
+_registering: ContextVar[str] = ContextVar("registering", default="")
+
+
+class Kinds(MutableMapping[str, T], Generic[T]):
+    """Name -> class (or function) of one sort of thing. Looking one up imports it; iterating over names does not.
+
+    Args:
+        point: the word of the extension point, "adapter".
+        packages: those of adaptkit that hold built-in kinds of it.
+        noun: what errors call it.
+        keyed: a recipe writes a table for one, whose keys are its keyword arguments.
+    """
+
+    def __init__(self, point: str, *packages: str, noun: str = "", keyed: bool = True) -> None:
+        self.point, self.packages, self.noun, self.keyed = point, packages, noun or point, keyed
+        self._entries: dict[str, tuple[T, type | None]] = {}  # with the table of its own
+        self._own: dict[str, Kind] = {}
+
+    def register(self, name: str, *, table: type | None = None) -> Callable[[Entry], Entry]:
+        """Decorator: `@ADAPTERS.register("gmu")`.
+
+        Args:
+            name: the word in a recipe.
+            table: its pydantic table, for keys that need more checks than keyword arguments can say. Default: the
+                `table` of the class, or what follows from its keyword-only arguments.
+
+        Raises:
+            RecipeError: another kind has this name.
+        """
+
+        def add(entry: Entry) -> Entry:
+            origin = _registering.get() or origin_of(entry)
+            known = self.kinds.get(name)
+            if name in self._entries or (known is not None and known.origin != origin):
+                raise RecipeError(
+                    f"the {self.noun} {name!r} of {origin} has the name of one of {known.origin if known else origin}.",
+                    where=module_file(entry),
+                    hint="Register it under another name.",
+                )
+            keys = table or getattr(entry, "table", None)
+            if origin != BUILT_IN:  # those are described by the index
+                self._own[name] = describe(name, entry, keys, origin, keyed=self.keyed)
+            self._entries[name] = cast(T, entry), keys
+            return entry
+
+        return add
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """Name -> what is known of it, by name. Nothing is imported."""
+        built_in = {name: kind for package in self.packages for name, kind in read_index(package, self.point).items()}
+        return MappingProxyType(dict(sorted((built_in | self._own).items())))
+
+    def entries(self) -> Mapping[str, tuple[T, type | None]]:
+        """Name -> what is imported already, with the table of its own."""
+        return self._entries
+
+    def named(self, name: str, *, where: str = "") -> T:
+        """The class or function of this name.
+
+        Raises:
+            RecipeError: no such name; the hint offers the nearest one.
+        """
+        if name not in self:
+            raise RecipeError(f"unknown {self.noun} {name!r}.", where=where, hint=nearest(name, self))
+        return self[name]
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            import_module(self.kinds[name].home.partition(":")[0])
+        return self._entries[name][0]
+
+    def __setitem__(self, name: str, entry: T) -> None:
+        self.register(name)(entry)
+
+    def __delitem__(self, name: str) -> None:
+        """Forget a registered kind: a plugin that failed, or a test's own."""
+        del self._entries[name]
+        self._own.pop(name, None)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self.kinds
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self.kinds, *self._entries)))
+
+    def __len__(self) -> int:
+        return len([*iter(self)])
+
+
+def origin_of(entry: Any) -> str:
+    """ "adaptkit", or the module of whoever registers without a plugin."""
+    module = entry.__module__
+    return BUILT_IN if module.partition(".")[0] == BUILT_IN else module
+
+
+@contextlib.contextmanager
+def registering(origin: str) -> Iterator[None]:
+    """Inside, what is registered comes from this plugin."""
+    token = _registering.set(origin)
+    try:
+        yield
+    finally:
+        _registering.reset(token)

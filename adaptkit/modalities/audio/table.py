@@ -1,0 +1,45 @@
+"""The keys of `kind = "audio"`: sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import Written, WrittenRecipe
+
+
+class AudioModality(ModalityTable):
+    """Sound: a file (wav, flac, ogg) or an array of samples, as log-mel frames or through a tower."""
+
+    encoder: Literal["log_mel"] = Field(
+        default="log_mel", description="Without a tower: one token per frame, the logarithm of its mel spectrum."
+    )
+    sampling_rate: int | None = Field(
+        default=None,
+        ge=1000,
+        examples=[16000],
+        description="Samples per second; files are resampled, arrays are taken to have it. Default: the tower's, or "
+        "16000.",
+    )
+    seconds: float | None = Field(
+        default=None, gt=0, examples=[10.0], description="Longest clip kept. Default: what the tower reads, or all."
+    )
+    keep: Literal["first", "last", "middle"] = Field(
+        default="first", description="Which part of a longer clip is kept."
+    )
+    bins: int = Field(default=80, ge=1, description='Mel bands, the width of a token of "log_mel".')
+    hop: float = Field(default=10.0, gt=0, description='Milliseconds between the frames of "log_mel".')
+    window: float = Field(default=25.0, gt=0, description='Milliseconds that one frame of "log_mel" sees.')
+    pool: Pool = "none"
+    tower: TowerOf = None
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        yield from super().check(path, table, recipe)
+        for key in ("bins", "hop", "window"):
+            if table["tower"] is not None and table[key] != cls.model_fields[key].default:
+                yield Finding((*path, key), "a tower brings its own spectrogram.", f"Leave {key} out.")

@@ -1,0 +1,109 @@
+"""Vectors computed elsewhere: lists, arrays or files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptkit.errors import DataError
+from adaptkit.modalities.arrays import array_length, read_array
+from adaptkit.modalities.context import BackboneContext
+from adaptkit.modalities.encoder import MODALITIES, Encoder, check_not_native, finite, present_of, shared, tower_of
+from adaptkit.modalities.features.table import FeaturesModality
+from adaptkit.modalities.pooling import kept
+from adaptkit.modalities.tower import Tower
+
+# B batch, T tokens, W width of a vector, E width of the encoder's output: W, or the tower's
+
+
+@MODALITIES.register("features")
+class FeaturesEncoder(Encoder):
+    """Vectors computed elsewhere: (W,) or (T, W) per sample, from a list, an array or a file (see `read_array`).
+
+    A batch has `values`, (B, T, W) float32, padded with zeros at the end, and `mask`, (B, T) bool.
+
+    Args:
+        feature_width: W.
+        max_tokens: T, most vectors kept of a sample.
+        keep: which: `first`, `last`, `middle` or `even`.
+        tower: a text model that reads the vectors in place of its word embeddings.
+    """
+
+    table = FeaturesModality
+    unit = "vectors"
+
+    def __init__(
+        self,
+        feature_width: int,
+        *,
+        max_tokens: int | None = None,
+        keep: str = "first",
+        tower: Tower | None = None,
+        **common: Any,
+    ) -> None:
+        if tower is not None:
+            room = [n for n in (max_tokens, tower.spec.max_tokens) if n is not None]
+            max_tokens = min(room, default=None)
+        width = feature_width if tower is None else tower.width
+        super().__init__(width=width, tokens=max_tokens, tower=tower, **common)
+        self.feature_width, self.keep = feature_width, keep
+
+    @classmethod
+    def of(cls, modality: Any, name: str, context: BackboneContext) -> FeaturesEncoder:
+        check_not_native(modality, name)
+        return cls(
+            modality.width,
+            max_tokens=modality.max_tokens,
+            keep=modality.keep,
+            tower=tower_of(modality, name, context, "features", feature_width=modality.width),
+            **shared(modality, name),
+        )
+
+    def read(self, value: Any, where: str) -> np.ndarray:
+        array, width = self._array(value, where), self.feature_width
+        if array.ndim not in (1, 2) or len(array) == 0 or array.shape[-1] != width:
+            raise DataError(
+                f"{self.name} has shape {array.shape}; expected ({width},) or (T, {width}).",
+                where=where,
+                hint=f"Or correct modality.{self.name}.width.",
+            )
+        array = np.atleast_2d(array)
+        return finite(array[kept(len(array), self.limit, self.keep)], self.name, where)  # (T, W)
+
+    def length(self, value: Any) -> int:
+        if isinstance(value, str | Path):
+            return array_length(value, name=self.name, where=str(value))
+        return len(np.atleast_2d(self._array(value, "")))
+
+    def collate(self, values: list[np.ndarray | None], ids: list[str]) -> dict[str, Tensor]:
+        vectors, mask = padded(values, self.feature_width)
+        return {"values": vectors, "mask": mask, "present": present_of(values)}
+
+    def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
+        if self.tower is not None:
+            return self.tower(inputs)
+        return inputs["values"], inputs["mask"]  # (B, T, E), (B, T)
+
+    def _array(self, value: Any, where: str) -> np.ndarray:
+        if isinstance(value, str | Path):
+            return read_array(value, name=self.name, where=where)
+        try:
+            return np.asarray(value, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise DataError(f"{self.name} is not an array of numbers.", where=where) from None
+
+
+def padded(values: list[np.ndarray | None], width: int) -> tuple[Tensor, Tensor]:
+    """Sequences (T, W), None for an absent one -> (B, T, W) float32 with zeros at the end, (B, T) bool."""
+    longest = max((len(value) for value in values if value is not None), default=1)
+    batch = torch.zeros(len(values), longest, width)
+    mask = torch.zeros(len(values), longest, dtype=torch.bool)
+    for row, value in enumerate(values):
+        if value is not None:
+            batch[row, : len(value)] = torch.from_numpy(value)
+            mask[row, : len(value)] = True
+    return batch, mask

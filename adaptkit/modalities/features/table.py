@@ -1,0 +1,26 @@
+"""The keys of `kind = "features"`: features."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+
+
+class FeaturesModality(ModalityTable):
+    """Vectors computed elsewhere: (E,) or (T, E) per sample."""
+
+    width: int = Field(ge=1, examples=[4096], description="E, length of one vector.")
+    max_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        examples=[8],
+        description="T, most vectors kept of a sample. Default: as many as the data has.",
+    )
+    keep: Literal["first", "last", "middle", "even"] = Field(
+        default="first", description="Which vectors of a longer sample are kept."
+    )
+    pool: Pool = "none"
+    tower: TowerOf = None

@@ -1,0 +1,46 @@
+"""The keys of `kind = "table"`: tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.modality import ModalityTable, Pool
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import Written, WrittenRecipe
+
+
+class TableModality(ModalityTable):
+    """Numbers and categories of several columns, standardised and sorted by the training split."""
+
+    columns: list[str] = Field(default=[], examples=[["age", "income"]], description="Columns of numbers.")
+    categorical: list[str] = Field(default=[], examples=[["country"]], description="Columns of categories.")
+    categories: int = Field(
+        default=32,
+        ge=1,
+        description="Most categories kept of a column, the commonest; all others count as one, the unknown.",
+    )
+    embedding: int | None = Field(
+        default=None, ge=1, examples=[8], description="Width of a learned vector per category. Default: one-hot."
+    )
+    tokens: Literal["one", "columns"] = Field(
+        default="one", description='"one" vector of all columns side by side, or one token per column.'
+    )
+    width: int = Field(default=64, ge=1, description='E, width of the tokens, for tokens "columns".')
+    pool: Pool = "none"
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        yield from super().check(path, table, recipe)
+        columns = [*table.words("columns"), *table.words("categorical")]
+        if not table["columns"] and not table["categorical"]:
+            hint = 'Write columns = ["age"] or categorical = [...].'
+            yield Finding((*path, "columns"), "a table needs a column.", hint)
+        for column in sorted({column for column in columns if columns.count(column) > 1}):
+            yield Finding((*path, "columns"), f"{in_toml(column)} is named twice.")
+        if table["embedding"] is not None and table["tokens"] == "columns":
+            message = 'with tokens = "columns" all have the same width.'
+            yield Finding((*path, "embedding"), message, "Write width instead.")

@@ -1,0 +1,154 @@
+"""Text, for the backbone or for a tower of its own."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adaptkit.errors import DataError, RecipeError
+from adaptkit.modalities.context import BackboneContext
+from adaptkit.modalities.encoder import MODALITIES, Encoder, present_of, shared, tower_of
+from adaptkit.modalities.pooling import kept
+from adaptkit.modalities.text.table import TextModality
+from adaptkit.modalities.tower import Tower
+
+# B batch, L tokens of the longest text
+
+
+@MODALITIES.register("text")
+class TextEncoder(Encoder):
+    """Text, tokenised by the tokenizer of what reads it, cut at max_tokens, padded to the longest of the batch.
+
+    A batch has `input_ids` and `attention_mask`, (B, L) int64, and `token_type_ids` where the tokenizer gives
+    them. An absent text is the empty string.
+
+    Args:
+        tokenizer: gives the tokenizer when first needed; a tower brings its own.
+        max_tokens: longest text, special tokens included.
+        keep: which tokens of a longer one are kept beside the special ones: `first`, `last` or `middle`.
+        tower: reads the text; None for the backbone.
+    """
+
+    table = TextModality
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_tokens: int | None = None,
+        keep: str = "first",
+        tower: Tower | None = None,
+        **common: Any,
+    ) -> None:
+        width = 0 if tower is None else tower.width
+        super().__init__(width=width, tokens=max_tokens, native=tower is None, tower=tower, **common)
+        self._load, self.keep = tokenizer, keep
+
+    @classmethod
+    def of(cls, modality: Any, name: str, context: BackboneContext) -> TextEncoder:
+        native = modality.route == "backbone"
+        if native and context.tokenizer is None:
+            raise RecipeError("this backbone reads no text.", where=f"modality.{name}.kind")
+        tower = None if native else tower_of(modality, name, context, "text")
+        if not native and tower is None:
+            raise RecipeError(
+                f'text of route "{modality.route}" needs a tower that reads it.',
+                where=f"modality.{name}.route",
+                hint='Write tower = { model = "bert-base" } or another text model, or route = "backbone".',
+            )
+        own = context.max_tokens if tower is None else tower.spec.max_tokens
+        limits = [n for n in (modality.max_tokens, own) if n is not None]
+        return cls(
+            context.tokenizer,
+            max_tokens=min(limits, default=None),
+            keep=modality.keep,
+            tower=tower,
+            **shared(modality, name),
+        )
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer, loaded when first used; padding with the end token where it has no padding token.
+
+        Raises:
+            RecipeError: it adds more special tokens than a text may have; it would then silently cut nothing.
+        """
+        tokenizer = self._load() if self.tower is None else self.tower.tokenizer
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        special = tokenizer.num_special_tokens_to_add()
+        if self.limit is not None and self.limit <= special:
+            raise RecipeError(
+                f"{self.limit} tokens leave no room for words: {special} are special.",
+                where=f"modality.{self.name}.max_tokens",
+                hint=f"Write max_tokens = {special + 1} or more.",
+            )
+        return tokenizer
+
+    def read(self, value: Any, where: str) -> str:
+        if not isinstance(value, str):
+            raise DataError(f"{self.name} is of type {type(value).__name__}, not text.", where=where)
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{self.name} has half of a character at {error.start}.", where=where) from None
+        return value
+
+    def length(self, value: Any) -> int:
+        return len(self.tokenizer(self.read(value, ""), verbose=False)["input_ids"])
+
+    def collate(self, values: list[str | None], ids: list[str]) -> dict[str, Tensor]:
+        texts = ["" if value is None else value for value in values]
+        if self.keep == "middle" and self.limit is not None:
+            batch = self._middles(texts, self.limit)
+        else:
+            self.tokenizer.truncation_side = "left" if self.keep == "last" else "right"
+            batch = self.tokenizer(
+                texts, padding=True, truncation=self.limit is not None, max_length=self.limit, return_tensors="pt"
+            )
+        return {**batch, "present": present_of(values)}
+
+    def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
+        assert self.tower is not None, f"{self.name} goes to the backbone as it is"
+        return self.tower(inputs)
+
+    def _middles(self, texts: list[str], limit: int) -> dict[str, Tensor]:
+        """As the tokenizer would, but cutting at both ends, which no tokenizer does."""
+        rows = self.tokenizer(texts, return_special_tokens_mask=True, verbose=False)
+        specials = rows.pop("special_tokens_mask")
+        chosen = [middle(special, limit) for special in specials]
+        longest = max(map(len, chosen))
+        side = self.tokenizer.padding_side
+        pads = {"input_ids": self.tokenizer.pad_token_id, "token_type_ids": self.tokenizer.pad_token_type_id}
+        return {
+            key: torch.tensor(
+                [
+                    _padded([row[i] for i in which], longest, pads.get(key, 0), side)
+                    for row, which in zip(of, chosen, strict=True)
+                ]
+            )
+            for key, of in rows.items()
+        }
+
+
+def middle(special: list[int], limit: int) -> list[int]:
+    """Indices of a text's special tokens at both ends, and of its middle ones up to the limit.
+
+    Args:
+        special: per token, 1 for one that the tokenizer added.
+        limit: how many are kept; more than there are special ones.
+    """
+    if len(special) <= limit:
+        return list(range(len(special)))
+    head = next((i for i, s in enumerate(special) if not s), len(special))
+    tail = next((i for i, s in enumerate(reversed(special)) if not s), 0)
+    inner = kept(len(special) - head - tail, limit - head - tail, "middle") + head
+    return [*range(head), *inner.tolist(), *range(len(special) - tail, len(special))]
+
+
+def _padded(row: list[int], length: int, value: int, side: str) -> list[int]:
+    padding = [value] * (length - len(row))
+    return padding + row if side == "left" else row + padding

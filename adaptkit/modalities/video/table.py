@@ -1,0 +1,35 @@
+"""The keys of `kind = "video"`: video."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
+from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+
+
+class VideoModality(ModalityTable):
+    """A video: a file, a folder of frames or an array of frames; one token per frame."""
+
+    frames: int = Field(default=8, ge=1, description="F, how many frames are looked at.")
+    keep: Literal["even", "first", "middle", "last"] = Field(
+        default="even", description="Which frames: evenly spaced over the video, or F in a row."
+    )
+    size: Size = Field(
+        default=None,
+        examples=[[32, 32]],
+        description="Resize to this side, or [height, width]. Default: what the tower reads.",
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1 grey, 3 colour. Default: what the tower reads, or 3."
+    )
+    mean: PerChannel = Field(
+        default=None, examples=[0.5], description="Subtracted after scaling to 0..1. Default: the tower's, or 0."
+    )
+    std: Std = Field(
+        default=None, examples=[0.5], description="Divides after scaling to 0..1. Default: the tower's, or 1."
+    )
+    pool: Pool = "none"
+    tower: TowerOf = None

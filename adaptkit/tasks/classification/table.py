@@ -1,0 +1,33 @@
+"""The keys of `kind = "classification"`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import Written, WrittenRecipe
+from adaptkit.recipe.task import TaskTable
+from adaptkit.tasks.label_keys import label_weights, weights_fit
+
+
+class Classification(TaskTable):
+    """One label out of several."""
+
+    labels: list[str] | None = Field(
+        default=None,
+        min_length=2,
+        examples=[["no", "yes"]],
+        description="The labels, in order. Default: those of the training split, sorted.",
+    )
+    class_weight: Annotated[Literal["none", "balanced"] | list[float], label_weights("none", "balanced")] = Field(
+        default="none", description='Weight of each label in the loss: "none", "balanced" or a list.'
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all labels.")
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        yield from super().check(path, table, recipe)
+        yield from weights_fit(path, table, "class_weight")

@@ -1,0 +1,72 @@
+"""One or several numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptkit.errors import DataError
+from adaptkit.tasks.metric import REGRESSION
+from adaptkit.tasks.regression.table import Regression
+from adaptkit.tasks.task import TASKS, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+# B batch, O outputs
+
+
+@TASKS.register(REGRESSION)
+class RegressionTask(Task):
+    """One or several numbers: L1, squared or Huber loss, mean over all. Targets are (B, O) float32.
+
+    Args:
+        loss: `l1`, `mse` or `huber` (delta 1).
+    """
+
+    table = Regression
+    kind = REGRESSION
+    default_monitor = "mae"
+
+    def __init__(self, name: str, *, outputs: int = 1, loss: str = "mse", **common: Any) -> None:
+        super().__init__(name, outputs=outputs, **common)
+        self.loss_name = loss
+
+    @classmethod
+    def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> RegressionTask:
+        return cls(
+            name,
+            outputs=spec.outputs,
+            loss=spec.loss,
+            monitor=spec.monitor,
+            weight=spec.weight,
+            conventions=spec.conventions,
+        )
+
+    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
+        import torch
+
+        return torch.tensor([self._numbers(value, where) for value, where in zip(values, ids, strict=True)])
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        from torch.nn import functional as F
+
+        losses = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
+        return losses[self.loss_name](logits.float(), targets.float())
+
+    def scores(self, logits: Tensor) -> np.ndarray:
+        return logits.detach().float().cpu().numpy()
+
+    def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
+        rows = self.scores(logits).tolist()
+        return [{"value": row[0]} for row in rows] if self.outputs == 1 else [{"values": row} for row in rows]
+
+    def _numbers(self, value: Any, where: str) -> list[float]:
+        numbers = list(value) if isinstance(value, list | tuple) else [value]
+        plain = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+        if not plain or len(numbers) != self.outputs:
+            wanted = "one finite number" if self.outputs == 1 else f"{self.outputs} finite numbers"
+            raise DataError(f"the target {value!r} is not {wanted}.", where=where)
+        return [float(number) for number in numbers]
