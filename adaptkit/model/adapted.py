@@ -17,14 +17,14 @@ from adaptkit.fusion import BACKBONE
 from adaptkit.heads import build_task_head
 from adaptkit.model.pooling import mean, pool
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
-from adaptkit.model.state import Saved
+from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
 from adaptkit.plan.joining import build_fusion
 from adaptkit.plan.mmbt import build_segments
 from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
-from adaptkit.surgery import carried, insert
+from adaptkit.surgery import adapters_of, insert
 
 # B batch, T tokens, D width of the backbone, E width of a modality
 
@@ -46,7 +46,7 @@ class Encoded:
     blocks: Mapping[str, Side]
 
 
-class AdaptedModel(Saved):
+class AdaptedModel(TrainableState):
     """What a plan describes, ready to train or to predict. Made by `build_model`.
 
     Attributes:
@@ -151,7 +151,7 @@ class AdaptedModel(Saved):
             sequence, mask = run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
         with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans, blocks=blocks):
             fused = self.fusion(sequence)
-        if not all(adapter.keeps_length for adapter in carried(self.fusion).values()):
+        if not all(adapter.keeps_length for adapter in adapters_of(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
         if self.join.sequences:
             own = Side(fused, mask, mask.any(1))

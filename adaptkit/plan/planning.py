@@ -15,7 +15,7 @@ from adaptkit.encoders import Encoder
 from adaptkit.errors import RecipeError
 from adaptkit.heads import build_task_head
 from adaptkit.plan.counts import Counts, own_size, size
-from adaptkit.plan.grafting import FUSION, Ground, plan_grafts
+from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.joining import build_fusion, joined_modalities
 from adaptkit.plan.mmbt import build_segments, check_mmbt
 from adaptkit.plan.pooling import check_pool, output_width, pool_of
@@ -26,7 +26,7 @@ from adaptkit.plan.towers import (
     check_prompts,
     encoding_order,
     plan_towers,
-    tower_grounds,
+    tower_contexts,
     towers_of,
 )
 from adaptkit.plan.unfreezing import unfrozen_parameters
@@ -132,11 +132,11 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
         projections = build_projections(recipe, encoders, model)
         segments = build_segments(recipe, ref, model)
         fusion = build_fusion(recipe, encoders, spec, width, pool)
-    ground = whole_ground(recipe, model, anatomy, spec, encoders, width)
-    grafts = plan_grafts(recipe, ground)
+    context = plan_context(recipe, model, anatomy, spec, encoders, width)
+    grafts = plan_grafts(recipe, context)
     unfrozen = unfrozen_parameters(model, recipe.backbone.train, where=recipe.where("backbone.train"))
     towers = plan_towers(recipe, towers_of(encoders))
-    check_prompts(recipe, ground, towers_of(encoders))
+    check_prompts(recipe, context, towers_of(encoders))
     check_means(recipe, grafts, towers)
 
     tasks, head_width = tasks_of(recipe, labels), fusion.out_width
@@ -187,22 +187,22 @@ def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec
     return ref, model, study(model, name=ref.name), spec
 
 
-def whole_ground(
+def plan_context(
     recipe: Recipe,
     model: nn.Module,
     anatomy: Anatomy,
     spec: InputSpec,
     encoders: Mapping[str, Encoder],
     width: int,
-) -> Ground:
+) -> PlanContext:
     """The backbone and its towers as the places where adapters can go."""
     lengths = stream_lengths(recipe, model, anatomy, spec, encoders)
     fusion = Site(FUSION, FUSION, None, "fusion", "after", width)
     sides = side_shapes(recipe, encoders)
     spans = span_shapes(recipe, encoders, width)
-    towers = tower_grounds(recipe, encoders, anatomy, sides)
+    towers = tower_contexts(recipe, encoders, anatomy, sides)
     lengths = {**lengths, FUSION: lengths.get(anatomy.stacks[-1].name)}
-    return Ground(model, anatomy, sides, spans, lengths, tuple(recipe.task), fusion, towers=towers)
+    return PlanContext(model, anatomy, sides, spans, lengths, tuple(recipe.task), fusion, towers=towers)
 
 
 def check_names(recipe: Recipe) -> None:

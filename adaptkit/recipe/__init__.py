@@ -19,8 +19,8 @@ from adaptkit.recipe.signatures import (
     fusion_signatures,
 )
 from adaptkit.recipe.task import Classification, Head, Multilabel, Regression, Retrieval, Task
-from adaptkit.recipe.tower import Tower
-from adaptkit.recipe.training import EarlyStopping, Optimizer, Schedule, Train
+from adaptkit.recipe.tower import TowerSpec
+from adaptkit.recipe.training import EarlyStopping, OptimizerSpec, ScheduleSpec, Train
 from adaptkit.recipe.write import digest, resolved_tables, resolved_toml
 
 __all__ = [
@@ -41,16 +41,16 @@ __all__ = [
     "Jsonl",
     "Modality",
     "Multilabel",
-    "Optimizer",
+    "OptimizerSpec",
     "Parameter",
     "Parquet",
     "Recipe",
     "Regression",
     "Retrieval",
-    "Schedule",
+    "ScheduleSpec",
     "Task",
     "TextModality",
-    "Tower",
+    "TowerSpec",
     "Train",
     "adapter_signatures",
     "bundled_description",

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from adaptkit.recipe.table import Table
-from adaptkit.recipe.tower import Tower
+from adaptkit.recipe.tower import TowerSpec
 
 
 def _size(value: Any) -> Any:
@@ -49,7 +49,7 @@ Pool = Annotated[
     ),
 ]
 TowerOf = Annotated[
-    Tower | None,
+    TowerSpec | None,
     Field(description="A pretrained model of its own that turns the input into vectors. Default: none."),
 ]
 

@@ -124,7 +124,7 @@ def _member(name: str, member: str, adapters: Tables) -> Iterator[Finding]:
     signature = _signature(adapters[member])
     if signature is not None and signature.fuses:
         yield Finding(path, f"{member} combines adapters itself.", "Name its members instead.")
-    elif signature is not None and (signature.reads_input or signature.meets != "stream"):
+    elif signature is not None and (signature.reads_input or signature.works_on != "stream"):
         message = f"{member} is of the kind {signature.kind}, which does not add to a stream."
         yield Finding(path, message, "Combine adapters of a stream, such as bottleneck.")
     if _where(adapters[member]) != _where(adapters[name]):

@@ -34,7 +34,7 @@ FACTS = (
     "fuses",
     "identity",
     "halves",
-    "meets",
+    "works_on",
     "least",
     "sequences",
 )
@@ -73,7 +73,7 @@ class AdapterSignature(Signature):
         fuses: its sides are the changes of other adapters of its site.
         identity: a fresh one changes nothing.
         halves: tasks can share one half of it.
-        meets: the kind of site it works at: "stream", "sequence" or "attention".
+        works_on: the kind of site it works at: "stream", "sequence" or "attention".
     """
 
     needs_sides: tuple[int, int | None]
@@ -83,7 +83,7 @@ class AdapterSignature(Signature):
     fuses: bool
     identity: bool
     halves: bool
-    meets: str
+    works_on: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def adapter_signatures(folder: Path = ADAPTERS_FOLDER) -> Mapping[str, AdapterSi
             fuses=facts.get("fuses", False),
             identity=facts.get("identity", True),
             halves=facts.get("halves") is not None,
-            meets=facts.get("meets", "stream"),
+            works_on=facts.get("works_on", "stream"),
         )
 
     return _signatures(folder, "ADAPTERS", complete)

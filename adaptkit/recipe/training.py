@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 from adaptkit.recipe.table import Table
 
 
-class Optimizer(Table):
+class OptimizerSpec(Table):
     """Any optimizer of torch.optim; further keys are its own arguments."""
 
     model_config = ConfigDict(extra="allow")
@@ -26,7 +26,7 @@ class Optimizer(Table):
         return dict(self.model_extra or {})
 
 
-class Schedule(Table):
+class ScheduleSpec(Table):
     """How the learning rate moves."""
 
     name: Literal["constant", "linear", "cosine", "plateau"] = Field(
@@ -76,8 +76,8 @@ class Train(Table):
         examples=[256],
         description="Samples per forward pass in evaluation. Default: batch_size.",
     )
-    optimizer: Optimizer = Field(default=Optimizer(), description="The optimizer.")
-    schedule: Schedule = Field(default=Schedule(), description="The learning rate's course.")
+    optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="The optimizer.")
+    schedule: ScheduleSpec = Field(default=ScheduleSpec(), description="The learning rate's course.")
     accumulation: int = Field(default=1, ge=1, description="Forward passes whose gradients make one optimizer step.")
     clip: float | None = Field(
         default=None, gt=0, examples=[1.0], description="Largest norm of the gradient. Default: no clipping."

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from adaptkit.data.formats import FORMATS, Column, Table
+from adaptkit.data.formats import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.recipe.data import Csv, HuggingFace, Jsonl, Parquet
 
@@ -68,7 +68,7 @@ def write_hf(folder: Path, rows: list[dict[str, Any]]) -> Any:
 WRITERS = {"jsonl": write_jsonl, "csv": write_csv, "parquet": write_parquet, "hf": write_hf}
 
 
-def read(data: Any, columns: tuple[Column, ...] = ALL) -> Table:
+def read(data: Any, columns: tuple[Column, ...] = ALL) -> SplitRows:
     return FORMATS[data.format](data, Path(), columns)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adaptkit.data.formats import csv_files, digit_questions, hf, jsonl, parquet, stores
-from adaptkit.data.formats.format import FORMATS, Column, Format, Row, Rows, Table
+from adaptkit.data.formats.format import FORMATS, Column, Format, Row, Rows, SplitRows
 
 __all__ = [
     "FORMATS",
@@ -11,7 +11,7 @@ __all__ = [
     "Format",
     "Row",
     "Rows",
-    "Table",
+    "SplitRows",
     "csv_files",
     "digit_questions",
     "hf",

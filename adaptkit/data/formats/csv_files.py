@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from adaptkit.data.formats.arrow_rows import ArrowTable
-from adaptkit.data.formats.format import FORMATS, Column, Table
+from adaptkit.data.formats.format import FORMATS, Column, SplitRows
 from adaptkit.data.formats.jsonl import SPLITS
 from adaptkit.data.formats.parquet import checked_table
 from adaptkit.data.formats.values import Presence, root_of
@@ -27,7 +27,7 @@ LINE, ID = "\x00line", "\x00id"  # columns of our own, which no header can name
 
 
 @FORMATS.register("csv")
-def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """One .csv file per split, UTF-8, quoted as in RFC 4180, with a header.
 
     An empty cell is absent. A features cell is a JSON list or a path; a target cell a number, a JSON value or a
@@ -43,7 +43,7 @@ def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> Table:
         splits[split] = _read(path, root, columns, data)
         digest.update(f"{split} {digest_of(path)} {data.delimiter} {data.list_separator}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, f"sha256:{digest.hexdigest()}", f"csv files in {root} ({counts})")
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"csv files in {root} ({counts})")
 
 
 def _read(path: Path, root: Path, columns: tuple[Column, ...], data: Csv) -> ArrowTable:

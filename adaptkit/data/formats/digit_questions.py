@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adaptkit.data.formats.digit_kinds import KINDS
-from adaptkit.data.formats.format import FORMATS, Column, Row, Table
+from adaptkit.data.formats.format import FORMATS, Column, Row, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.registry import nearest
 
@@ -26,7 +26,7 @@ UNSEEN = 2  # phrasings of each kind that training never sees
 
 
 @FORMATS.register("digit_questions")
-def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """Yes/no questions about handwritten digits (made from scikit-learn's 1,797 scans; no download).
 
     Columns: `question` (text), `image` ((8, 8) array of 0..1), `answer` ("yes" or "no"), `digit` (0..9).
@@ -60,7 +60,7 @@ def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column
             for row, (i, question, answer) in enumerate(asked)
         ]
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, _hash(splits), f"digit questions: {len(KINDS)} kinds on {len(digits):,} scans ({counts})")
+    return SplitRows(splits, _hash(splits), f"digit questions: {len(KINDS)} kinds on {len(digits):,} scans ({counts})")
 
 
 def load_scans() -> tuple[np.ndarray, np.ndarray]:

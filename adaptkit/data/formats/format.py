@@ -59,7 +59,7 @@ class Rows(Sequence[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SplitRows:
     """All rows, by split, with a hash of their contents and one line about them.
 
     Attributes:
@@ -80,7 +80,7 @@ class Format(Protocol):
 
     __doc__: str | None
 
-    def __call__(self, data: Any, base: Path, columns: tuple[Column, ...]) -> Table: ...
+    def __call__(self, data: Any, base: Path, columns: tuple[Column, ...]) -> SplitRows: ...
 
 
 FORMATS: Registry[Format] = Registry("data format")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.data.formats.arrow_rows import ArrowTable
-from adaptkit.data.formats.format import FORMATS, Column, Table
+from adaptkit.data.formats.format import FORMATS, Column, SplitRows
 from adaptkit.data.formats.jsonl import SPLITS
 from adaptkit.data.formats.parquet import checked_table
 from adaptkit.data.formats.values import Presence, root_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @FORMATS.register("hf")
-def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """A folder that `DatasetDict.save_to_disk` wrote. Class labels become their names; images stay as they are.
 
     Raises:
@@ -52,7 +52,7 @@ def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Table
         sizes = [file.stat().st_size for file in files]
         digest.update(f"{split} {fingerprint} {sizes} {sorted(labels.items())}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, f"sha256:{digest.hexdigest()}", f"Hugging Face data set in {root} ({counts})", classes)
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"Hugging Face data set in {root} ({counts})", classes)
 
 
 class _Names:

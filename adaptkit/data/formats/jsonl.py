@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.data.formats.format import FORMATS, Column, Row, Rows, Table
+from adaptkit.data.formats.format import FORMATS, Column, Row, Rows, SplitRows
 from adaptkit.data.formats.values import Presence, checked, root_of
 from adaptkit.errors import DataError
 
@@ -21,7 +21,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @FORMATS.register("jsonl")
-def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """One .jsonl file per split; columns hold text, labels, vectors, or paths relative to data.root.
 
     A text column holds strings; an image column a path or a nested array; a features column a vector, a list
@@ -36,7 +36,7 @@ def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> Table:
         digest.update(f"{split}\n".encode())
         splits[split] = read_manifest(root / getattr(data, split), root, columns, digest)
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
 
 
 def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: Any = None) -> JsonLines:

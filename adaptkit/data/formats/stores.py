@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptkit.data.formats.format import FORMATS, Column, Row, Rows, Table
+from adaptkit.data.formats.format import FORMATS, Column, Row, Rows, SplitRows
 from adaptkit.data.formats.values import absent
 from adaptkit.data.paths import inside
 from adaptkit.data.store import Store, StoreRows, find_store
@@ -29,7 +29,7 @@ FITTING = {
 }
 
 
-def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """The splits of an imported benchmark.
 
     Raises:
@@ -42,7 +42,7 @@ def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) ->
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
     variant = f" {store.meta['variant']}" if store.meta["variant"] else ""
     classes = {name: found for name, found in store.meta["classes"].items() if found}
-    return Table(splits, f"sha256:{digest}", f"{data.format}{variant} in {store.folder} ({counts})", classes)
+    return SplitRows(splits, f"sha256:{digest}", f"{data.format}{variant} in {store.folder} ({counts})", classes)
 
 
 for _name in NAMES:
