@@ -1,14 +1,17 @@
-"""Where the modalities of route "fusion" meet the backbone's vector: the streams of `[fusion]`, and its module."""
+"""What comes after the backbone: the module of `[fusion]`, where modalities join its vector, and the heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from torch import nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import InputSpec
 from adaptkit.encoders import Encoder
 from adaptkit.errors import SiteError
 from adaptkit.fusion import BACKBONE, FUSIONS, Fusion
+from adaptkit.heads import build_task_head
 from adaptkit.recipe import Recipe
 
 
@@ -42,3 +45,18 @@ def build_fusion(recipe: Recipe, encoders: Mapping[str, Encoder], spec: InputSpe
         first = error.problems[0]
         raise SiteError(f"fusion: {first.message}", where=recipe.where("fusion"), hint=first.hint) from error
     return fusion.requires_grad_(recipe.fusion.train)
+
+
+def build_heads(
+    recipe: Recipe, encoders: Mapping[str, Encoder], width: int, outputs: Mapping[str, int]
+) -> dict[str, nn.Module]:
+    """The head of every task, on the current default device; frozen where `head.train = false`.
+
+    Args:
+        recipe: with its tasks.
+        encoders: of all modalities.
+        width: of the vector that heads read.
+        outputs: task -> O.
+    """
+    widths = {name: encoder.width for name, encoder in encoders.items()}
+    return {name: build_task_head(task, width, outputs[name], widths) for name, task in recipe.task.items()}

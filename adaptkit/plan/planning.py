@@ -13,10 +13,9 @@ from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, res
 from adaptkit.data import load_data
 from adaptkit.encoders import Encoder
 from adaptkit.errors import RecipeError
-from adaptkit.heads import build_task_head
 from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
-from adaptkit.plan.joining import build_fusion, joined_modalities
+from adaptkit.plan.joining import build_fusion, build_heads, joined_modalities
 from adaptkit.plan.mmbt import build_segments, check_mmbt
 from adaptkit.plan.pooling import check_pool, output_width, pool_of
 from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
@@ -48,6 +47,7 @@ class Plan:
         grafts: every adapter instance; those at "fusion" sit after the backbone, all others in it.
         unfrozen: names of the backbone's parameters that move as well.
         labels: task -> its labels, in order; empty for regression.
+        outputs: task -> O, how many numbers its head gives.
         pool: how hidden states become the vector that heads read.
         width: D, of the backbone's last hidden states.
         head_width: width of the vector that heads read.
@@ -63,6 +63,7 @@ class Plan:
     grafts: tuple[Graft, ...]
     unfrozen: tuple[str, ...]
     labels: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, int]
     pool: str
     width: int
     head_width: int
@@ -140,26 +141,38 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
     check_means(recipe, grafts, towers)
 
     tasks, head_width = tasks_of(recipe, labels), fusion.out_width
-    widths = {name: encoder.width for name, encoder in encoders.items()}
+    outputs = {name: task.outputs for name, task in tasks.items()}
     with torch.device("meta"):
-        heads = [build_task_head(recipe.task[name], head_width, task.outputs, widths) for name, task in tasks.items()]
+        heads = build_heads(recipe, encoders, head_width, outputs)
     own = dict(model.named_parameters())
     of_encoders = [*encoders.values(), *projections.values(), segments]
+    learning = own_size([*of_encoders, fusion, *heads.values()], moving=True)
     parts = {
         "backbone": anatomy.parameters,
         "adapters": sum(graft.parameters for graft in grafts),
         "encoders": own_size(of_encoders),
-        "heads": sum(map(size, heads)),
+        "heads": sum(map(size, heads.values())),
         "towers": sum(tower.parameters for tower in towers.values()),
         "fusion": size(fusion),
     }
-    learning = sum(size(h) for h, task in zip(heads, recipe.task.values(), strict=True) if task.head.train)
-    learning += sum(graft.trainable for graft in grafts) + own_size([*of_encoders, fusion], moving=True)
+    learning += sum(graft.trainable for graft in grafts)
     moving = sum(own[name].numel() for name in unfrozen) + sum(tower.trainable for tower in towers.values())
-    counts = Counts(total=sum(parts.values()), trainable=moving + learning, **parts)
-    found = {name: tuple(task.labels) for name, task in tasks.items()}
-    order = encoding_order(recipe, grafts)
-    return Plan(recipe, ref, anatomy, spec, grafts, unfrozen, found, pool, width, head_width, counts, towers, order)
+    return Plan(
+        recipe=recipe,
+        ref=ref,
+        anatomy=anatomy,
+        spec=spec,
+        grafts=grafts,
+        unfrozen=unfrozen,
+        labels={name: tuple(task.labels) for name, task in tasks.items()},
+        outputs=outputs,
+        pool=pool,
+        width=width,
+        head_width=head_width,
+        parameters=Counts(total=sum(parts.values()), trainable=moving + learning, **parts),
+        towers=towers,
+        order=encoding_order(recipe, grafts),
+    )
 
 
 def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec]:
