@@ -205,7 +205,7 @@ def lengthen(stack: str, before: int, after: int) -> None:
         }
 
 
-def publish(place: str, states: Tensor, stack: str) -> None:
+def capture(place: str, states: Tensor, stack: str) -> None:
     """Lay out what a block of a tower returned, for adapters of other towers that read it in the same forward.
 
     Args:
@@ -222,7 +222,7 @@ def publish(place: str, states: Tensor, stack: str) -> None:
         _running.towers[place] = Side(states, counts, counts.any(1))
 
 
-def published(place: str) -> Side:
+def captured(place: str) -> Side:
     """What the tower's block returned in this forward.
 
     Raises:

@@ -67,7 +67,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placement:
     """Where an adapter sits, for those whose parameters depend on it (Hyperformer) or are shared (Compacter).
 
     Attributes:
@@ -91,7 +91,7 @@ class Adapter(nn.Module):
     A subclass is built from its host's shape, the shapes of its sides, and the recipe's keys as keyword arguments.
     Its class attributes are literals, because `adaptkit list adapters` reads them without importing torch.
 
-    Surgery then gives it its `place`, lets all adapters of one name `tie` what they share, and shows those that
+    Surgery then gives it its `placement`, lets all adapters of one name `tie` what they share, and shows those that
     start from the host's own weights the host (`adopt`).
 
     Attributes:
@@ -104,15 +104,15 @@ class Adapter(nn.Module):
         reads_blocks: `sides.blocks` are to be what every block of its stack (in its `layers`) returned.
         reads_task: it computes something else for every task (`sides.task`).
         reads_any_width: it can read a place of another width than its host's (`Shape.read_width`).
-        meets: the kind of site it works at: a stream, the input sequence of a stack, or an attention.
+        works_on: the kind of site it works at: a stream, the input sequence of a stack, or an attention.
         fuses: its sides are the changes of other adapters of its site ("adapter:NAME").
         identity: a fresh one changes nothing (unless an option says so).
         halves: names of the submodules or parameters that tasks share in half-shared adapters: (down, up).
         keeps_length: it returns as many tokens as it gets.
         changes_input: it works on what its host reads, not on what it returns.
         adopts: it starts from its host's weight (only asked of those that define `adopt`).
-        place: where it sits; set by surgery.
-        shown: what other places showed it in the running forward, by path; empty between forwards.
+        placement: where it sits; set by surgery.
+        captured: what it reads from other places in the running forward, by path; empty between forwards.
     """
 
     paper: ClassVar[str]
@@ -124,7 +124,7 @@ class Adapter(nn.Module):
     reads_blocks: ClassVar[bool] = False
     reads_task: ClassVar[bool] = False
     reads_any_width: ClassVar[bool] = False
-    meets: ClassVar[Literal["stream", "sequence", "attention"]] = "stream"
+    works_on: ClassVar[Literal["stream", "sequence", "attention"]] = "stream"
     fuses: ClassVar[bool] = False
     identity: ClassVar[bool] = True
     halves: ClassVar[tuple[tuple[str, ...], tuple[str, ...]] | None] = None
@@ -132,15 +132,15 @@ class Adapter(nn.Module):
     keeps_length: bool = True
     changes_input: bool = False
     adopts: bool = True
-    place: Place = Place()
+    placement: Placement = Placement()
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown: dict[str, Tensor] = {}
+        self.captured: dict[str, Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles take nothing along of a forward that was interrupted."""
-        return {**self.__dict__, "shown": {}}
+        return {**self.__dict__, "captured": {}}
 
     def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
         """Add the adapter's change to the stream.
@@ -158,7 +158,7 @@ class Adapter(nn.Module):
 
     @classmethod
     def tie(cls, adapters: Sequence[Self]) -> None:
-        """Let all adapters of one recipe table share what the method shares. Called once, after `place` is set."""
+        """Let all adapters of one recipe table share what the method shares. Called once, after `placement` is set."""
 
     def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
         """Take initial values from the host's weight (D, C, ...) and bias (D,). Called once, before training."""

@@ -8,7 +8,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from adaptkit.adapters.base import ADAPTERS, Place, Shape, check_positive
+from adaptkit.adapters.base import ADAPTERS, Placement, Shape, check_positive
 from adaptkit.adapters.bottleneck import Funnel, units_of, width_read
 from adaptkit.adapters.low_rank import GLOROT_GAIN
 from adaptkit.errors import SiteError
@@ -174,10 +174,10 @@ class Compacter(Funnel):
     @classmethod
     def tie(cls, adapters: Sequence[Self]) -> None:
         """One rule for all adapters, or for the copies that tasks have of one adapter."""
-        first: dict[Place, Self] = {}
+        first: dict[Placement, Self] = {}
         for adapter in adapters:
-            place = Place() if adapter.sharing == "shared" else adapter.place
-            owner = first.setdefault(place, adapter)
+            placement = Placement() if adapter.sharing == "shared" else adapter.placement
+            owner = first.setdefault(placement, adapter)
             if adapter.sharing != "own":
                 adapter.down.rule, adapter.up.rule = owner.down.rule, owner.up.rule
 

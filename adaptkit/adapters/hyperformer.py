@@ -98,7 +98,7 @@ class HyperNetwork(nn.Module):
         super().__init__()
         one, embedding = adapters[0], tasks[0].numel()
         spread = 1.0 if one.init == "identity" else 0.02
-        depth = max(max(adapter.place.depth, layer_of(adapter) + 1) for adapter in adapters)
+        depth = max(max(adapter.placement.depth, layer_of(adapter) + 1) for adapter in adapters)
         self.sites = {site: index for index, site in enumerate(in_order(adapters))}
         self.tasks = tasks
         self.layers = nn.Parameter(spread * torch.randn(depth, embedding))
@@ -114,7 +114,7 @@ class HyperNetwork(nn.Module):
             self.generated_by(adapter): None
             for site in self.sites
             for adapter in adapters
-            if adapter.place.site == site
+            if adapter.placement.site == site
         }
         self.kinds = {kind: index for index, kind in enumerate(kinds)}
         before, after = one.norms
@@ -125,7 +125,7 @@ class HyperNetwork(nn.Module):
 
     def generated_by(self, adapter: Hyperformer) -> tuple[str, int, int]:
         """What tells generators apart: the site unless they are for all, and the sizes (D, P)."""
-        return ("" if self.blocks is not None else adapter.place.site, *adapter.size)
+        return ("" if self.blocks is not None else adapter.placement.site, *adapter.size)
 
     def joint(self, task: int, layer: int, site: str) -> Tensor:
         """I, (1, J)."""
@@ -138,7 +138,7 @@ class HyperNetwork(nn.Module):
     def forward(self, task: int, adapter: Hyperformer) -> Generated:
         """The weights of one of its adapters."""
         generators = self.generators[self.kinds[self.generated_by(adapter)]]
-        return generators(self.joint(task, layer_of(adapter), adapter.place.site))
+        return generators(self.joint(task, layer_of(adapter), adapter.placement.site))
 
 
 @ADAPTERS.register("hyperformer")
@@ -214,11 +214,11 @@ class Hyperformer(Adapter):
         one = adapters[0]
         tasks = nn.ParameterList(
             nn.Parameter(torch.randn(one.embedding_dim), requires_grad=one.train_task_embeddings)
-            for _ in one.place.tasks or ("",)
+            for _ in one.placement.tasks or ("",)
         )
         stacks: dict[str, list[Self]] = defaultdict(list)
         for adapter in adapters:
-            stacks[adapter.place.stack].append(adapter)
+            stacks[adapter.placement.stack].append(adapter)
         for members in stacks.values():
             hypernet = HyperNetwork(members, tasks)
             for adapter in members:
@@ -241,7 +241,7 @@ class Hyperformer(Adapter):
         Raises:
             SiteError: several tasks and none is named, or there is no such task.
         """
-        tasks = self.place.tasks
+        tasks = self.placement.tasks
         if len(tasks) <= 1 and (task is None or not tasks):
             return 0
         if task is None:
@@ -256,17 +256,17 @@ class Hyperformer(Adapter):
 
 def layer_of(adapter: Hyperformer) -> int:
     """Raises SiteError where the adapter sits in no layer."""
-    if adapter.place.layer is None:
+    if adapter.placement.layer is None:
         raise SiteError(
-            f"{adapter.place.site or 'this place'} is in no layer, and the weights are generated for each layer.",
+            f"{adapter.placement.site or 'this place'} is in no layer, and the weights are generated for each layer.",
             hint='Choose a site within the blocks, such as "mlp.out".',
         )
-    return adapter.place.layer
+    return adapter.placement.layer
 
 
 def in_order(adapters: Sequence[Hyperformer]) -> list[str]:
     """Their sites, in the order of the sites' embeddings."""
-    sites = {adapter.place.site for adapter in adapters}
+    sites = {adapter.placement.site for adapter in adapters}
     first = [site for site in FIRST_SITES if site in sites]
     return first + sorted(sites.difference(first))
 

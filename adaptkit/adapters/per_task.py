@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
-from adaptkit.adapters.base import Adapter, Place
+from adaptkit.adapters.base import Adapter, Placement
 from adaptkit.errors import SiteError
 from adaptkit.registry import nearest
 from adaptkit.sides import Sides
@@ -18,7 +18,7 @@ DECLARED = (
     "reads_weight",
     "reads_blocks",
     "reads_any_width",
-    "meets",
+    "works_on",
     "identity",
     "keeps_length",
     "changes_input",
@@ -60,9 +60,9 @@ class PerTask(Adapter):
     def __setattr__(self, name: str, value: Any) -> None:
         """A wrapper and its copies sit at the same place."""
         super().__setattr__(name, value)
-        if name == "place":
+        if name == "placement":
             for copy in self.named_copies().values():
-                copy.place = cast(Place, value)
+                copy.placement = cast(Placement, value)
 
     def named_copies(self) -> dict[str, Adapter]:
         """Task -> its copy."""

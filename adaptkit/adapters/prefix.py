@@ -38,7 +38,7 @@ class Prefix(Adapter):
     paper = "Li & Liang 2021"
     formula = "2·L·D, re-parametrised 2·(M + 1)·D per layer and L·D + D·M + M per stack"
     needs_sides = (0, 0)
-    meets = "attention"
+    works_on = "attention"
     identity = False
 
     def __init__(
@@ -71,8 +71,10 @@ class Prefix(Adapter):
         here: Counter[object] = Counter()
         for adapter in adapters:
             if isinstance(adapter.own, nn.Linear):
-                leader = first.setdefault((adapter.place.stack, adapter.place.site, here[adapter.place]), adapter)
-                here[adapter.place] += 1
+                leader = first.setdefault(
+                    (adapter.placement.stack, adapter.placement.site, here[adapter.placement]), adapter
+                )
+                here[adapter.placement] += 1
                 if leader.embedding.shape == adapter.embedding.shape:
                     adapter.embedding, adapter.common = leader.embedding, leader.common
 

@@ -38,7 +38,7 @@ class Prompt(Adapter):
     paper = "Lester et al. 2021; Jia et al. 2022"
     formula = "L·D, re-parametrised L·D + 2·D·M + M + D"
     needs_sides = (0, 0)
-    meets = "sequence"
+    works_on = "sequence"
     identity = False
 
     def __init__(

@@ -15,7 +15,7 @@ from adaptkit.adapters.base import Adapter
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
 from adaptkit.surgery import Receipt, remove
-from adaptkit.surgery.hooks import carried, ports
+from adaptkit.surgery.hooks import adapters_of, bindings
 from adaptkit.surgery.hosts import is_transposed
 
 # D outputs of a projection, C inputs (of an embedding: its rows)
@@ -102,14 +102,14 @@ def _by_host(model: nn.Module, receipt: Receipt) -> dict[str, list[Merging]]:
     """Path -> the adapters to merge there, in the order in which they run."""
     named: dict[str, set[str]] = defaultdict(set)
     for path, name in receipt.grafts:
-        if name not in carried(model.get_submodule(path)):
+        if name not in adapters_of(model.get_submodule(path)):
             raise ArtifactError(f"{path} carries no adapter {name!r}.", hint="Was it merged or removed already?")
         named[path].add(name)
     return {path: [m for m in _all_at(model.get_submodule(path)) if m.name in names] for path, names in named.items()}
 
 
 def _all_at(host: nn.Module) -> list[Merging]:
-    return [Merging(name, adapter, ports(host)[name].columns) for name, adapter in carried(host).items()]
+    return [Merging(name, adapter, bindings(host)[name].columns) for name, adapter in adapters_of(host).items()]
 
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:
@@ -221,9 +221,9 @@ def _refuse_order(host: nn.Module, path: str, found: list[Merging]) -> None:
                 hint=f"Insert {merging.name} before {before[0].name}.",
             )
     names = [merging.name for merging in found]
-    last = max(list(carried(host)).index(name) for name in names)
-    for index, (name, adapter) in enumerate(carried(host).items()):
-        if name not in names and not _may_stay(adapter, ports(host)[name].when, index > last, found):
+    last = max(list(adapters_of(host)).index(name) for name in names)
+    for index, (name, adapter) in enumerate(adapters_of(host).items()):
+        if name not in names and not _may_stay(adapter, bindings(host)[name].when, index > last, found):
             raise ArtifactError(
                 f"{path} also carries {name!r} of another insertion, which reads what the merged adapters change.",
                 hint="Merge or remove that insertion first.",

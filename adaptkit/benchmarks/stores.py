@@ -14,7 +14,7 @@ from pydantic import Field
 from adaptkit.data.paths import inside
 from adaptkit.data.store import Store, StoreRows, find_store
 from adaptkit.errors import DataError
-from adaptkit.formats.format import Column, Row, Rows, Table
+from adaptkit.formats.format import Column, Row, Rows, SplitRows
 from adaptkit.formats.values import absent
 from adaptkit.recipe.data import DataTable
 from adaptkit.recipe.table import IsPath
@@ -53,11 +53,11 @@ class StoreFormat:
     def __init__(self, benchmark: type) -> None:
         functools.update_wrapper(self, benchmark, updated=())
 
-    def __call__(self, data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> Table:
+    def __call__(self, data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> SplitRows:
         return read_store(data, base, columns)
 
 
-def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """The splits of an imported benchmark.
 
     Raises:
@@ -70,7 +70,7 @@ def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) ->
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
     variant = f" {store.meta['variant']}" if store.meta["variant"] else ""
     classes = {name: found for name, found in store.meta["classes"].items() if found}
-    return Table(splits, f"sha256:{digest}", f"{data.format}{variant} in {store.folder} ({counts})", classes)
+    return SplitRows(splits, f"sha256:{digest}", f"{data.format}{variant} in {store.folder} ({counts})", classes)
 
 
 class StoreTable(Rows):

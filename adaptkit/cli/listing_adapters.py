@@ -58,7 +58,7 @@ def _works_at(signature: AdapterSignature) -> str:
         return "projection"
     if signature.reads_blocks:
         return "all blocks"
-    return {"stream": "stream", "sequence": "input sequence", "attention": "attention"}[signature.meets]
+    return {"stream": "stream", "sequence": "input sequence", "attention": "attention"}[signature.works_on]
 
 
 def _sides(bounds: tuple[int, int | None]) -> str:

@@ -11,7 +11,7 @@ _HOMES = {
     "Format": "format",
     "Row": "format",
     "Rows": "format",
-    "Table": "format",
+    "SplitRows": "format",
     **homes_of("formats"),
 }
 

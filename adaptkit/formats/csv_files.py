@@ -16,7 +16,7 @@ from adaptkit.data.lazy_arrow import BATCH, spooled
 from adaptkit.data.paths import digest_of
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
-from adaptkit.formats.format import FORMATS, Column, Table
+from adaptkit.formats.format import FORMATS, Column, SplitRows
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.values import Presence, root_of
@@ -39,7 +39,7 @@ class Csv(DataTable):
 
 
 @FORMATS.register("csv", table=Csv)
-def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """One .csv file per split, UTF-8, quoted as in RFC 4180, with a header.
 
     An empty cell is absent. A features cell is a JSON list or a path; a target cell a number, a JSON value or a
@@ -55,7 +55,7 @@ def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> Table:
         splits[split] = _read(path, root, columns, data)
         digest.update(f"{split} {digest_of(path)} {data.delimiter} {data.list_separator}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, f"sha256:{digest.hexdigest()}", f"csv files in {root} ({counts})")
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"csv files in {root} ({counts})")
 
 
 def _read(path: Path, root: Path, columns: tuple[Column, ...], data: Csv) -> ArrowTable:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from adaptkit.errors import DataError
 from adaptkit.formats.digit_kinds import KINDS
-from adaptkit.formats.format import FORMATS, Column, Row, Table
+from adaptkit.formats.format import FORMATS, Column, Row, SplitRows
 from adaptkit.recipe.data import DataTable
 from adaptkit.registry import nearest
 
@@ -44,7 +44,7 @@ class DigitQuestions(DataTable):
 
 
 @FORMATS.register("digit_questions", table=DigitQuestions)
-def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """Yes/no questions about handwritten digits (made from scikit-learn's 1,797 scans; no download).
 
     Columns: `question` (text), `image` ((8, 8) array of 0..1), `answer` ("yes" or "no"), `digit` (0..9).
@@ -78,7 +78,7 @@ def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column
             for row, (i, question, answer) in enumerate(asked)
         ]
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, _hash(splits), f"digit questions: {len(KINDS)} kinds on {len(digits):,} scans ({counts})")
+    return SplitRows(splits, _hash(splits), f"digit questions: {len(KINDS)} kinds on {len(digits):,} scans ({counts})")
 
 
 def load_scans() -> tuple[np.ndarray, np.ndarray]:

@@ -60,7 +60,7 @@ class Rows(Sequence[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SplitRows:
     """All rows, by split, with a hash of their contents and one line about them.
 
     Attributes:
@@ -81,7 +81,7 @@ class Format(Protocol):
 
     __doc__: str | None
 
-    def __call__(self, data: Any, base: Path, columns: tuple[Column, ...]) -> Table: ...
+    def __call__(self, data: Any, base: Path, columns: tuple[Column, ...]) -> SplitRows: ...
 
 
 FORMATS: Kinds[Format] = kinds.FORMATS

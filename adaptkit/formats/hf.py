@@ -14,7 +14,7 @@ from adaptkit.data.lazy_arrow import ArrowRows
 from adaptkit.data.paths import inside
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
-from adaptkit.formats.format import FORMATS, Column, Table
+from adaptkit.formats.format import FORMATS, Column, SplitRows
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.values import Presence, root_of
@@ -35,7 +35,7 @@ class HuggingFace(DataTable):
 
 
 @FORMATS.register("hf", table=HuggingFace)
-def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """A folder that `DatasetDict.save_to_disk` wrote. Class labels become their names; images stay as they are.
 
     Raises:
@@ -64,7 +64,7 @@ def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Table
         sizes = [file.stat().st_size for file in files]
         digest.update(f"{split} {fingerprint} {sizes} {sorted(labels.items())}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, f"sha256:{digest.hexdigest()}", f"Hugging Face data set in {root} ({counts})", classes)
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"Hugging Face data set in {root} ({counts})", classes)
 
 
 class _Names:

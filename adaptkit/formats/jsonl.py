@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from adaptkit.errors import DataError
-from adaptkit.formats.format import FORMATS, Column, Row, Rows, Table
+from adaptkit.formats.format import FORMATS, Column, Row, Rows, SplitRows
 from adaptkit.formats.values import Presence, checked, root_of
 from adaptkit.recipe.data import DataTable, Root
 
@@ -30,7 +30,7 @@ class Jsonl(DataTable):
 
 
 @FORMATS.register("jsonl", table=Jsonl)
-def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """One .jsonl file per split; columns hold text, labels, vectors, or paths relative to data.root.
 
     A text column holds strings; an image column a path or a nested array; a features column a vector, a list
@@ -45,7 +45,7 @@ def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> Table:
         digest.update(f"{split}\n".encode())
         splits[split] = read_manifest(root / getattr(data, split), root, columns, digest)
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
 
 
 def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: Any = None) -> JsonLines:

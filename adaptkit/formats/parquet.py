@@ -16,7 +16,7 @@ from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
 from adaptkit.data.paths import digest_of
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
-from adaptkit.formats.format import FORMATS, Column, Table
+from adaptkit.formats.format import FORMATS, Column, SplitRows
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.values import FILES, Presence, absent, root_of
 from adaptkit.recipe.data import DataTable, Root
@@ -32,7 +32,7 @@ class Parquet(DataTable):
 
 
 @FORMATS.register("parquet", table=Parquet)
-def read_parquet(data: Parquet, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_parquet(data: Parquet, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """One .parquet file per split; columns are text, numbers, labels, lists of numbers, images or paths.
 
     An image or a sound is a path, the bytes of a file, or Hugging Face's form of both. null: absent. `id` is
@@ -49,7 +49,7 @@ def read_parquet(data: Parquet, base: Path, columns: tuple[Column, ...]) -> Tabl
         splits[split] = checked_table(ArrowTable(rows, columns, root, path.name))
         digest.update(f"{split} {digest_of(path)}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return Table(splits, f"sha256:{digest.hexdigest()}", f"parquet files in {root} ({counts})")
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"parquet files in {root} ({counts})")
 
 
 def unpacked(path: Path, columns: tuple[Column, ...]) -> ArrowRows:

@@ -14,9 +14,7 @@ from adaptkit.kinds.key import REQUIRED, Key, type_text
 from adaptkit.kinds.kind import BUILT_IN, Kind
 
 
-def describe(
-    name: str, entry: Any, table: type | None = None, origin: str = BUILT_IN, *, keyed: bool = True
-) -> Kind:
+def describe(name: str, entry: Any, table: type | None = None, origin: str = BUILT_IN, *, keyed: bool = True) -> Kind:
     """What a recipe must know of a class or function.
 
     Args:

@@ -16,7 +16,7 @@ from adaptkit.anatomy.calling import Prefix, awake, output_shape, prepare, run
 from adaptkit.anatomy.inputs import AudioSpec, part_for
 from adaptkit.anatomy.segments import input_embedding
 from adaptkit.errors import RecipeError
-from adaptkit.recipe import Tower as TowerTable
+from adaptkit.recipe import TowerSpec
 
 # B batch, L text tokens, S samples of sound, F frames, T tokens that come out, E width of the vectors
 
@@ -57,7 +57,7 @@ class Tower(nn.Module):
         self.project = nn.Linear(feature_width, input_embedding(model).embedding_dim) if kind == "features" else None
 
     @classmethod
-    def of(cls, table: TowerTable, where: str, base: Path, kind: str, feature_width: int = 0) -> Tower:
+    def of(cls, table: TowerSpec, where: str, base: Path, kind: str, feature_width: int = 0) -> Tower:
         """The tower of a recipe, on the current default device; on "meta", without weights.
 
         Args:

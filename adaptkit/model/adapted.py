@@ -16,15 +16,14 @@ from adaptkit.fusions import BACKBONE
 from adaptkit.modalities import Encoder
 from adaptkit.model.pooling import mean, pool
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
-from adaptkit.model.state import Saved
+from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
-from adaptkit.plan.joining import build_fusion
+from adaptkit.plan.joining import build_fusion, build_heads
 from adaptkit.plan.mmbt import build_segments
 from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
-from adaptkit.surgery import carried, insert
-from adaptkit.tasks.heads import build_task_head
+from adaptkit.surgery import adapters_of, insert
 
 # B batch, T tokens, D width of the backbone, E width of a modality
 
@@ -46,7 +45,7 @@ class Encoded:
     blocks: Mapping[str, Side]
 
 
-class AdaptedModel(Saved):
+class AdaptedModel(TrainableState):
     """What a plan describes, ready to train or to predict. Made by `build_model`.
 
     Attributes:
@@ -74,13 +73,7 @@ class AdaptedModel(Saved):
         self.blocks = Blocks.of(plan, backbone)
         self.fusion = nn.Identity()
         self.join = build_fusion(plan.recipe, encoders, plan.spec, plan.width, plan.pool)
-        widths = {name: encoder.width for name, encoder in encoders.items()}
-        self.heads = nn.ModuleDict(
-            {
-                name: build_task_head(task, plan.head_width, outputs_of(plan, name), widths)
-                for name, task in plan.recipe.task.items()
-            }
-        )
+        self.heads = nn.ModuleDict(build_heads(plan.recipe, encoders, plan.head_width, plan.outputs))
         self.spans = spans_of(plan.recipe, encoders)
         # A copy of a backbone that is trained as a whole would cost as much as the backbone.
         kept = "all" not in plan.recipe.backbone.train
@@ -151,7 +144,7 @@ class AdaptedModel(Saved):
             sequence, mask = run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
         with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans, blocks=blocks):
             fused = self.fusion(sequence)
-        if not all(adapter.keeps_length for adapter in carried(self.fusion).values()):
+        if not all(adapter.keeps_length for adapter in adapters_of(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
         if self.join.sequences:
             own = Side(fused, mask, mask.any(1))
@@ -236,13 +229,6 @@ def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]
         for name, modality in plan.recipe.modality.items()
         if modality.route == "backbone"
     }
-
-
-def outputs_of(plan: Plan, task: str) -> int:
-    spec: Any = plan.recipe.task[task]
-    if spec.kind == "retrieval":
-        return 2 * spec.width
-    return spec.outputs if spec.kind == "regression" else len(plan.labels[task])
 
 
 def head_dtype(head: nn.Module) -> torch.dtype:

@@ -16,7 +16,7 @@ from adaptkit.modalities.audio.encoder import AudioEncoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
-from adaptkit.recipe import Optimizer
+from adaptkit.recipe import OptimizerSpec
 
 # B batch, T tokens
 
@@ -85,10 +85,10 @@ def cost(plan: Plan) -> Cost:
     model.train()
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         weights = [fake.from_tensor(parameter) for parameter in model.parameters()]
-        return count(plan, model, Saved(weights))
+        return count(plan, model, SavedTensors(weights))
 
 
-def count(plan: Plan, model: AdaptedModel, saved: Saved) -> Cost:
+def count(plan: Plan, model: AdaptedModel, saved: SavedTensors) -> Cost:
     train = plan.recipe.train
     batch = {name: dummy(encoder, train.batch_size) for name, encoder in model.named_encoders()}
     with FlopCounterMode(display=False) as counter:
@@ -111,7 +111,7 @@ def count(plan: Plan, model: AdaptedModel, saved: Saved) -> Cost:
     return Cost(train.batch_size, tokens, Flops(forward, step), memory)
 
 
-class Saved:
+class SavedTensors:
     """Counts what autograd keeps for backward, each storage once, weights not."""
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
@@ -170,7 +170,7 @@ def nbytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def states_per_parameter(optimizer: Optimizer) -> float:
+def states_per_parameter(optimizer: OptimizerSpec) -> float:
     """Numbers that the optimizer keeps per trainable number: found by taking one step on a small tensor."""
     # The recipe has checked the name and the keywords.
     known = {name.lower(): item for name, item in vars(torch.optim).items() if isinstance(item, type)}

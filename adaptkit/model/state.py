@@ -12,7 +12,7 @@ from adaptkit.model.towers import path_of
 from adaptkit.plan import Plan
 
 
-class Saved(nn.Module):
+class TrainableState(nn.Module):
     """The base of an adapted model: its own part, by name.
 
     Attributes:

@@ -19,7 +19,7 @@ from adaptkit.surgery.graft import FUSION
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class PlanContext:
     """Where adapters can be grafted.
 
     Attributes:
@@ -43,7 +43,7 @@ class Ground:
     tasks: tuple[str, ...] = ()
     fusion: Site | None = None
     name: str = ""
-    towers: Mapping[str, Ground] = field(default_factory=dict)
+    towers: Mapping[str, PlanContext] = field(default_factory=dict)
     rows: int = 1
 
     @property
@@ -52,50 +52,50 @@ class Ground:
         return {stack: None if length is None else self.rows * length for stack, length in self.lengths.items()}
 
 
-def plan_grafts(recipe: Recipe, ground: Ground) -> tuple[Graft, ...]:
+def plan_grafts(recipe: Recipe, context: PlanContext) -> tuple[Graft, ...]:
     """Every graft of the recipe, adapters in recipe order, sites in order of execution.
 
     Raises:
         SiteError: a site that does not exist, a width that cannot work, a count that differs from `expect`.
     """
     grafts: list[Graft] = []
-    ground = with_prompts(recipe, ground)
+    context = with_prompts(recipe, context)
     for name, spec in recipe.adapter.items():
         places = {key: recipe.where(f"adapter.{name}{key and '.'}{key}") for key in ("", "at", "layers", "expect")}
-        grafts += plan_adapter(name, spec, ground, places)
+        grafts += plan_adapter(name, spec, context, places)
     return tuple(grafts)
 
 
-def with_prompts(recipe: Recipe, ground: Ground) -> Ground:
+def with_prompts(recipe: Recipe, context: PlanContext) -> PlanContext:
     """The longest stream of every stack of every model, with the tokens that prompts put into it."""
-    lengths = {"": dict(ground.lengths)} | {name: dict(tower.lengths) for name, tower in ground.towers.items()}
+    lengths = {"": dict(context.lengths)} | {name: dict(tower.lengths) for name, tower in context.towers.items()}
     for name, spec in recipe.adapter.items():
-        if spec.signature.meets == "sequence":
+        if spec.facts["works_on"] == "sequence":
             where = {"at": recipe.where(f"adapter.{name}.at")}
-            for site in sites_of(name, *home(name, spec, ground, where), where):
+            for site in sites_of(name, *home(name, spec, context, where), where):
                 known = lengths[site.model].get(site.stack)
                 lengths[site.model][site.stack] = None if known is None else known + spec.options["length"]
-    towers = {name: replace(tower, lengths=lengths[name]) for name, tower in ground.towers.items()}
-    return replace(ground, lengths=lengths[""], towers=towers)
+    towers = {name: replace(tower, lengths=lengths[name]) for name, tower in context.towers.items()}
+    return replace(context, lengths=lengths[""], towers=towers)
 
 
 def plan_adapter(
-    name: str, spec: AdapterSpec, ground: Ground, places: Mapping[str, str] | None = None
+    name: str, spec: AdapterSpec, context: PlanContext, places: Mapping[str, str] | None = None
 ) -> tuple[Graft, ...]:
     """The grafts of one adapter table.
 
     Args:
         name: of the table.
         spec: the table.
-        ground: the backbone and what it is given.
+        context: the backbone and what it is given.
         places: key -> its place in the recipe ("" for the table), for errors.
 
     Raises:
         SiteError: as `plan_grafts`.
     """
     where = places or {}
-    spec, ground = home(name, spec, ground, where)
-    sites = sites_of(name, spec, ground, where)
+    spec, context = home(name, spec, context, where)
+    sites = sites_of(name, spec, context, where)
     if spec.expect is not None and spec.expect != len(sites):
         raise SiteError(
             f"adapter.{name}.expect = {spec.expect}, but {len(sites)} grafts were found.",
@@ -103,19 +103,21 @@ def plan_adapter(
             hint=f"Write expect = {len(sites)}, or change at and layers.",
         )
     try:
-        return counted([graft_at(name, spec, site, ground) for site in sites], ground.model)
+        return counted([graft_at(name, spec, site, context) for site in sites], context.model)
     except SiteError as error:
         first = error.problems[0]
         raise SiteError(first.message, where=first.where or where.get("", ""), hint=first.hint) from error
 
 
-def home(name: str, spec: AdapterSpec, ground: Ground, where: Mapping[str, str]) -> tuple[AdapterSpec, Ground]:
+def home(
+    name: str, spec: AdapterSpec, context: PlanContext, where: Mapping[str, str]
+) -> tuple[AdapterSpec, PlanContext]:
     """The model that an adapter goes into, and its table with the sites as they are called within that model.
 
     Raises:
         SiteError: the sites of one table are in several models, or begin with what is none.
     """
-    models = {word: model_of(word, ground, where) for word in spec.at}
+    models = {word: model_of(word, context, where) for word in spec.at}
     first, *others = dict.fromkeys(models.values())
     if others:
         raise SiteError(
@@ -124,35 +126,35 @@ def home(name: str, spec: AdapterSpec, ground: Ground, where: Mapping[str, str])
             hint="Write one table for each model.",
         )
     if not first:
-        return spec, ground
-    tower = replace(ground.towers[first], towers={n: t for n, t in ground.towers.items() if n != first})
+        return spec, context
+    tower = replace(context.towers[first], towers={n: t for n, t in context.towers.items() if n != first})
     return spec.model_copy(update={"at": [word.removeprefix(f"{first}.") for word in spec.at]}), tower
 
 
-def model_of(word: str, ground: Ground, where: Mapping[str, str]) -> str:
+def model_of(word: str, context: PlanContext, where: Mapping[str, str]) -> str:
     """The modality whose tower a site is in; "" for the backbone, which also tells what is wrong with the others."""
     head = word.partition(".")[0]
-    if head in ground.towers:
+    if head in context.towers:
         return head
-    known = {site.full_name for site in ground.anatomy.sites} | {site.name for site in ground.anatomy.sites}
-    if not ground.towers or word == FUSION or word.startswith("path:") or head in {k.partition(".")[0] for k in known}:
+    known = {site.full_name for site in context.anatomy.sites} | {site.name for site in context.anatomy.sites}
+    if not context.towers or word == FUSION or word.startswith("path:") or head in {k.partition(".")[0] for k in known}:
         return ""
-    known |= {f"{tower}.{site.name}" for tower, other in ground.towers.items() for site in other.anatomy.sites}
+    known |= {f"{tower}.{site.name}" for tower, other in context.towers.items() for site in other.anatomy.sites}
     raise SiteError(
-        f"{word!r} is a site neither of {ground.anatomy.model} nor of the tower of a modality.",
+        f"{word!r} is a site neither of {context.anatomy.model} nor of the tower of a modality.",
         where=where.get("at", ""),
         hint=nearest(word, known),
     )
 
 
-def sites_of(name: str, spec: AdapterSpec, ground: Ground, where: Mapping[str, str]) -> list[Site]:
+def sites_of(name: str, spec: AdapterSpec, context: PlanContext, where: Mapping[str, str]) -> list[Site]:
     """The sites of an adapter within the model it goes into."""
-    sites = [ground.fusion] if FUSION in spec.at and ground.fusion is not None else []
+    sites = [context.fusion] if FUSION in spec.at and context.fusion is not None else []
     inside = [word for word in spec.at if word != FUSION]
     if inside:
         at, layers = where.get("at", ""), where.get("layers", "")
-        found = select(ground.anatomy, inside, spec.layers, where=at, layers_where=layers)
-        return [*(replace(site, model=ground.name) for site in found), *sites]
+        found = select(context.anatomy, inside, spec.layers, where=at, layers_where=layers)
+        return [*(replace(site, model=context.name) for site in found), *sites]
     if spec.layers != "all":
         raise SiteError(
             f'adapter.{name}.layers has no meaning at "fusion", which comes after all layers.',
@@ -162,20 +164,20 @@ def sites_of(name: str, spec: AdapterSpec, ground: Ground, where: Mapping[str, s
     return sites
 
 
-def graft_at(name: str, spec: AdapterSpec, site: Site, ground: Ground) -> Graft:
-    anatomy = ground.anatomy
-    tokens = ground.lengths.get(site.stack) if site.layout in ("btd", "tbd") else None
-    host = Shape(site.width, tokens) if site.name == FUSION else host_shape(ground.model, site, tokens)
+def graft_at(name: str, spec: AdapterSpec, site: Site, context: PlanContext) -> Graft:
+    anatomy = context.anatomy
+    tokens = context.lengths.get(site.stack) if site.layout in ("btd", "tbd") else None
+    host = Shape(site.width, tokens) if site.name == FUSION else host_shape(context.model, site, tokens)
     reads = place_to_read(name, spec.read, site, anatomy)
-    if spec.signature.reads_blocks:
+    if spec.facts["reads_blocks"]:
         reads = blocks_to_read(name, spec.layers, site, anatomy)
     elif reads:
         host = replace(host, read_width=reads[0].width)
-    anatomies = {model: tower.anatomy for model, tower in ground.towers.items()}
+    anatomies = {model: tower.anatomy for model, tower in context.towers.items()}
     towers = {side: tower_block(name, side, site, anatomy, anatomies) for side in spec.sides if "@" in side}
-    lengths = {"": ground.lengths, ground.name: ground.lengths}
-    lengths |= {model: tower.lengths_of_samples for model, tower in ground.towers.items()}
-    shapes = {side: side_shape(side, host, ground.sides, ground.spans, lengths, towers) for side in spec.sides}
+    lengths = {"": context.lengths, context.name: context.lengths}
+    lengths |= {model: tower.lengths_of_samples for model, tower in context.towers.items()}
+    shapes = {side: side_shape(side, host, context.sides, context.spans, lengths, towers) for side in spec.sides}
     depth = next((stack.depth for stack in anatomy.stacks if stack.name == site.stack), 0)
     return Graft(
         adapter=name,
@@ -187,7 +189,7 @@ def graft_at(name: str, spec: AdapterSpec, site: Site, ground: Ground) -> Graft:
         reads=reads,
         towers=towers,
         depth=depth,
-        tasks=ground.tasks,
+        tasks=context.tasks,
         share=spec.share == "layers",
         per_task=spec.per_task,
         train=spec.train,

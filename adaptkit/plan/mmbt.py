@@ -27,7 +27,7 @@ def check_mmbt(recipe: Recipe, ref: ModelRef, model: Any, spec: InputSpec, encod
     except RecipeError as error:
         raise RecipeError(error.problems[0].message, where=where, hint=error.problems[0].hint) from error
     for name, adapter in recipe.adapter.items():
-        if adapter.signature.meets == "sequence" and any("embed.in" in word for word in adapter.at):
+        if adapter.facts["works_on"] == "sequence" and any("embed.in" in word for word in adapter.at):
             raise RecipeError(
                 f'adapter.{name} is a prompt, and prefix = "mmbt" gives every token its position before there is one.',
                 where=recipe.where(f"adapter.{name}"),

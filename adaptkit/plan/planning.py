@@ -14,8 +14,8 @@ from adaptkit.data import load_data
 from adaptkit.errors import RecipeError
 from adaptkit.modalities import Encoder
 from adaptkit.plan.counts import Counts, own_size, size
-from adaptkit.plan.grafting import FUSION, Ground, plan_grafts
-from adaptkit.plan.joining import build_fusion, joined_modalities
+from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
+from adaptkit.plan.joining import build_fusion, build_heads, joined_modalities
 from adaptkit.plan.mmbt import build_segments, check_mmbt
 from adaptkit.plan.pooling import check_pool, output_width, pool_of
 from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
@@ -25,7 +25,7 @@ from adaptkit.plan.towers import (
     check_prompts,
     encoding_order,
     plan_towers,
-    tower_grounds,
+    tower_contexts,
     towers_of,
 )
 from adaptkit.plan.unfreezing import unfrozen_parameters
@@ -33,7 +33,6 @@ from adaptkit.recipe import Recipe, located
 from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import Adapters
 from adaptkit.tasks import Task
-from adaptkit.tasks.heads import build_task_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ class Plan:
         grafts: every adapter instance; those at "fusion" sit after the backbone, all others in it.
         unfrozen: names of the backbone's parameters that move as well.
         labels: task -> its labels, in order; empty for regression.
+        outputs: task -> O, how many numbers its head gives.
         pool: how hidden states become the vector that heads read.
         width: D, of the backbone's last hidden states.
         head_width: width of the vector that heads read.
@@ -63,6 +63,7 @@ class Plan:
     grafts: tuple[Graft, ...]
     unfrozen: tuple[str, ...]
     labels: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, int]
     pool: str
     width: int
     head_width: int
@@ -132,34 +133,46 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
         projections = build_projections(recipe, encoders, model)
         segments = build_segments(recipe, ref, model)
         fusion = build_fusion(recipe, encoders, spec, width, pool)
-    ground = whole_ground(recipe, model, anatomy, spec, encoders, width)
-    grafts = plan_grafts(recipe, ground)
+    context = plan_context(recipe, model, anatomy, spec, encoders, width)
+    grafts = plan_grafts(recipe, context)
     unfrozen = unfrozen_parameters(model, recipe.backbone.train, where=recipe.where("backbone.train"))
     towers = plan_towers(recipe, towers_of(encoders))
-    check_prompts(recipe, ground, towers_of(encoders))
+    check_prompts(recipe, context, towers_of(encoders))
     check_means(recipe, grafts, towers)
 
     tasks, head_width = tasks_of(recipe, labels), fusion.out_width
-    widths = {name: encoder.width for name, encoder in encoders.items()}
+    outputs = {name: task.outputs for name, task in tasks.items()}
     with torch.device("meta"):
-        heads = [build_task_head(recipe.task[name], head_width, task.outputs, widths) for name, task in tasks.items()]
+        heads = build_heads(recipe, encoders, head_width, outputs)
     own = dict(model.named_parameters())
     of_encoders = [*encoders.values(), *projections.values(), segments]
+    learning = own_size([*of_encoders, fusion, *heads.values()], moving=True)
     parts = {
         "backbone": anatomy.parameters,
         "adapters": sum(graft.parameters for graft in grafts),
         "encoders": own_size(of_encoders),
-        "heads": sum(map(size, heads)),
+        "heads": sum(map(size, heads.values())),
         "towers": sum(tower.parameters for tower in towers.values()),
         "fusion": size(fusion),
     }
-    learning = sum(size(h) for h, task in zip(heads, recipe.task.values(), strict=True) if task.head.train)
-    learning += sum(graft.trainable for graft in grafts) + own_size([*of_encoders, fusion], moving=True)
+    learning += sum(graft.trainable for graft in grafts)
     moving = sum(own[name].numel() for name in unfrozen) + sum(tower.trainable for tower in towers.values())
-    counts = Counts(total=sum(parts.values()), trainable=moving + learning, **parts)
-    found = {name: tuple(task.labels) for name, task in tasks.items()}
-    order = encoding_order(recipe, grafts)
-    return Plan(recipe, ref, anatomy, spec, grafts, unfrozen, found, pool, width, head_width, counts, towers, order)
+    return Plan(
+        recipe=recipe,
+        ref=ref,
+        anatomy=anatomy,
+        spec=spec,
+        grafts=grafts,
+        unfrozen=unfrozen,
+        labels={name: tuple(task.labels) for name, task in tasks.items()},
+        outputs=outputs,
+        pool=pool,
+        width=width,
+        head_width=head_width,
+        parameters=Counts(total=sum(parts.values()), trainable=moving + learning, **parts),
+        towers=towers,
+        order=encoding_order(recipe, grafts),
+    )
 
 
 def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec]:
@@ -187,22 +200,22 @@ def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec
     return ref, model, study(model, name=ref.name), spec
 
 
-def whole_ground(
+def plan_context(
     recipe: Recipe,
     model: nn.Module,
     anatomy: Anatomy,
     spec: InputSpec,
     encoders: Mapping[str, Encoder],
     width: int,
-) -> Ground:
+) -> PlanContext:
     """The backbone and its towers as the places where adapters can go."""
     lengths = stream_lengths(recipe, model, anatomy, spec, encoders)
     fusion = Site(FUSION, FUSION, None, "fusion", "after", width)
     sides = side_shapes(recipe, encoders)
     spans = span_shapes(recipe, encoders, width)
-    towers = tower_grounds(recipe, encoders, anatomy, sides)
+    towers = tower_contexts(recipe, encoders, anatomy, sides)
     lengths = {**lengths, FUSION: lengths.get(anatomy.stacks[-1].name)}
-    return Ground(model, anatomy, sides, spans, lengths, tuple(recipe.task), fusion, towers=towers)
+    return PlanContext(model, anatomy, sides, spans, lengths, tuple(recipe.task), fusion, towers=towers)
 
 
 def check_names(recipe: Recipe) -> None:

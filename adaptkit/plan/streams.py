@@ -93,7 +93,7 @@ def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
 def prompt_length(recipe: Recipe, stack: str) -> int:
     """L, tokens of all prompts that a stack reads besides its own."""
     places = {"embed.in", f"{stack}.embed.in"}
-    prompts = [spec for spec in recipe.adapter.values() if spec.signature.meets == "sequence"]
+    prompts = [spec for spec in recipe.adapter.values() if spec.facts["works_on"] == "sequence"]
     return sum(spec.options["length"] for spec in prompts if places & set(spec.at))
 
 

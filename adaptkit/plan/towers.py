@@ -14,7 +14,7 @@ from adaptkit.anatomy import Anatomy, ModelRef, study
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities import Encoder
 from adaptkit.modalities.tower import Tower
-from adaptkit.plan.grafting import Ground, with_prompts
+from adaptkit.plan.grafting import PlanContext, with_prompts
 from adaptkit.plan.streams import image_lengths
 from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import Recipe
@@ -77,15 +77,15 @@ def plan_towers(recipe: Recipe, towers: Mapping[str, Tower]) -> dict[str, TowerP
     return plans
 
 
-def tower_grounds(
+def tower_contexts(
     recipe: Recipe, encoders: Mapping[str, Encoder], backbone: Anatomy, sides: Mapping[str, Shape]
-) -> dict[str, Ground]:
+) -> dict[str, PlanContext]:
     """Modality -> where adapters can go in its tower; only of towers that an adapter names, or may have meant.
 
     Raises:
         RecipeError: a modality with a tower is called like a part of the backbone.
     """
-    grounds: dict[str, Ground] = {}
+    contexts: dict[str, PlanContext] = {}
     towers, taken = towers_of(encoders), beginnings(backbone)
     named = named_models(recipe)
     for name, tower in towers.items():
@@ -100,8 +100,8 @@ def tower_grounds(
             longest = tower.tokens if tower.kind == "audio" else encoders[name].limit
             lengths = {stack.name: longest for stack in anatomy.stacks}
         rows = getattr(encoders[name], "frames", 1)
-        grounds[name] = Ground(tower.model, anatomy, sides, {}, lengths, tuple(recipe.task), name=name, rows=rows)
-    return grounds
+        contexts[name] = PlanContext(tower.model, anatomy, sides, {}, lengths, tuple(recipe.task), name=name, rows=rows)
+    return contexts
 
 
 def named_models(recipe: Recipe) -> set[str]:
@@ -127,10 +127,10 @@ def refuse_ambiguous(recipe: Recipe, name: str, taken: set[str]) -> None:
         )
 
 
-def check_prompts(recipe: Recipe, ground: Ground, towers: Mapping[str, Tower]) -> None:
+def check_prompts(recipe: Recipe, context: PlanContext, towers: Mapping[str, Tower]) -> None:
     """Raise SiteError where prompts make a tower's sequence longer than its position embeddings."""
-    for name, tower in with_prompts(recipe, ground).towers.items():
-        limit, before = towers[name].spec.max_tokens, ground.towers[name].lengths
+    for name, tower in with_prompts(recipe, context).towers.items():
+        limit, before = towers[name].spec.max_tokens, context.towers[name].lengths
         for stack, length in tower.lengths.items():
             if limit is not None and length is not None and length > limit:
                 raise SiteError(

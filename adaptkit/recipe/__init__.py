@@ -12,8 +12,8 @@ from adaptkit.recipe.read import load_recipe, parse_recipe
 from adaptkit.recipe.reference import reference_markdown
 from adaptkit.recipe.schema import Recipe
 from adaptkit.recipe.task import Head, TaskTable
-from adaptkit.recipe.tower import Tower
-from adaptkit.recipe.training import EarlyStopping, Optimizer, Schedule, Train
+from adaptkit.recipe.tower import TowerSpec
+from adaptkit.recipe.training import EarlyStopping, OptimizerSpec, ScheduleSpec, Train
 from adaptkit.recipe.write import digest, resolved_tables, resolved_toml
 
 __all__ = [
@@ -24,11 +24,11 @@ __all__ = [
     "FusionSpec",
     "Head",
     "ModalityTable",
-    "Optimizer",
+    "OptimizerSpec",
     "Recipe",
-    "Schedule",
+    "ScheduleSpec",
     "TaskTable",
-    "Tower",
+    "TowerSpec",
     "Train",
     "bundled_description",
     "bundled_folder",

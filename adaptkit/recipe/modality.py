@@ -10,7 +10,7 @@ from pydantic import Field
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
-from adaptkit.recipe.tower import Tower
+from adaptkit.recipe.tower import TowerSpec
 
 Pool = Annotated[
     Literal["none", "mean", "max", "first", "attention"],
@@ -20,7 +20,7 @@ Pool = Annotated[
     ),
 ]
 TowerOf = Annotated[
-    Tower | None,
+    TowerSpec | None,
     Field(description="A pretrained model of its own that turns the input into vectors. Default: none."),
 ]
 

@@ -123,7 +123,7 @@ def _member(name: str, member: str, adapters: Tables) -> Iterator[Finding]:
     kind = _kind(adapters[member])
     if kind is not None and kind.facts["fuses"]:
         yield Finding(path, f"{member} combines adapters itself.", "Name its members instead.")
-    elif kind is not None and (kind.facts["reads_input"] or kind.facts["meets"] != "stream"):
+    elif kind is not None and (kind.facts["reads_input"] or kind.facts["works_on"] != "stream"):
         message = f"{member} is of the kind {kind.name}, which does not add to a stream."
         yield Finding(path, message, "Combine adapters of a stream, such as bottleneck.")
     if _where(adapters[member]) != _where(adapters[name]):

@@ -9,7 +9,7 @@ from pydantic import Field
 from adaptkit.recipe.table import IsPath, Table
 
 
-class Tower(Table):
+class TowerSpec(Table):
     """A model of its own that turns one modality into vectors. Frozen, except for what `train` names."""
 
     model: Annotated[str, IsPath(dotted=True)] = Field(

@@ -14,7 +14,7 @@ from adaptkit.recipe.table import Table, Written, WrittenRecipe
 from adaptkit.registry import nearest
 
 
-class Optimizer(Table):
+class OptimizerSpec(Table):
     """Any optimizer of torch.optim; further keys are its own arguments."""
 
     model_config = ConfigDict(extra="allow")
@@ -45,7 +45,7 @@ class Optimizer(Table):
                 yield Finding((*path, key), f"{name} has no such keyword.", nearest(key, keywords))
 
 
-class Schedule(Table):
+class ScheduleSpec(Table):
     """How the learning rate moves."""
 
     name: Literal["constant", "linear", "cosine", "plateau"] = Field(
@@ -103,8 +103,8 @@ class Train(Table):
         examples=[256],
         description="Samples per forward pass in evaluation. Default: batch_size.",
     )
-    optimizer: Optimizer = Field(default=Optimizer(), description="The optimizer.")
-    schedule: Schedule = Field(default=Schedule(), description="The learning rate's course.")
+    optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="The optimizer.")
+    schedule: ScheduleSpec = Field(default=ScheduleSpec(), description="The learning rate's course.")
     accumulation: int = Field(default=1, ge=1, description="Forward passes whose gradients make one optimizer step.")
     clip: float | None = Field(
         default=None, gt=0, examples=[1.0], description="Largest norm of the gradient. Default: no clipping."

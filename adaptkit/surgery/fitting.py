@@ -48,8 +48,8 @@ def check_fits(graft: Graft, adapter: Adapter) -> None:
             f"every layer has its own weight for {graft.kind} to start from, so they cannot share one adapter.",
             hint='Write share = "none".',
         )
-    meets = graft.site.when if graft.site.when in WORKS_ON else "stream"
-    if meets != adapter.meets:
+    there = graft.site.when if graft.site.when in WORKS_ON else "stream"
+    if there != adapter.works_on:
         raise SiteError(
-            f"{graft.kind} does not work on {WORKS_ON[meets]}.", hint=f"Write at = {GOOD_SITES[adapter.meets]}."
+            f"{graft.kind} does not work on {WORKS_ON[there]}.", hint=f"Write at = {GOOD_SITES[adapter.works_on]}."
         )

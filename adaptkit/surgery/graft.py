@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from adaptkit.adapters.base import ADAPTERS, Adapter, Place, Shape
+from adaptkit.adapters.base import ADAPTERS, Adapter, Placement, Shape
 from adaptkit.adapters.per_task import PerTask
 from adaptkit.anatomy.site import Site
 
@@ -92,7 +92,7 @@ class Graft:
         else:
             copies = {task: kind(self.host, shapes, **self.options) for task in self.tasks}
             adapter = PerTask(copies, self.per_task)
-        adapter.place = Place(self.site.stack, self.site.name, self.site.layer, self.depth, self.tasks)
+        adapter.placement = Placement(self.site.stack, self.site.name, self.site.layer, self.depth, self.tasks)
         return adapter
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How an inserted adapter meets its host: a child module and a stateless, module-level forward hook.
+"""How an inserted adapter is bound to its host: a child module and a stateless, module-level forward hook.
 
 The hook finds the adapters through the module it is called with, never through a closure, so a copied or unpickled
 model runs its own. It sees whatever the host sees: tokens (B, T, D), maps (B, C, H, W) or (B, H, W, C), tuples,
@@ -13,26 +13,26 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Adapter
-from adaptkit.surgery.meeting import Port, first_tensor, meet, output_tensor
+from adaptkit.surgery.applying import Binding, apply_adapter, first_tensor, output_tensor
 
 
 class Adapters(nn.ModuleDict):
     """The adapters of one host, by name. A class of its own, so that ours are told from anybody else's.
 
     Attributes:
-        ports: name -> how that adapter meets this host. Kept here because layers may share one adapter.
+        bindings: name -> how that adapter is bound to this host. Kept here because layers may share one adapter.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.ports: dict[str, Port] = {}
+        self.bindings: dict[str, Binding] = {}
 
     def forward(self, x: Any, *others: Any) -> Any:
         """Pass on: a host that is an `nn.Sequential` runs all its children, this one too."""
         return x
 
 
-def carried(host: nn.Module) -> dict[str, Adapter]:
+def adapters_of(host: nn.Module) -> dict[str, Adapter]:
     """The adapters of a host by name, in order; empty where it has none."""
     found = getattr(host, "adapters", None)
     if not isinstance(found, Adapters):
@@ -40,31 +40,31 @@ def carried(host: nn.Module) -> dict[str, Adapter]:
     return cast(dict[str, Adapter], dict(found.items()))
 
 
-def ports(host: nn.Module) -> dict[str, Port]:
-    """How the adapters of a host meet it, by name."""
+def bindings(host: nn.Module) -> dict[str, Binding]:
+    """How the adapters of a host are bound to it, by name."""
     found = getattr(host, "adapters", None)
-    return found.ports if isinstance(found, Adapters) else {}
+    return found.bindings if isinstance(found, Adapters) else {}
 
 
-def attach(host: nn.Module, name: str, adapter: Adapter, port: Port) -> None:
+def attach(host: nn.Module, name: str, adapter: Adapter, binding: Binding) -> None:
     """Make the adapter a child of its host and see that the host's hook is there, once."""
     if not hasattr(host, "adapters"):
         host.add_module("adapters", Adapters())
     container = cast(Adapters, host.adapters)
     container[name] = adapter
-    container.ports[name] = port
-    if port.when == "before" and before not in host._forward_pre_hooks.values():
+    container.bindings[name] = binding
+    if binding.when == "before" and before not in host._forward_pre_hooks.values():
         host.register_forward_pre_hook(before, with_kwargs=True)
-    if port.when == "after" and after not in host._forward_hooks.values():
+    if binding.when == "after" and after not in host._forward_hooks.values():
         # Before any other, so that whoever records hidden states records them as they go on.
         host.register_forward_hook(after, with_kwargs=True, prepend=True)
 
 
 def detach(host: nn.Module, name: str) -> None:
     container = cast(Adapters, host.adapters)
-    when = container.ports.pop(name).when
+    when = container.bindings.pop(name).when
     del container[name]
-    if when in ("before", "after") and all(other.when != when for other in container.ports.values()):
+    if when in ("before", "after") and all(other.when != when for other in container.bindings.values()):
         drop(host, before if when == "before" else after)
     if not container:
         del host.adapters
@@ -87,9 +87,9 @@ def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     h = first_tensor(args, kwargs)
     changes: dict[str, Tensor] = {}
     for name, adapter in container.items():
-        port = container.ports[name]
-        if port.when == "before":
-            h = meet(name, cast(Adapter, adapter), port, module, h, h, changes)
+        binding = container.bindings[name]
+        if binding.when == "before":
+            h = apply_adapter(name, cast(Adapter, adapter), binding, module, h, h, changes)
     if args and isinstance(args[0], Tensor):
         return (h, *args[1:]), kwargs
     key = next(key for key, value in kwargs.items() if isinstance(value, Tensor))
@@ -102,10 +102,10 @@ def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outp
     h = output_tensor(output)
     changes: dict[str, Tensor] = {}
     for name, adapter in container.items():
-        port = container.ports[name]
-        if port.when == "after":
-            read = first_tensor(args, kwargs) if port.reads == "input" else h
-            h = meet(name, cast(Adapter, adapter), port, module, read, h, changes)
+        binding = container.bindings[name]
+        if binding.when == "after":
+            read = first_tensor(args, kwargs) if binding.reads == "input" else h
+            h = apply_adapter(name, cast(Adapter, adapter), binding, module, read, h, changes)
     if isinstance(output, Tensor):
         return h
     if isinstance(output, dict):  # a ModelOutput of transformers

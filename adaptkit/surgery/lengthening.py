@@ -17,8 +17,8 @@ from torch.nn import functional
 from adaptkit import sides
 from adaptkit.anatomy.sequence_sites import arguments_of
 from adaptkit.errors import SiteError
-from adaptkit.surgery.hooks import carried, drop, ports
-from adaptkit.surgery.meeting import first_tensor, output_tensor
+from adaptkit.surgery.applying import first_tensor, output_tensor
+from adaptkit.surgery.hooks import adapters_of, bindings, drop
 
 # B batch, T tokens, L tokens of all prompts of a host, D width
 
@@ -50,7 +50,7 @@ def attach(model: nn.Module, path: str, name: str) -> None:
     if append not in host._forward_pre_hooks.values():
         host.register_forward_pre_hook(append, with_kwargs=True, prepend=True)
         last.register_forward_hook(cut_last, prepend=True)
-    setattr(last, CUT, Cut(ports(host)[name].stack, prompt_length(host)))
+    setattr(last, CUT, Cut(bindings(host)[name].stack, prompt_length(host)))
 
 
 def detach(model: nn.Module, path: str, name: str) -> None:
@@ -78,7 +78,7 @@ def last_block(model: nn.Module, first: str) -> nn.Module:
 
 
 def prompts_of(host: nn.Module) -> dict[str, Any]:
-    return {name: adapter for name, adapter in carried(host).items() if ports(host)[name].when == "sequence"}
+    return {name: adapter for name, adapter in adapters_of(host).items() if bindings(host)[name].when == "sequence"}
 
 
 def prompt_length(host: nn.Module, without: str = "") -> int:
@@ -91,7 +91,7 @@ def prompt(host: nn.Module, stream: Tensor) -> tuple[Tensor, str]:
     """(B, L, D), the prompts of a host in the precision of its stream (B, T, D), and the name of its stack."""
     found, stack = [], ""
     for name, adapter in prompts_of(host).items():
-        stack = ports(host)[name].stack
+        stack = bindings(host)[name].stack
         empty = stream[:, :0].to(next(adapter.parameters()).dtype)
         found.append(adapter(empty, empty, sides.read((), stack)).to(stream.dtype))
     return torch.cat(found, dim=1), stack
@@ -155,7 +155,7 @@ def cut_first(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output
             hint="Give it text alone.",
         )
     count = prompt_length(module)
-    sides.lengthen(next(ports(module)[name].stack for name in prompts_of(module)), -count, 0)
+    sides.lengthen(next(bindings(module)[name].stack for name in prompts_of(module)), -count, 0)
     return with_pooled(module, shortened(output, total, count))
 
 

@@ -19,14 +19,14 @@ from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
 from adaptkit.surgery import lengthening, prefixing
+from adaptkit.surgery.applying import HERE, Binding, Reads, SideBinding
+from adaptkit.surgery.capturing import capture, capture_block, release, release_block
 from adaptkit.surgery.fitting import check_hosts
 from adaptkit.surgery.graft import MEMBER, SPAN, Graft, side_key
-from adaptkit.surgery.growing import grow
-from adaptkit.surgery.hooks import Adapters, attach, carried, detach, ports
-from adaptkit.surgery.meeting import HERE, Port, Reads, Wire
-from adaptkit.surgery.showing import publish, unpublish, unwatch, watch
+from adaptkit.surgery.hooks import Adapters, adapters_of, attach, bindings, detach
+from adaptkit.surgery.instantiating import instantiate
 
-# How adapters meet what is no stream: the input sequence of a stack, the keys and values of an attention.
+# How adapters are bound to what is no stream: the input sequence of a stack, the keys and values of an attention.
 JOINS = {"sequence": lengthening, "attention": prefixing}
 
 
@@ -46,14 +46,14 @@ class Receipt:
     Attributes:
         grafts: (path of the host, name of the adapter), in the order of insertion.
         readings: the adapters that read elsewhere.
-        published: (model, path) of the blocks of towers that adapters read, once for each of them; "" is this model.
+        captured: (model, path) of the blocks of towers that adapters read, once for each of them; "" is this model.
         trainable: names of the backbone's parameters that required a gradient before.
         originals: values of the backbone's parameters that may move; None where no copy was to be kept.
     """
 
     grafts: tuple[tuple[str, str], ...]
     readings: tuple[Reading, ...] = ()
-    published: tuple[tuple[str, str], ...] = ()
+    captured: tuple[tuple[str, str], ...] = ()
     trainable: frozenset[str] = frozenset()
     originals: Mapping[str, Tensor] | None = field(default_factory=dict)
 
@@ -92,27 +92,27 @@ def insert(
     if kept - own.keys():
         raise SiteError(f"the model has no parameter {sorted(kept - own.keys())[0]!r} to unfreeze.")
     check_hosts(model, planned)
-    adapters = grow(model, planned, seed)
+    adapters = instantiate(model, planned, seed)
     held = held_by(planned)
 
     trainable = frozenset(name for name, parameter in own.items() if parameter.requires_grad)
     originals = {name: copied(own[name]) for name in kept} if restorable or not kept else None
     for name, parameter in own.items():
         parameter.requires_grad_(name in kept)
-    readings, published = [], []
+    readings, captured = [], []
     for graft, adapter in zip(planned, adapters, strict=True):
-        attach(model.get_submodule(graft.site.path), graft.child, adapter, port_of(graft, adapter, held))
+        attach(model.get_submodule(graft.site.path), graft.child, adapter, binding_of(graft, adapter, held))
         if graft.site.when in JOINS:
             JOINS[graft.site.when].attach(model, graft.site.path, graft.child)
         for place in (place for place in graft.reads if not is_here(place, graft)):
-            watch(model.get_submodule(place.path), place.path, adapter, when_read(place))
+            capture(model.get_submodule(place.path), place.path, adapter, when_read(place))
             readings.append(Reading(place.path, when_read(place), graft.site.path, graft.child))
         for block in graft.towers.values():
             source = "" if block.model == graft.model else block.model
-            publish((towers[source] if source else model).get_submodule(block.path), block)
-            published.append((source, block.path))
+            capture_block((towers[source] if source else model).get_submodule(block.path), block)
+            captured.append((source, block.path))
     hosts = tuple((graft.site.path, graft.child) for graft in planned)
-    return Receipt(hosts, tuple(readings), tuple(published), trainable, originals)
+    return Receipt(hosts, tuple(readings), tuple(captured), trainable, originals)
 
 
 def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module] = MappingProxyType({})) -> None:
@@ -127,14 +127,14 @@ def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module
         SiteError: the model does not carry what the receipt lists, or its own parameters moved and no copy of them
             was kept, or a tower is missing. Nothing is changed then.
     """
-    lacking = sorted({tower for tower, _ in receipt.published} - {"", *towers})
+    lacking = sorted({tower for tower, _ in receipt.captured} - {"", *towers})
     if lacking:
         raise SiteError(
             f"the adapters read blocks of {', '.join(lacking)}, and that model was not given.",
             hint="Pass towers={name: model}; of an adapted model, towers=model.towers.",
         )
     for path, name in receipt.grafts:
-        if name not in carried(model.get_submodule(path)):
+        if name not in adapters_of(model.get_submodule(path)):
             raise SiteError(f"{path} carries no adapter {name!r}.", hint="Was it removed already?")
     if receipt.originals is None:
         raise SiteError(
@@ -142,12 +142,12 @@ def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module
             hint="Load the backbone again, or insert with restorable=True.",
         )
     for reading in receipt.readings:
-        adapter = carried(model.get_submodule(reading.host))[reading.name]
-        unwatch(model.get_submodule(reading.source), reading.source, adapter, reading.when)
-    for tower, path in receipt.published:
-        unpublish((towers[tower] if tower else model).get_submodule(path))
+        adapter = adapters_of(model.get_submodule(reading.host))[reading.name]
+        release(model.get_submodule(reading.source), reading.source, adapter, reading.when)
+    for tower, path in receipt.captured:
+        release_block((towers[tower] if tower else model).get_submodule(path))
     for path, name in receipt.grafts:
-        when = ports(model.get_submodule(path))[name].when
+        when = bindings(model.get_submodule(path))[name].when
         if when in JOINS:
             JOINS[when].detach(model, path, name)
         detach(model.get_submodule(path), name)
@@ -193,7 +193,7 @@ def check_insertable(model: nn.Module, grafts: tuple[Graft, ...], towers: Mappin
         host, place = modules[graft.site.path], (graft.site.path, graft.child)
         if not isinstance(getattr(host, "adapters", Adapters()), Adapters):
             raise SiteError(f"{graft.site.path} has an attribute `adapters` of its own; surgery needs that name.")
-        if place in taken or graft.child in carried(host):
+        if place in taken or graft.child in adapters_of(host):
             raise SiteError(
                 f"{graft.site.path} already carries an adapter {graft.adapter!r} ({graft.site.full_name}).",
                 hint="Sites that share a module need adapters of different names.",
@@ -235,7 +235,7 @@ def is_here(place: Site, graft: Graft) -> bool:
     return (place.path, place.when) == (graft.site.path, graft.site.when)
 
 
-def port_of(graft: Graft, adapter: Adapter, held: frozenset[tuple[str, str]]) -> Port:
+def binding_of(graft: Graft, adapter: Adapter, held: frozenset[tuple[str, str]]) -> Binding:
     site = graft.site
     reads: Reads = "site"
     if adapter.reads_input:
@@ -244,29 +244,29 @@ def port_of(graft: Graft, adapter: Adapter, held: frozenset[tuple[str, str]]) ->
         reads = "elsewhere"
     elif site.norm:
         reads = "norm"
-    return Port(
+    return Binding(
         "before" if adapter.changes_input else site.when,
         reads,
         site.layout,
         site.columns,
         site.stack,
-        tuple(wire_of(graft, side) for side in graft.sides),
+        tuple(side_binding_of(graft, side) for side in graft.sides),
         tuple((HERE if is_here(other, graft) else other.path, other.layout) for other in graft.reads),
         own_layout=adapter.reads_input,
         held=(site.path, graft.child) in held,
     )
 
 
-def wire_of(graft: Graft, side: str) -> Wire:
+def side_binding_of(graft: Graft, side: str) -> SideBinding:
     key = side_key(side)
     if side in graft.towers:
         source = graft.towers[side]
-        return Wire(key, "tower", source.address)
+        return SideBinding(key, "tower", source.address)
     if side.startswith(SPAN):
-        return Wire(key, "span", side.removeprefix(SPAN))
+        return SideBinding(key, "span", side.removeprefix(SPAN))
     if side.startswith(MEMBER):
-        return Wire(key, "adapter", side.removeprefix(MEMBER))
-    return Wire(key, "modality", side)
+        return SideBinding(key, "adapter", side.removeprefix(MEMBER))
+    return SideBinding(key, "modality", side)
 
 
 def held_by(grafts: Iterable[Graft]) -> frozenset[tuple[str, str]]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from adaptkit import sides
 from adaptkit.anatomy.probe import PREFIXED
 from adaptkit.errors import SiteError
-from adaptkit.surgery.hooks import carried, ports
+from adaptkit.surgery.hooks import adapters_of, bindings
 
 # B batch, H heads of the keys, Q queries, K keys, L keys of all prefixes of a host, E width of a head
 
@@ -66,7 +66,7 @@ def attach(model: nn.Module, path: str, name: str) -> None:
 def detach(model: nn.Module, path: str, name: str) -> None:
     """Give the attention its configuration back if it carries no other prefix."""
     host: Any = model.get_submodule(path)
-    if not any(port.when == "attention" for other, port in ports(host).items() if other != name):
+    if not any(binding.when == "attention" for other, binding in bindings(host).items() if other != name):
         host.config = getattr(host, SWITCHED).config
         delattr(host, SWITCHED)
 
@@ -131,10 +131,10 @@ def only_earlier(module: Any, query: Tensor, kwargs: Mapping[str, Any]) -> bool:
 def prefixes(module: nn.Module, key: Tensor) -> tuple[Tensor, Tensor]:
     """(B, H, L, E) keys and values of all prefixes of an attention, in the precision of its keys (B, H, K, E)."""
     found = []
-    for name, adapter in carried(module).items():
-        port = ports(module)[name]
-        if port.when == "attention":
+    for name, adapter in adapters_of(module).items():
+        binding = bindings(module)[name]
+        if binding.when == "attention":
             empty = key[:, 0, :0].to(next(adapter.parameters()).dtype)
-            found.append(adapter(empty, empty, sides.read((), port.stack)).to(key.dtype))  # (B, 2, H, L, E)
+            found.append(adapter(empty, empty, sides.read((), binding.stack)).to(key.dtype))  # (B, 2, H, L, E)
     keys, values = torch.cat(found, dim=3).unbind(1)
     return keys, values

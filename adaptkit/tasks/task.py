@@ -5,7 +5,7 @@ Tasks import torch only where they compute, so that they can be listed without i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit import kinds
@@ -16,9 +16,9 @@ from adaptkit.tasks.metric import METRICS, metrics_of
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from adaptkit.recipe import Task as TaskSpec
+    from adaptkit.recipe import TaskTable
 
 # B batch, O outputs
 
@@ -65,7 +65,7 @@ class Task:
         self._check_monitor()
 
     @classmethod
-    def build(cls, spec: TaskSpec, name: str, training_targets: Sequence[Any] | None = None) -> Task:
+    def build(cls, spec: TaskTable, name: str, training_targets: Sequence[Any] | None = None) -> Task:
         """The task that `[task.NAME]` asks for.
 
         Args:
@@ -84,6 +84,20 @@ class Task:
     def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> Task:
         """This class, built from its table of the recipe."""
         raise NotImplementedError
+
+    @classmethod
+    def build_head(cls, spec: TaskTable, width: int, outputs: int, widths: Mapping[str, int]) -> nn.Module:
+        """(B, D) -> (B, O): what makes outputs of the pooled vector.
+
+        Args:
+            spec: the table of the task.
+            width: D.
+            outputs: O.
+            widths: modality -> E, for tasks whose head also reads a modality.
+        """
+        from adaptkit.tasks.heads import build_head
+
+        return build_head(spec.head, width, outputs)
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
         """Raw targets as the tensor that `loss` takes.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adaptkit.errors import Diverged, OutOfMemory, UnavailableError
 from adaptkit.recipe import Train
-from adaptkit.surgery import carried
+from adaptkit.surgery import adapters_of
 from adaptkit.tasks import Task
 from adaptkit.training.chance import random_state, restore_random_state
 from adaptkit.training.checkpoint import LOWER_RATE
@@ -166,7 +166,7 @@ class Engine:
 def idle_adapters(model: nn.Module) -> Iterator[str]:
     """`NAME at PATH` of every adapter none of whose parameters got a gradient: its host did not run."""
     for path, module in model.named_modules():
-        for name, adapter in carried(module).items():
+        for name, adapter in adapters_of(module).items():
             trained = [parameter for parameter in adapter.parameters() if parameter.requires_grad]
             if trained and all(parameter.grad is None for parameter in trained):
                 yield f"{name} at {path}"

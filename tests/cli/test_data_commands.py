@@ -226,8 +226,9 @@ def test_benchmarks_are_listed_with_the_formats(cli: Cli) -> None:
 
 
 def test_every_benchmark_of_the_recipe_language_is_there() -> None:
-    from adaptkit.benchmarks import BENCHMARKS
     from adaptkit.formats.stores import NAMES
+
+    from adaptkit.benchmarks import BENCHMARKS
 
     assert set(BENCHMARKS) == set(NAMES)
     for name, source in BENCHMARKS.items():

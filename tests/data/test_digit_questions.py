@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptkit.formats import Column, Row, Table
+from adaptkit.errors import DataError
+from adaptkit.formats import Column, Row, SplitRows
 from adaptkit.formats.digit_kinds import KINDS
 from adaptkit.formats.digit_questions import (
     ask,
@@ -18,19 +19,18 @@ from adaptkit.formats.digit_questions import (
     split_images,
     split_phrasings,
 )
-from adaptkit.errors import DataError
 from adaptkit.recipe.data import DigitQuestions
 
 COLUMNS = (Column("question", "text"), Column("image", "image"), Column("answer", "target"))
 
 
-def table(**keys: object) -> Table:
+def table(**keys: object) -> SplitRows:
     data = DigitQuestions(format="digit_questions", **{"questions_per_image": 5, **keys})  # type: ignore[arg-type]
     return read_digit_questions(data, Path(), COLUMNS)
 
 
 @pytest.fixture(scope="module")
-def made() -> Table:
+def made() -> SplitRows:
     return table()
 
 
@@ -57,7 +57,7 @@ def test_there_are_at_least_twelve_kinds_with_six_different_phrasings_each() -> 
     assert all(not kind.yes & kind.unsure for kind in KINDS)
 
 
-def test_no_image_is_in_two_splits(made: Table) -> None:
+def test_no_image_is_in_two_splits(made: SplitRows) -> None:
     train, validation, test = (images(made.splits[name]) for name in ("train", "validation", "test"))
     assert not train & validation
     assert not train & test
@@ -65,7 +65,7 @@ def test_no_image_is_in_two_splits(made: Table) -> None:
     assert len(train | validation | test) == 1797
 
 
-def test_unseen_has_the_test_images_and_none_of_the_phrasings_of_the_other_splits(made: Table) -> None:
+def test_unseen_has_the_test_images_and_none_of_the_phrasings_of_the_other_splits(made: SplitRows) -> None:
     assert images(made.splits["test_unseen"]) == images(made.splits["test"])
     seen = set().union(*(questions(made.splits[name]) for name in ("train", "validation", "test")))
     assert not questions(made.splits["test_unseen"]) & seen
@@ -80,7 +80,7 @@ def test_every_kind_has_seen_and_unseen_phrasings() -> None:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test", "test_unseen"])
 @pytest.mark.parametrize("column", ["question", "digit"])
-def test_one_modality_alone_is_at_chance(made: Table, split: str, column: str) -> None:
+def test_one_modality_alone_is_at_chance(made: SplitRows, split: str, column: str) -> None:
     assert majority_rate(made.splits[split], column) <= 0.55
 
 
@@ -91,13 +91,13 @@ def test_chance_level_does_not_depend_on_the_seed(seed: int) -> None:
     assert majority_rate(rows, "digit") <= 0.6
 
 
-def test_every_answer_is_true_of_the_digit(made: Table) -> None:
+def test_every_answer_is_true_of_the_digit(made: SplitRows) -> None:
     kind_of = {text: kind for kind in KINDS for text in kind.phrasings}
     for rows in made.splits.values():
         assert all(kind_of[r.values["question"]].answers(r.values["digit"]) == r.values["answer"] for r in rows)
 
 
-def test_the_image_shows_the_digit(made: Table) -> None:
+def test_the_image_shows_the_digit(made: SplitRows) -> None:
     scans, digits = load_scans()
     shown = {scan.tobytes(): digit for scan, digit in zip(scans, digits, strict=True)}
     for row in made.splits["test"]:
@@ -129,7 +129,7 @@ def test_the_answers_of_one_kind_spread_over_all_phrasings() -> None:
             assert max(of_kind) - min(of_kind) <= 1
 
 
-def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(made: Table) -> None:
+def test_the_same_seed_gives_the_same_data_and_another_seed_other_data(made: SplitRows) -> None:
     again, other = table(), table(seed=1)
     assert again.hash == made.hash
     assert [r.id for r in again.splits["train"]] == [r.id for r in made.splits["train"]]
@@ -157,7 +157,7 @@ def test_an_unknown_column_is_refused_with_the_nearest_one() -> None:
         read_digit_questions(data, Path(), (Column("questoin", "text"),))
 
 
-def test_a_linear_model_reads_the_digit_from_the_pixels(made: Table) -> None:
+def test_a_linear_model_reads_the_digit_from_the_pixels(made: SplitRows) -> None:
     from sklearn.linear_model import LogisticRegression
 
     train, test = made.splits["train"][::5], made.splits["test"][::5]

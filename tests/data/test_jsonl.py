@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from adaptkit.errors import DataError
 from adaptkit.formats import Column, Row
 from adaptkit.formats.jsonl import read_jsonl, read_manifest
-from adaptkit.errors import DataError
 from adaptkit.recipe.data import Jsonl
 
 TEXT, IMAGE = Column("text", "text"), Column("poster", "image", required=False)

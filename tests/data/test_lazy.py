@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from adaptkit.formats import FORMATS, Column
 from adaptkit.data.sample import DataSet, Samples
+from adaptkit.formats import FORMATS, Column
 from adaptkit.recipe.data import Csv, Jsonl, Parquet
 
 ROWS = 200_000

@@ -14,10 +14,10 @@ import pytest
 from safetensors.torch import load_file
 
 from adaptkit.data import load_data
-from adaptkit.formats import FORMATS, Column, Row
 from adaptkit.data.lazy_features import Features, FeatureWriter
 from adaptkit.data.store import Store, StoreWriter, find_store, open_store, verify
 from adaptkit.errors import DataError, UsageError
+from adaptkit.formats import FORMATS, Column, Row
 from adaptkit.recipe.data import Mosi
 
 SPLITS = ("train", "validation", "test")

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from adaptkit.formats import FORMATS, Column, Table
 from adaptkit.errors import DataError
+from adaptkit.formats import FORMATS, Column
 from adaptkit.recipe.data import Csv, HuggingFace, Jsonl, Parquet
 
 TEXT, IMAGE = Column("text", "text"), Column("poster", "image", required=False)
@@ -68,7 +68,7 @@ def write_hf(folder: Path, rows: list[dict[str, Any]]) -> Any:
 WRITERS = {"jsonl": write_jsonl, "csv": write_csv, "parquet": write_parquet, "hf": write_hf}
 
 
-def read(data: Any, columns: tuple[Column, ...] = ALL) -> Table:
+def read(data: Any, columns: tuple[Column, ...] = ALL) -> SplitRows:
     return FORMATS[data.format](data, Path(), columns)
 
 

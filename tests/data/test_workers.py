@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
 
-from adaptkit.formats import FORMATS, Column
 from adaptkit.data.sample import Sample, Samples
 from adaptkit.data.store import StoreWriter
+from adaptkit.formats import FORMATS, Column
 from adaptkit.recipe.data import Jsonl, Mosi, Parquet
 
 SPLITS = ("train", "validation", "test")

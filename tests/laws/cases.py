@@ -13,7 +13,7 @@ from adaptkit.adapters import ADAPTERS
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy
 from adaptkit.errors import SiteError
-from adaptkit.plan.grafting import Ground, plan_adapter
+from adaptkit.plan.grafting import PlanContext, plan_adapter
 from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import adapter_signatures
 from adaptkit.recipe.adapter import AdapterSpec
@@ -87,13 +87,13 @@ class Case:
         words = self.at(known)
         lengths = {stack.name: family.lengths.get(stack.name, UNBOUNDED) + 2 * PROMPT for stack in known.stacks}
         spans = {span: Shape(0, UNBOUNDED) for span in SPANS}
-        ground = Ground(family.fresh(), known, SIDES, spans, lengths, TASKS)
+        context = PlanContext(family.fresh(), known, SIDES, spans, lengths, TASKS)
         table = {**self.table, "sides": [self.side(word, known) for word in self.sides], "at": words}
         found: list[Graft] = []
         for member, other in self.members.items():
-            found += plan_adapter(f"{name}_{member}", AdapterSpec(**other, at=words), ground)
+            found += plan_adapter(f"{name}_{member}", AdapterSpec(**other, at=words), context)
         table["sides"] = [side.replace("adapter:", f"adapter:{name}_") for side in table["sides"]]
-        return (*found, *plan_adapter(name, AdapterSpec(**table), ground))
+        return (*found, *plan_adapter(name, AdapterSpec(**table), context))
 
     def at(self, anatomy: Anatomy) -> list[str]:
         """The places of this case that a model has; those of its second stack where it reads the first."""
@@ -174,7 +174,7 @@ def by_default(covered: Iterable[str]) -> Iterator[Case]:
     for kind, signature in adapter_signatures().items():
         if kind in covered:
             continue
-        at = ATTENTION if signature.reads_input else places[signature.meets]
+        at = ATTENTION if signature.reads_input else places[signature.works_on]
         at = (("final.out",),) if signature.reads_blocks else at
         sides = [*SIDES][: signature.needs_sides[0]]
         members = dict.fromkeys(sides, SMALL) if signature.fuses else {}

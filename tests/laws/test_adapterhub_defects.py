@@ -23,10 +23,10 @@ from adaptkit.adapters.base import Shape
 from adaptkit.artifact import load_artifact, merge, save_artifact
 from adaptkit.model import build_model
 from adaptkit.plan import make_plan
-from adaptkit.plan.grafting import Ground, plan_adapter
+from adaptkit.plan.grafting import PlanContext, plan_adapter
 from adaptkit.recipe import load_recipe
 from adaptkit.recipe.adapter import AdapterSpec
-from adaptkit.surgery import Graft, carried, insert, remove
+from adaptkit.surgery import Graft, adapters_of, insert, remove
 from adaptkit.surgery.hooks import Adapters
 from tests.laws.cases import total
 from tests.laws.families import FAMILIES, Family, calm_outputs
@@ -38,7 +38,9 @@ POSTER = torch.randn(3, 1, 5, generator=torch.Generator().manual_seed(6))
 
 def planned(family: Family, name: str = "a", **table: Any) -> tuple[Graft, ...]:
     """What a recipe's table [adapter.NAME] becomes on this family."""
-    return plan_adapter(name, AdapterSpec(**table), Ground(family.fresh(), family.anatomy(), {"poster": Shape(5, 1)}))
+    return plan_adapter(
+        name, AdapterSpec(**table), PlanContext(family.fresh(), family.anatomy(), {"poster": Shape(5, 1)})
+    )
 
 
 def run(model: nn.Module, family: Family) -> Outputs:
@@ -182,7 +184,7 @@ def seen_by(model: nn.Module, grafts: tuple[Graft, ...], family: Family) -> dict
     """Path of the host -> what its adapter was given: the stream, and what it reads."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
     for graft in grafts:
-        adapter = carried(model.get_submodule(graft.site.path))[graft.child]
+        adapter = adapters_of(model.get_submodule(graft.site.path))[graft.child]
         keep = graft.site.path
         adapter.register_forward_hook(lambda _, args, output, keep=keep: seen.update({keep: args[:2]}))
     run(model, family)
@@ -216,7 +218,7 @@ def test_self_attention_and_cross_attention_have_an_adapter_each(name: str) -> N
     both = planned(family, kind="bottleneck", at=["decoder.attn.out", "decoder.cross_attn.out"], bottleneck=4)
     insert(model, both)
     hosts = {graft.site.path: graft.site.name for graft in both}
-    adapters = {id(carried(model.get_submodule(path))["a"]) for path in hosts}
+    adapters = {id(adapters_of(model.get_submodule(path))["a"]) for path in hosts}
     assert len(both) == len(hosts) == len(adapters) == 4
     words = {"bart": {"attn": "self_attn", "cross_attn": "encoder_attn"},
              "t5": {"attn": "SelfAttention", "cross_attn": "EncDecAttention"}}[name]  # fmt: skip
@@ -227,7 +229,7 @@ def test_self_attention_and_cross_attention_have_an_adapter_each(name: str) -> N
         with torch.no_grad():
             for path, site in hosts.items():
                 if site.startswith(f"{branch}."):
-                    carried(twin.get_submodule(path))["a"].up.bias.fill_(0.5)  # type: ignore[union-attr]
+                    adapters_of(twin.get_submodule(path))["a"].up.bias.fill_(0.5)  # type: ignore[union-attr]
         found.append(run(twin, family))
         assert not equal(found[-1], plain), f"the adapter at {branch} acts"
     assert not equal(*found)
@@ -248,7 +250,7 @@ def test_up_down_and_gate_are_the_projections_of_these_names(name: str) -> None:
             ends = graft.site.in_width or 0, graft.site.width
             narrow, wide = reversed(ends) if place == "mlp.down" else ends
             assert narrow == 32 < wide
-            adapter = carried(model.get_submodule(graft.site.path))["a"]
+            adapter = adapters_of(model.get_submodule(graft.site.path))["a"]
             weight: Any = changed.get_submodule(graft.site.path).weight
             delta = adapter.delta_weight()
             with torch.no_grad():

@@ -46,6 +46,7 @@ from typing import Any
 
 import pytest
 import torch
+from adaptkit.recipe.signatures import adapter_signatures
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -56,12 +57,11 @@ from adaptkit.artifact import load_artifact, merge, save_artifact
 from adaptkit.errors import ArtifactError, RecipeError, SiteError
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
-from adaptkit.plan.grafting import Ground, plan_adapter
+from adaptkit.plan.grafting import PlanContext, plan_adapter
 from adaptkit.recipe import load_recipe, parse_recipe
 from adaptkit.recipe.adapter import AdapterSpec
-from adaptkit.recipe.signatures import adapter_signatures
 from adaptkit.sides import Side
-from adaptkit.surgery import Graft, Receipt, carried, insert, remove
+from adaptkit.surgery import Graft, Receipt, adapters_of, insert, remove
 from adaptkit.surgery.hooks import Adapters
 from tests.laws.cases import CASES, SPANS, Case, side_inputs, total
 from tests.laws.families import FAMILIES, Family, calm_outputs
@@ -81,7 +81,7 @@ def over(cases: dict[str, Case]) -> pytest.MarkDecorator:
 
 def planned(family: Family, name: str = "a", **table: Any) -> tuple[Graft, ...]:
     """What a recipe's table [adapter.NAME] becomes on this family."""
-    return plan_adapter(name, AdapterSpec(**table), Ground(family.fresh(), family.anatomy()))
+    return plan_adapter(name, AdapterSpec(**table), PlanContext(family.fresh(), family.anatomy()))
 
 
 def run(model: nn.Module, family: Family = BERT, **laid_out: Any) -> Outputs:
@@ -141,7 +141,7 @@ def test_05_a_forward_that_fails_leaves_nothing_behind(case: Case) -> None:
             cell.run(model)
         handle.remove()
         for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-            assert not any(getattr(module, "shown", None) for module in twin.modules()), "no tensor of that forward"
+            assert not any(getattr(module, "captured", None) for module in twin.modules()), "no tensor of that forward"
             assert equal(cell.run(twin), expected)
         with pytest.raises(SiteError, match="no side inputs are laid out"):
             sides.read(("poster",))
@@ -428,7 +428,7 @@ def test_18_loras_of_any_ranks_add_up_and_alpha_is_their_weight() -> None:
     model, receipt = adapted((*planned(BERT, "a", rank=2, **at), *planned(BERT, "b", rank=5, **at)))
     host = model.encoder.layer[0].intermediate.dense
     before = host.weight.detach().clone()
-    changes = [adapter.delta_weight().detach() for adapter in carried(host).values()]
+    changes = [adapter.delta_weight().detach() for adapter in adapters_of(host).values()]
     merge(model, receipt)
     torch.testing.assert_close(host.weight.detach(), before + changes[0] + changes[1], rtol=0, atol=1e-6)
     plain = run(BERT.fresh())
@@ -437,7 +437,7 @@ def test_18_loras_of_any_ranks_add_up_and_alpha_is_their_weight() -> None:
     deltas = []
     for alpha in (3.0, -3.0):
         signed, _ = adapted(planned(BERT, rank=2, alpha=alpha, **at))
-        deltas.append(next(iter(carried(signed.encoder.layer[0].intermediate.dense).values())).delta_weight())
+        deltas.append(next(iter(adapters_of(signed.encoder.layer[0].intermediate.dense).values())).delta_weight())
     assert torch.equal(deltas[0], -deltas[1])
 
 
@@ -507,10 +507,11 @@ def test_21_23_the_plan_is_what_is_made_and_counts_what_there_is(case: Case) -> 
     places = [(graft.site.path, graft.child) for graft in cell.grafts]
     assert len(set(places)) == len(places)
     assert [*receipt.grafts] == places
-    there = {(path, name) for path, module in model.named_modules() for name in carried(module)}
+    there = {(path, name) for path, module in model.named_modules() for name in adapters_of(module)}
     assert there == set(places)
     assert all(
-        type(carried(model.get_submodule(path))[name]) in (*ADAPTERS.values(), wrapper(case)) for path, name in places
+        type(adapters_of(model.get_submodule(path))[name]) in (*ADAPTERS.values(), wrapper(case))
+        for path, name in places
     )
     assert sum(graft.parameters for graft in cell.grafts) == sum(p.numel() for p in own(model).values())
     moving = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -524,7 +525,7 @@ def wrapper(case: Case) -> type[nn.Module]:
 
 
 NAMES = ["weight", "bias", "lora_", "A", "adapters", "adapter", "law", "q", "encoder", "default", "_", "a_q"]
-RESERVED = ["keys", "ports", "train", "training", "forward", "pop", "T_destination", "parameters", "a.b", ""]
+RESERVED = ["keys", "bindings", "train", "training", "forward", "pop", "T_destination", "parameters", "a.b", ""]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -558,8 +559,8 @@ def test_22_names_that_no_module_can_have_are_refused(name: str) -> None:
 
 def test_22_a_recipe_is_told_so_before_anything_is_built(tiny_recipe: Path) -> None:
     """Also of the one name that the container of our adapters has beside torch's own."""
-    recipe = load_recipe(tiny_recipe, [UNREAD, 'adapter.ports={kind="lora", at=["attn.q"]}'])
-    with pytest.raises(RecipeError, match=r"adapter\.ports: torch's modules have an attribute"):
+    recipe = load_recipe(tiny_recipe, [UNREAD, 'adapter.bindings={kind="lora", at=["attn.q"]}'])
+    with pytest.raises(RecipeError, match=r"adapter\.bindings: torch's modules have an attribute"):
         make_plan(recipe)
 
 
@@ -572,7 +573,7 @@ def test_22_slices_of_a_fused_projection_do_not_take_each_others_names() -> None
         insert(family.fresh(), [*ours, *whole])
     fused = family.fresh()
     insert(fused, [*ours, *planned(family, "b", kind="lora", at=["path:*.c_attn"], rank=2)])
-    assert [*carried(fused.get_submodule("h.0.attn.c_attn"))] == ["a_q", "a_v", "b"]
+    assert [*adapters_of(fused.get_submodule("h.0.attn.c_attn"))] == ["a_q", "a_v", "b"]
 
 
 class Odd(nn.Module):
@@ -657,8 +658,8 @@ def test_27_batch_statistics_of_the_backbone_do_not_move(dropout: str) -> None:
     norms = [module for module in model.backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 20
     assert not any(norm.training for norm in norms)
-    assert all(module.training for module in adapters_of(model))
+    assert all(module.training for module in all_adapters(model))
 
 
-def adapters_of(model: nn.Module) -> Iterator[nn.Module]:
-    return (adapter for module in model.modules() for adapter in carried(module).values())
+def all_adapters(model: nn.Module) -> Iterator[nn.Module]:
+    return (adapter for module in model.modules() for adapter in adapters_of(module).values())

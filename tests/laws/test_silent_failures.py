@@ -27,7 +27,7 @@ from adaptkit.artifact.initial import initialise, sources
 from adaptkit.errors import AdaptkitError, ArtifactError, RecipeError, SiteError
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
-from adaptkit.plan.grafting import Ground, plan_adapter
+from adaptkit.plan.grafting import PlanContext, plan_adapter
 from adaptkit.recipe import load_recipe
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.surgery import Graft, insert, remove
@@ -40,8 +40,8 @@ PROJECTIONS = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down"]
 
 def planned(family: Family, name: str = "a", **table: Any) -> tuple[Graft, ...]:
     """What a recipe's table [adapter.NAME] becomes on this family."""
-    ground = Ground(family.fresh(), family.anatomy())
-    return plan_adapter(name, AdapterSpec(**{"kind": "lora", "rank": 2} | table), ground)
+    context = PlanContext(family.fresh(), family.anatomy())
+    return plan_adapter(name, AdapterSpec(**{"kind": "lora", "rank": 2} | table), context)
 
 
 def paths(grafts: tuple[Graft, ...]) -> list[str]:

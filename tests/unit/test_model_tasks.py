@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
 from adaptkit.recipe import parse_recipe
+from adaptkit.recipe.task import TaskTable
+from adaptkit.tasks import TASKS, Task
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "copies": {"kind": "bottleneck", "bottleneck": 2, "per_task": "multiple"},
@@ -68,3 +71,44 @@ def test_one_pass_serves_all_tasks_where_no_adapter_asks(tiny_bert: Path) -> Non
         model.backbone.register_forward_hook(lambda module, args, output, seen=seen: seen.append(output))
         model(batch(model))
         assert len(seen) == passes
+
+
+class Rating(TaskTable):
+    """The table of a kind of task that adaptkit does not have."""
+
+    kind: Literal["rating"]
+    steps: int
+
+
+class RatingTask(Task):
+    """One output for every step but the first, and no labels."""
+
+    kind, default_monitor = "rating", "loss"
+
+    @classmethod
+    def of(cls, spec: Rating, name: str, training_targets: Sequence[Any] | None) -> RatingTask:
+        return cls(name, outputs=spec.steps - 1, monitor=spec.monitor, weight=spec.weight)
+
+
+@pytest.mark.parametrize("head", [{}, {"kind": "mlp", "hidden": 5}, {"train": False}], ids=str)
+def test_a_new_kind_of_task_is_built_as_it_was_planned(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, head: dict[str, Any]
+) -> None:
+    """The task alone says how many outputs it has: whoever builds a head asks the plan."""
+    monkeypatch.setitem(TASKS, "rating", RatingTask)
+    recipe = parse_recipe(
+        {
+            "name": "tasks",
+            "backbone": {"model": str(tiny_bert), "max_tokens": 12},
+            "modality": {"question": {"kind": "text", "route": "backbone"}},
+            "data": {"format": "jsonl"},
+            "task": {"stars": {"kind": "regression"}},
+        }
+    )
+    task = Rating.model_validate({"kind": "rating", "steps": 8, "head": head})
+    plan = make_plan(recipe.model_copy(update={"task": {"stars": task}}))
+    model = build_model(plan)
+    assert model(batch(model))["stars"].shape == (2, 7)
+    assert sum(p.numel() for p in model.heads.parameters()) == plan.parameters.heads
+    assert sum(p.numel() for p in model.parameters()) == plan.parameters.total
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == plan.parameters.trainable

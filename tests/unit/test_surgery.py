@@ -113,4 +113,4 @@ def test_a_parallel_adapter_holds_no_tensor_between_forwards() -> None:
     graft = replace(at("2"), reads=(Site("mlp.stream", "", 2, "0", "before", 4),))
     insert(model, [graft])
     model(torch.randn(2, 3, 4)).sum().backward()
-    assert model[2].adapters["a"].shown == {}
+    assert model[2].adapters["a"].captured == {}

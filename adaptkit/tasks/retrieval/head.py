@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-
-from adaptkit.tasks.heads import build_head
-
-if TYPE_CHECKING:
-    from adaptkit.recipe import Task
 
 # B batch, D width of the pooled vector, E width of the query, P width of the common space
 
@@ -41,19 +34,3 @@ class RetrievalHead(nn.Module):
         """(B, 2*P): the query of length 1 / temperature, then the item of length 1."""
         scale = self.log_scale.clamp(max=-math.log(COLDEST)).exp()
         return torch.cat([scale * normalize(self.query(query), dim=1), normalize(self.item(vector), dim=1)], dim=1)
-
-
-def build_task_head(spec: Task, width: int, outputs: int, widths: Mapping[str, int]) -> nn.Module:
-    """The head of a task; that of a retrieval task is called with the pooled vector and its query.
-
-    Args:
-        spec: the table of the task.
-        width: D.
-        outputs: O of the task.
-        widths: modality -> E, of which a retrieval task reads its query's.
-    """
-    if spec.kind != "retrieval":
-        return build_head(spec.head, width, outputs)
-    parts: list[Any] = [build_head(spec.head, size, spec.width) for size in (width, widths[spec.query])]
-    head = RetrievalHead(*parts, temperature=spec.temperature)
-    return head.requires_grad_(spec.head.train)

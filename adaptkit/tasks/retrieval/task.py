@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.tasks.labels import label_of
@@ -13,7 +13,7 @@ from adaptkit.tasks.task import TASKS, Task
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
 
 # B batch, P width of the common space, Q queries, G items of the gallery
 
@@ -45,6 +45,15 @@ class RetrievalTask(Task):
     @classmethod
     def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> RetrievalTask:
         return cls(name, width=spec.width, monitor=spec.monitor, weight=spec.weight)
+
+    @classmethod
+    def build_head(cls, spec: Any, width: int, outputs: int, widths: Mapping[str, int]) -> nn.Module:
+        """Called with the pooled vector and the query's."""
+        from adaptkit.tasks.heads import build_head
+        from adaptkit.tasks.retrieval.head import RetrievalHead
+
+        parts = [build_head(spec.head, size, spec.width) for size in (width, widths[spec.query])]
+        return RetrievalHead(*parts, temperature=spec.temperature).requires_grad_(spec.head.train)
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
         import torch

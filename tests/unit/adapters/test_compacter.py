@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit.adapters import Adapter, Bottleneck, Compacter, LowRank
-from adaptkit.adapters.base import Place, Shape
+from adaptkit.adapters.base import Placement, Shape
 from adaptkit.adapters.compacter import PHMLinear, Rule
 from adaptkit.adapters.per_task import PerTask
 from adaptkit.errors import SiteError
@@ -61,7 +61,7 @@ def adapters(sharing: Any, count: int = 3, **options: Any) -> list[Compacter]:
     """Adapters of one recipe table, at one site of several layers, tied."""
     found = [Compacter(HOST, {}, phm_dim=2, bottleneck=4, rule=sharing, **options) for _ in range(count)]
     for layer, adapter in enumerate(found):
-        adapter.place = Place("", "mlp.out", layer, count)
+        adapter.placement = Placement("", "mlp.out", layer, count)
     Compacter.tie(found)
     return found
 
@@ -75,7 +75,7 @@ def test_the_rule_is_shared_as_the_recipe_says() -> None:
     assert rules(adapters("own")) == rules(adapters("tasks")) == 6
     copies = {task: Compacter(HOST, {}, phm_dim=2, bottleneck=4, rule="tasks") for task in ("vqa", "gqa")}
     wrapper = PerTask(copies, "multiple")
-    wrapper.place = Place("", "mlp.out", 0, 1, ("vqa", "gqa"))
+    wrapper.placement = Placement("", "mlp.out", 0, 1, ("vqa", "gqa"))
     Compacter.tie(list(copies.values()))
     assert rules(list(copies.values())) == 2, "one for down, one for up, whatever the task"
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit.adapters import Hyperformer
-from adaptkit.adapters.base import Place, Shape
+from adaptkit.adapters.base import Placement, Shape
 from adaptkit.errors import SiteError
 from adaptkit.sides import Sides, read, use_sides
 
@@ -43,7 +43,7 @@ def stacks(tasks: tuple[str, ...] = TASKS, width: int = D, **options: Any) -> nn
         for layer in range(depth):
             for site in sites:
                 adapter = Hyperformer(Shape(width), {}, **(SMALL | options))
-                adapter.place = Place(stack, site, layer, depth, tasks)
+                adapter.placement = Placement(stack, site, layer, depth, tasks)
                 found.append(adapter)
     Hyperformer.tie(found)
     return nn.ModuleList(found)
@@ -72,7 +72,7 @@ def test_parameters_of_the_published_run() -> None:
         for site in sites:
             with torch.device("meta"):
                 adapter = Hyperformer(Shape(768), {}, reduction_factor=8, projected_task_embedding_dim=8)
-            adapter.place = Place(stack, site, 5, 6, ("vqa", "gqa", "nlvr", "caption"))
+            adapter.placement = Placement(stack, site, 5, 6, ("vqa", "gqa", "nlvr", "caption"))
             found.append(adapter)
     with torch.device("meta"):
         Hyperformer.tie(found)
@@ -96,7 +96,7 @@ def test_sites_are_numbered_as_in_the_published_code() -> None:
     others = []
     for site in ("mlp.sum", "attn.out", "block.out", "mlp.out"):
         others.append(Hyperformer(Shape(D), {}, form="efficient", **SMALL))
-        others[-1].place = Place("", site, 0, 1)
+        others[-1].placement = Placement("", site, 0, 1)
     Hyperformer.tie(others)
     assert others[0].hypernet is not None
     assert list(others[0].hypernet.sites) == ["mlp.out", "attn.out", "block.out", "mlp.sum"]
@@ -173,7 +173,7 @@ def test_layers_of_different_widths_have_generators_of_their_own() -> None:
     found = []
     for layer, width in enumerate((8, 8, 16)):
         found.append(Hyperformer(Shape(width), {}, form="efficient", **SMALL))
-        found[-1].place = Place("", "block.out", layer, 3)
+        found[-1].placement = Placement("", "block.out", layer, 3)
     Hyperformer.tie(found)
     assert found[0].hypernet is not None
     assert len(found[0].hypernet.generators) == 2
@@ -205,7 +205,7 @@ def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(SiteError, match="leaves no bottleneck"):
         Hyperformer(Shape(D), {})
     loose = Hyperformer(Shape(D), {}, **SMALL)
-    loose.place = Place("", "final.out", None, 2)
+    loose.placement = Placement("", "final.out", None, 2)
     with pytest.raises(SiteError, match=r"final.out is in no layer.* Choose a site within the blocks"):
         Hyperformer.tie([loose])
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adaptkit.adapters import IA3, Bottleneck, LoRA
-from adaptkit.adapters.base import Adapter, Place, Shape
+from adaptkit.adapters.base import Adapter, Placement, Shape
 from adaptkit.adapters.per_task import PerTask
 from adaptkit.errors import SiteError
 from adaptkit.sides import Sides, read, use_sides
@@ -61,9 +61,9 @@ def test_it_stands_for_its_copies() -> None:
     module = PerTask({task: LoRA(Shape(8, None, 6), {}, rank=2) for task in TASKS}, "multiple")
     assert module.reads_input
     assert not module.mergeable, "a weight cannot depend on the task"
-    place = Place("decoder", "attn.q", 1, 2, TASKS)
-    module.place = place
-    assert all(adapter.place is place for adapter in module.named_copies().values())
+    placement = Placement("decoder", "attn.q", 1, 2, TASKS)
+    module.placement = placement
+    assert all(adapter.placement is placement for adapter in module.named_copies().values())
 
 
 def test_every_copy_is_shown_the_hosts_weight() -> None:

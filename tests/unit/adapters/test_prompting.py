@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from adaptkit.adapters import Prefix, Prompt
-from adaptkit.adapters.base import Place, Shape
+from adaptkit.adapters.base import Placement, Shape
 from adaptkit.errors import SiteError
 from adaptkit.sides import Sides
 
@@ -86,7 +86,7 @@ def test_keys_and_values_of_a_prefix() -> None:
 
 def placed(stack: str, layer: int, reparametrize: int | None = M) -> Any:
     module = Prefix(Shape(D, heads=H), {}, length=L, reparametrize=reparametrize)
-    module.place = Place(stack, "attn.kv", layer, 2)
+    module.placement = Placement(stack, "attn.kv", layer, 2)
     return module
 
 

@@ -27,7 +27,7 @@ from adaptkit.adapters import (
     Wander,
     wander,
 )
-from adaptkit.adapters.base import Place, Shape
+from adaptkit.adapters.base import Placement, Shape
 from adaptkit.adapters.ladder import Ladder
 from adaptkit.adapters.loreft import LoReFT
 from adaptkit.adapters.prefix import Prefix
@@ -184,7 +184,7 @@ def test_published_init_of_the_bottleneck_is_not_the_identity() -> None:
 def hyperformer(host: Shape, **options: int) -> Hyperformer:
     """The only adapter of a stack of one layer, tied."""
     module = Hyperformer(host, {}, **options)  # type: ignore[arg-type]
-    module.place = Place("", "mlp.out", 0, 1)
+    module.placement = Placement("", "mlp.out", 0, 1)
     Hyperformer.tie([module])
     return module
 

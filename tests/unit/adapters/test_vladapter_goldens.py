@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.adapters import ADAPTERS, Adapter, Bottleneck, Hyperformer
-from adaptkit.adapters.base import Place, Shape
+from adaptkit.adapters.base import Placement, Shape
 from adaptkit.adapters.per_task import PerTask
 from adaptkit.sides import Sides
 
@@ -131,7 +131,7 @@ def hyperformers(form: str, g: dict[str, Tensor], config: dict[str, Any]) -> dic
             task_hidden_dim=config["task_hidden_dim"],
             projected_task_embedding_dim=config["projected_task_embedding_dim"],
         )
-        adapters[site].place = Place("decoder", site, config["layer_id"], config["num_layers"], ("vqa", "gqa"))
+        adapters[site].placement = Placement("decoder", site, config["layer_id"], config["num_layers"], ("vqa", "gqa"))
     Hyperformer.tie(list(adapters.values()))
     hypernet = adapters["mlp.out"].hypernet
     assert hypernet is not None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adaptkit.anatomy import Site, select, study
 from adaptkit.artifact import merge
-from adaptkit.surgery import Graft, carried, insert
+from adaptkit.surgery import Graft, adapters_of, insert
 from adaptkit.surgery.hosts import host_shape
 from tests.laws.test_placement_goldens import CLOSE, GOLDENS, head_model
 
@@ -55,7 +55,7 @@ def test_peft_bert(sample: str) -> None:
 
     for graft in grafts:
         state = weights(saved, graft.site, names)
-        carried(base.get_submodule(graft.site.path))[graft.child].load_state_dict(state)
+        adapters_of(base.get_submodule(graft.site.path))[graft.child].load_state_dict(state)
     model.classifier.load_state_dict({x: saved[f"base_model.model.classifier.{x}"] for x in ("weight", "bias")})
     torch.testing.assert_close(model(**inputs).logits, io["out.adapter_logits"], **CLOSE)
     merge(base, receipt)

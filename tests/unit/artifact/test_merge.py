@@ -18,7 +18,7 @@ from adaptkit.errors import ArtifactError, SiteError
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
 from adaptkit.recipe import load_recipe
-from adaptkit.surgery import Graft, Receipt, carried, insert
+from adaptkit.surgery import Graft, Receipt, adapters_of, insert
 from adaptkit.surgery.hosts import host_shape, oriented
 
 
@@ -137,7 +137,7 @@ def test_a_bfloat16_host_is_rounded_once_from_float32(method: str) -> None:
     model = hosts().bfloat16()
     receipt = insert(model, [graft(model, "linear", method)])
     stirred(model)
-    expected, (adapter,) = model(IDS), carried(model.linear).values()
+    expected, (adapter,) = model(IDS), adapters_of(model.linear).values()
     exact = adapter.merged(*(value.detach().float() for value in oriented(model.linear) if value is not None))
     merge(model, receipt)
     for name, value in zip(("weight", "bias"), exact, strict=True):

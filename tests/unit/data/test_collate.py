@@ -7,8 +7,8 @@ import torch
 
 from adaptkit.data import Sample
 from adaptkit.data.collate import Collator
-from adaptkit.modalities.features.encoder import FeaturesEncoder
 from adaptkit.errors import DataError
+from adaptkit.modalities.features.encoder import FeaturesEncoder
 from adaptkit.tasks.classification.task import ClassificationTask
 
 COLLATE = Collator(

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from adaptkit.errors import DataError, UnavailableError
 from adaptkit.modalities import arrays
 from adaptkit.modalities.arrays import array_length, read_array
 from adaptkit.modalities.features.encoder import FeaturesEncoder
-from adaptkit.errors import DataError, UnavailableError
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 B = np.arange(24, dtype=np.float32).reshape(4, 2, 3)

@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import torch
 
+from adaptkit.errors import DataError, RecipeError, UnavailableError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.audio.encoder import AudioEncoder
 from adaptkit.modalities.audio.log_mel import AUDIOSET, LogMel
 from adaptkit.modalities.audio.waveform import read_waveform, waveform_length
-from adaptkit.errors import DataError, RecipeError, UnavailableError
 from adaptkit.recipe.modality import AudioModality
 
 RATE = 16000

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adaptkit.errors import DataError
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.features.encoder import FeaturesEncoder
-from adaptkit.errors import DataError
 
 
 def encoder(width: int = 3, **keys: Any) -> FeaturesEncoder:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.pixels import read_image
-from adaptkit.errors import DataError, RecipeError
 from adaptkit.recipe.modality import ImageModality
 
 TEXT_ONLY = BackboneContext(width=8)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.features.encoder import FeaturesEncoder
-from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.recipe.modality import FeaturesModality, TextModality
 
 SEQUENCE = np.ones((3, 2), dtype=np.float32)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.table.cells import category
 from adaptkit.modalities.table.encoder import TableEncoder
-from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.recipe.modality import TableModality
 
 ROWS: list[Any] = [

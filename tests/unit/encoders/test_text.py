@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.text.encoder import TextEncoder, middle
-from adaptkit.errors import DataError, RecipeError
 from adaptkit.recipe.modality import TextModality
 
 

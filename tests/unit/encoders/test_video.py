@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from adaptkit.modalities import BackboneContext, Encoder, frames
-from adaptkit.modalities.video.frames import frames_length, read_frames
-from adaptkit.modalities.pooling import kept
 from adaptkit.errors import DataError, UnavailableError
+from adaptkit.modalities import BackboneContext, Encoder, frames
+from adaptkit.modalities.pooling import kept
+from adaptkit.modalities.video.frames import frames_length, read_frames
 from adaptkit.recipe.modality import VideoModality
 
 VIT = {

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adaptkit.modalities.visual_embedding import GridPool, VisualEmbedding
 from adaptkit.errors import DataError
+from adaptkit.modalities.visual_embedding import GridPool, VisualEmbedding
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "vladapter"
 EXACT = {"rtol": 0.0, "atol": 1e-10}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from adaptkit.errors import RecipeError
-from adaptkit.tasks.heads import build_head
 from adaptkit.recipe import Head
+from adaptkit.tasks.heads import build_head
 
 
 def count(head: torch.nn.Module) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaptkit.tasks.heads import build_task_head
 from adaptkit.recipe.task import Classification, Head, Retrieval
+from adaptkit.tasks.heads import build_task_head
 
 
 def build(**keys: object) -> torch.nn.Module:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from adaptkit.recipe.keyword_table import complete_options
+from adaptkit.recipe.signatures import REQUIRED, adapter_signatures
 from pydantic import ValidationError
 
 from adaptkit.recipe.adapter import AdapterSpec
-from adaptkit.recipe.keyword_table import complete_options
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
-from adaptkit.recipe.signatures import REQUIRED, adapter_signatures
 
 SOURCE = '''
 from typing import Literal

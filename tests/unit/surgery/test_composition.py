@@ -14,7 +14,7 @@ from adaptkit import sides
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import study
 from adaptkit.errors import SiteError
-from adaptkit.plan.grafting import Ground, plan_adapter
+from adaptkit.plan.grafting import PlanContext, plan_adapter
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.surgery import Graft, insert, remove
 from tests.laws.families import FAMILIES, outputs
@@ -24,12 +24,12 @@ GMU_AT_MLP: dict[str, Any] = {"kind": "gmu", "at": ["mlp.out"], "sides": ["poste
 BERT, CLIP = FAMILIES["bert"], FAMILIES["clip"]
 
 
-def ground(model: nn.Module, **given: Any) -> Ground:
-    return Ground(model, study(model, name="tiny"), **given)
+def context(model: nn.Module, **given: Any) -> PlanContext:
+    return PlanContext(model, study(model, name="tiny"), **given)
 
 
-def planned(model: nn.Module, given: Ground | None = None, name: str = "a", **table: Any) -> tuple[Graft, ...]:
-    return plan_adapter(name, AdapterSpec(**table), given or ground(model))
+def planned(model: nn.Module, given: PlanContext | None = None, name: str = "a", **table: Any) -> tuple[Graft, ...]:
+    return plan_adapter(name, AdapterSpec(**table), given or context(model))
 
 
 def stir(model: nn.Module) -> None:
@@ -75,7 +75,7 @@ def test_every_task_has_its_own_copy(sharing: str) -> None:
     model = BERT.build()
     tasks = ("vqa", "gqa")
     grafts = planned(
-        model, ground(model, tasks=tasks), kind="bottleneck", at=["mlp.out"], per_task=sharing, bottleneck=4
+        model, context(model, tasks=tasks), kind="bottleneck", at=["mlp.out"], per_task=sharing, bottleneck=4
     )
     insert(model, grafts, seed=1)
     stir(model)
@@ -90,14 +90,14 @@ def test_every_task_has_its_own_copy(sharing: str) -> None:
 
 def test_one_adapter_for_all_tasks_needs_no_task() -> None:
     model = BERT.build()
-    insert(model, planned(model, ground(model, tasks=("vqa", "gqa")), kind="bottleneck", at=["mlp.out"]))
+    insert(model, planned(model, context(model, tasks=("vqa", "gqa")), kind="bottleneck", at=["mlp.out"]))
     last(model)
 
 
 def test_a_parallel_kind_adds_what_its_members_change() -> None:
     """Two members and their sum equal two adapters that read the same stream, and frozen members stay frozen."""
     model, given = BERT.build(), None
-    given = ground(model)
+    given = context(model)
     table = {"kind": "bottleneck", "at": ["mlp.out"], "layers": "last", "bottleneck": 4}
     members = [*planned(model, given, "plot", **table, train=False), *planned(model, given, "poster", **table)]
     both = planned(
@@ -133,7 +133,7 @@ def seen_input(model: nn.Module, host: nn.Module) -> Tensor:
 
 def test_members_must_be_there_before_their_combination() -> None:
     model = BERT.build()
-    given = ground(model)
+    given = context(model)
     both = planned(model, given, "both", kind="parallel", at=["mlp.out"], sides=["adapter:plot"])
     plot = planned(model, given, "plot", kind="bottleneck", at=["mlp.out"])
     with pytest.raises(SiteError, match="combines 'plot', which is not there"):
@@ -144,7 +144,7 @@ def test_members_must_be_there_before_their_combination() -> None:
 def test_a_span_of_the_stream_is_a_side() -> None:
     model = BERT.build()
     spans = {"image": Shape(32, 2), "text": Shape(32, 4)}
-    grafts = planned(model, ground(model, spans=spans), kind="gmu", at=["mlp.out"], sides=["span:image"], bottleneck=4)
+    grafts = planned(model, context(model, spans=spans), kind="gmu", at=["mlp.out"], sides=["span:image"], bottleneck=4)
     insert(model, grafts, seed=1)
     stir(model)
     first = last(model, spans={"image": (0, 2)})
@@ -152,7 +152,7 @@ def test_a_span_of_the_stream_is_a_side() -> None:
     with pytest.raises(SiteError, match="not known where the tokens of 'image' are"):
         last(model)
     with pytest.raises(SiteError, match="no part of the backbone's sequence"):
-        planned(model, ground(model, spans=spans), kind="gmu", at=["mlp.out"], sides=["span:imag"])
+        planned(model, context(model, spans=spans), kind="gmu", at=["mlp.out"], sides=["span:imag"])
 
 
 def clip_outputs(model: nn.Module) -> tuple[Tensor, ...]:
@@ -163,7 +163,7 @@ def clip_outputs(model: nn.Module) -> tuple[Tensor, ...]:
 def test_one_tower_reads_the_other_at_the_same_depth() -> None:
     model = CLIP.build()
     plain = clip_outputs(model)
-    given = ground(model)
+    given = context(model)
     first, second = (stack.name for stack in given.anatomy.stacks)
     table = {"kind": "gmu", "at": [f"{second}.mlp.out"], "sides": [f"{first}@block.out"], "bottleneck": 4}
     grafts = planned(model, given, **table)
@@ -207,7 +207,7 @@ def test_tokens_of_all_samples_in_one_row_are_told_apart_by_the_mask() -> None:
     """OPT's feed-forward sees (B*T, D)."""
     opt = ZOO["opt"]
     model, inputs = opt.fresh(), opt.inputs()
-    grafts = planned(model, ground(model, sides={"poster": Shape(5, 1)}), **GMU_AT_MLP)
+    grafts = planned(model, context(model, sides={"poster": Shape(5, 1)}), **GMU_AT_MLP)
     insert(model, grafts, seed=1)
     stir(model)
     poster, mask = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)), inputs["attention_mask"].bool()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Site
 from adaptkit.errors import Diverged, OutOfMemory, UnavailableError
-from adaptkit.recipe import Optimizer, Train
+from adaptkit.recipe import OptimizerSpec, Train
 from adaptkit.surgery import Graft, insert
 from adaptkit.tasks.regression.task import RegressionTask
 from adaptkit.training.engine import Engine, build_accelerator, memory_errors
@@ -49,7 +49,7 @@ def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def engine(**changes: Any) -> Engine:
-    settings = {"optimizer": Optimizer(name="sgd", lr=0.1), **changes}
+    settings = {"optimizer": OptimizerSpec(name="sgd", lr=0.1), **changes}
     task = RegressionTask("score", outputs=1)
     return Engine(Line(), {"score": task}, Train(**settings), 10, build_accelerator("fp32"))
 

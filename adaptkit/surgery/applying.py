@@ -1,4 +1,4 @@
-"""One adapter meets one stream: what it reads, in which layout and precision, and what becomes of the stream."""
+"""One adapter applied to one stream: what it reads, in which layout and precision, and what becomes of the stream."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HERE = "."  # no path of a module
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class SideBinding:
     """Where one side of an adapter comes from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class Binding:
     """What the hook must know of one adapter at one host.
 
     Attributes:
@@ -52,7 +52,7 @@ class Port:
         layout: of the stream at the host.
         columns: of a fused projection that are the adapter's.
         stack: whose mask goes with the stream.
-        wires: its sides.
+        sides: its sides.
         elsewhere: (path, layout) of the other places it reads; HERE for what its own host returns.
         own_layout: it works on what the host itself sees (weight space), not on tokens.
         held: its change goes to the adapter of the same host that combines it, not into the stream.
@@ -63,90 +63,90 @@ class Port:
     layout: Layout = "btd"
     columns: tuple[int, int] | None = None
     stack: str = ""
-    wires: tuple[Wire, ...] = ()
+    sides: tuple[SideBinding, ...] = ()
     elsewhere: tuple[tuple[str, Layout], ...] = ()
     own_layout: bool = False
     held: bool = False
 
 
-def meet(
-    name: str, adapter: Adapter, port: Port, module: nn.Module, z: Tensor, h: Tensor, changes: dict[str, Tensor]
+def apply_adapter(
+    name: str, adapter: Adapter, binding: Binding, module: nn.Module, z: Tensor, h: Tensor, changes: dict[str, Tensor]
 ) -> Tensor:
     """The stream after one adapter, in the stream's own layout and precision.
 
     Args:
         name: of the adapter.
         adapter: a child of the host.
-        port: how it meets the host.
+        binding: of the adapter to this host.
         module: the host.
         z: what the host reads, for adapters in weight space.
         h: the stream.
         changes: name -> (B, T, D), what adapters that are held changed; a held one adds its own.
     """
     dtype = next((parameter.dtype for parameter in adapter.parameters()), h.dtype)
-    start, stop = port.columns or (0, h.shape[-1])
-    part = h if port.columns is None else h[..., start:stop]
-    if port.own_layout:
-        stream, reading = part, z if port.reads == "input" else part
+    start, stop = binding.columns or (0, h.shape[-1])
+    part = h if binding.columns is None else h[..., start:stop]
+    if binding.own_layout:
+        stream, reading = part, z if binding.reads == "input" else part
     else:
-        mask = sides.mask(port.stack)
-        stream = by_sample(as_tokens(part, port.layout), mask)
-        reading = by_sample(what_it_reads(adapter, port, module, part), mask)
-    given = what_is_given(adapter, port, stream, changes)
+        mask = sides.mask(binding.stack)
+        stream = by_sample(as_tokens(part, binding.layout), mask)
+        reading = by_sample(what_it_reads(adapter, binding, module, part), mask)
+    given = what_is_given(adapter, binding, stream, changes)
     if adapter.reads_weight:
-        weight, bias = oriented(module, port.columns)
+        weight, bias = oriented(module, binding.columns)
         given.weight = weight.detach().to(dtype)
         given.bias = None if bias is None else bias.detach().to(dtype)
     reading = reading.to(dtype) if reading.is_floating_point() else reading  # token ids stay what they are
-    if port.reads == "elsewhere" and reading.shape[:-1] != stream.shape[:-1]:
+    if binding.reads == "elsewhere" and reading.shape[:-1] != stream.shape[:-1]:
         raise SiteError(
             f"it reads {tuple(reading.shape[:-1])} vectors elsewhere and writes to {tuple(stream.shape[:-1])}.",
             hint='Write read = "site": its branch changes the number of tokens.',
         )
-    if port.held:
+    if binding.held:
         changes[name] = adapter.delta(reading, given)
         return h
     changed = adapter(stream.to(dtype), reading, given).to(h.dtype)
-    if not port.own_layout:
-        changed = as_layout(changed, part, port.layout)
-    if port.columns is None:
+    if not binding.own_layout:
+        changed = as_layout(changed, part, binding.layout)
+    if binding.columns is None:
         return changed
     return torch.cat([h[..., :start], changed, h[..., stop:]], dim=-1)
 
 
-def what_it_reads(adapter: Adapter, port: Port, module: nn.Module, part: Tensor) -> Tensor:
-    """(B, T, D'): the stream, or what the port names instead."""
-    if port.reads == "norm":
-        return as_tokens(module.forward(part), port.layout)  # the host's own norm, without its hooks
-    if port.reads == "elsewhere" and not adapter.reads_blocks:
-        ((path, layout),) = port.elsewhere
+def what_it_reads(adapter: Adapter, binding: Binding, module: nn.Module, part: Tensor) -> Tensor:
+    """(B, T, D'): the stream, or what the binding names instead."""
+    if binding.reads == "norm":
+        return as_tokens(module.forward(part), binding.layout)  # the host's own norm, without its hooks
+    if binding.reads == "elsewhere" and not adapter.reads_blocks:
+        ((path, layout),) = binding.elsewhere
         return as_tokens(taken(adapter, path), layout)
-    return as_tokens(part, port.layout)
+    return as_tokens(part, binding.layout)
 
 
-def what_is_given(adapter: Adapter, port: Port, stream: Tensor, changes: dict[str, Tensor]) -> Sides:
+def what_is_given(adapter: Adapter, binding: Binding, stream: Tensor, changes: dict[str, Tensor]) -> Sides:
     """The sides of an adapter, from wherever they come, in its order."""
-    laid_out = sides.read(tuple(w.target for w in port.wires if w.source == "modality"), port.stack)
+    laid_out = sides.read(tuple(w.target for w in binding.sides if w.source == "modality"), binding.stack)
     given = Sides()
     given.task = laid_out.task
-    if port.own_layout:
+    if binding.own_layout:
         return given
     given.mask, extra = mask_of(stream, laid_out.mask)
-    for wire in port.wires:
-        match wire.source:
+    for side_binding in binding.sides:
+        match side_binding.source:
             case "modality":
-                side = laid_out[wire.target]
+                side = laid_out[side_binding.target]
             case "span":
-                side = sides.span(wire.target, stream, given.mask, extra)
+                side = sides.span(side_binding.target, stream, given.mask, extra)
             case "tower":
-                side = sides.published(wire.target)
+                side = sides.captured(side_binding.target)
             case "adapter":
-                side = Side.of(changes[wire.target])
-        given[wire.key] = per_row(side, stream, wire.key)
+                side = Side.of(changes[side_binding.target])
+        given[side_binding.key] = per_row(side, stream, side_binding.key)
     if adapter.reads_blocks:
         given.blocks = tuple(
             (stream if path == HERE else as_tokens(taken(adapter, path), layout)).detach()
-            for path, layout in port.elsewhere
+            for path, layout in binding.elsewhere
         )
     return given
 
@@ -185,8 +185,8 @@ def per_row(side: Side, stream: Tensor, name: str) -> Side:
 
 def taken(adapter: Adapter, path: str) -> Tensor:
     """What another place showed the adapter; forgotten at once, because a kept tensor would hold its graph."""
-    assert path in adapter.shown, f"{path} runs before the adapter that reads it"
-    return adapter.shown.pop(path)
+    assert path in adapter.captured, f"{path} runs before the adapter that reads it"
+    return adapter.captured.pop(path)
 
 
 def first_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

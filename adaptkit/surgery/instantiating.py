@@ -1,4 +1,4 @@
-"""Adapters before they meet a model: built, placed, tied, and given what they take from their host."""
+"""Adapters before they go into a model: built, placed, tied, and given what they take from their host."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def each(adapter: Adapter) -> list[Adapter]:
     return list(adapter.named_copies().values()) if isinstance(adapter, PerTask) else [adapter]
 
 
-def grow(model: nn.Module, grafts: Sequence[Graft], seed: int) -> list[Adapter]:
+def instantiate(model: nn.Module, grafts: Sequence[Graft], seed: int) -> list[Adapter]:
     """Every adapter of an insertion, each beside its host's weights. The model is not touched.
 
     Drawn on the CPU, so that a seed means the same values on every device.
