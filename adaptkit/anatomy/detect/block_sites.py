@@ -8,7 +8,7 @@ from torch import nn
 
 from adaptkit.anatomy.detect.block import Block, Projection, row_layout
 from adaptkit.anatomy.detect.branches import Branch, Columns
-from adaptkit.anatomy.detect.hook_points import Place, Places
+from adaptkit.anatomy.detect.hook_points import BranchPoints, HookPoint
 from adaptkit.anatomy.site import Layout, Site
 from adaptkit.anatomy.tables.families import words
 
@@ -16,15 +16,15 @@ ATTENTION = (("q", "query"), ("k", "key"), ("v", "value"), ("qkv", "fused_qkv"))
 
 
 def block_sites(
-    block: Block, stack: str, layer: int, branches: tuple[Branch, ...], places: tuple[Places, ...]
+    block: Block, stack: str, layer: int, branches: tuple[Branch, ...], points: tuple[BranchPoints, ...]
 ) -> list[Site]:
     """All sites of one layer. `block.in` is left out where the block is not given one tensor (DenseNet: a list)."""
     sites = [Site("block.in", stack, layer, block.path, "before", block.in_width, block.in_layout)]
     if block.ran and not block.call.inputs:
         sites = []
     convolutions = _convolutions(block, branches)
-    for branch, place in zip(branches, places, strict=True):
-        sites += _branch_sites(block, stack, layer, branch, place, convolutions)
+    for branch, own in zip(branches, points, strict=True):
+        sites += _branch_sites(block, stack, layer, branch, own, convolutions)
     named = {site.path for site in sites if site.is_projection}
     for name, projection in convolutions.items():
         if projection.path not in named:
@@ -34,9 +34,9 @@ def block_sites(
 
 
 def _branch_sites(
-    block: Block, stack: str, layer: int, branch: Branch, place: Places, convolutions: dict[str, Projection]
+    block: Block, stack: str, layer: int, branch: Branch, points: BranchPoints, convolutions: dict[str, Projection]
 ) -> list[Site]:
-    """Sites of one branch; a branch of convolutions has no places on the stream, but its convolutions by number."""
+    """Sites of one branch; a branch of convolutions has no points on the stream, but its convolutions by number."""
     entry, last = branch.firsts[0], branch.last
     entry_width, entry_layout = entry.in_width, entry.in_layout or block.in_layout
     if branch.host is not None and branch.host.in_shape:
@@ -44,14 +44,14 @@ def _branch_sites(
         entry_width = branch.host.in_shape[1 if maps else -1]
     convolutional = branch.name.startswith("conv")
 
-    def at(word: str, where: Place, width: int, layout: Layout) -> Site:
+    def at(word: str, where: HookPoint, width: int, layout: Layout) -> Site:
         layout = _layout(block, where, width, layout)
         return Site(f"{branch.name}.{word}", stack, layer, where.path, where.when, width, layout, norm=where.norm)
 
     sites = []
-    if place.stream is not None and not convolutional:
-        sites.append(at("stream", place.stream, entry_width, block.in_layout))
-    sites.append(at("in", place.entry, entry_width, entry_layout))
+    if points.stream is not None and not convolutional:
+        sites.append(at("stream", points.stream, entry_width, block.in_layout))
+    sites.append(at("in", points.entry, entry_width, entry_layout))
     for role, (projection, columns) in branch.roles.items():
         name = f"{branch.name}.{role.partition('#')[0]}"  # one name for all experts
         site = _weights(block, stack, layer, name, projection, columns)
@@ -60,9 +60,9 @@ def _branch_sites(
         for name, projection in convolutions.items():
             if branch.start <= projection.call.start <= branch.end:
                 sites.append(_weights(block, stack, layer, name, projection, None))
-    sites.append(at("out", place.out, last.out_width, last.layout or block.layout))
-    if place.sum is not None and not convolutional:
-        sites.append(at("sum", place.sum, block.width, block.layout))
+    sites.append(at("out", points.out, last.out_width, last.layout or block.layout))
+    if points.sum is not None and not convolutional:
+        sites.append(at("sum", points.sum, block.width, block.layout))
     return sites
 
 
@@ -75,8 +75,8 @@ def _weights(block: Block, stack: str, layer: int, name: str, projection: Projec
     )
 
 
-def _layout(block: Block, where: Place, width: int, default: Layout) -> Layout:
-    """Where the channels are at a place: windows of a map (Swin) are tokens (B, T, D) inside an attention."""
+def _layout(block: Block, where: HookPoint, width: int, default: Layout) -> Layout:
+    """Where the channels are at a hook point: windows of a map (Swin) are tokens (B, T, D) inside an attention."""
     call = next((call for call in (*block.inner, block.call) if call.path == where.path), None)
     shape = () if call is None else call.in_shape if where.when == "before" else call.out_shape
     if len(shape) in (2, 3):
@@ -102,15 +102,15 @@ def _convolutions(block: Block, branches: tuple[Branch, ...]) -> dict[str, Proje
     return names
 
 
-def branch_notes(branches: tuple[Branch, ...], places: tuple[Places, ...]) -> list[str]:
+def branch_notes(branches: tuple[Branch, ...], points: tuple[BranchPoints, ...]) -> list[str]:
     """What does not exist in a block, and why."""
     notes = []
-    for branch, place in zip(branches, places, strict=True):
+    for branch, own in zip(branches, points, strict=True):
         if branch.name.startswith("conv"):
             notes.append("conv.out is what the block's last convolution returns, before its norm and the add.")
-        elif place.stream is None:
+        elif own.stream is None:
             notes.append("stream and sum sites need a forward, so there are none here.")
-        elif place.sum is None:
+        elif own.sum is None:
             notes.append(f"{branch.name}.sum does not exist here: no module is between the add and its readers.")
     return notes
 

@@ -1,4 +1,4 @@
-"""Where a branch touches the residual stream: its entry, its stream, and the sum after its add.
+"""Where hooks reach what a branch reads and adds: its stream, its entry, its output, and the sum after its add.
 
 Pre-norm blocks start with a norm, post-norm blocks do not. A norm that reads what a module of the block
 returned, and not a residual sum, is part of the branch (sandwich norms of Gemma 2, norms of timm's
@@ -16,7 +16,7 @@ from adaptkit.anatomy.trace.recorder import Call, Trace
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HookPoint:
     """A module and the side of it that the hook works on."""
 
     path: str
@@ -25,21 +25,23 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The four places of a branch.
+class BranchPoints:
+    """The hook points of one branch.
 
     `sum` is None where no module boundary is between the add and its reader. Without a forward, `stream` and
     `sum` are None unless the family table calls the block post-norm: the tree does not tell.
     """
 
-    stream: Place | None
-    entry: Place
-    out: Place
-    sum: Place | None
+    stream: HookPoint | None
+    entry: HookPoint
+    out: HookPoint
+    sum: HookPoint | None
 
 
-def find_places(block: Block, branches: tuple[Branch, ...], trace: Trace, norm: str = "") -> tuple[Places, ...]:
-    """The places of every branch, in the same order.
+def find_hook_points(
+    block: Block, branches: tuple[Branch, ...], trace: Trace, norm: str = ""
+) -> tuple[BranchPoints, ...]:
+    """The hook points of every branch, in the same order.
 
     Args:
         block: as the probe saw it.
@@ -54,16 +56,16 @@ def find_places(block: Block, branches: tuple[Branch, ...], trace: Trace, norm: 
         pre = norm != "post" and bool(gaps[0])
         leading = [gap[-1] if pre and gap else None for gap in gaps[:-1]]
         trailing = [gap[0] if not pre and gap else None for gap in gaps[1:]]
-    places = []
+    points = []
     for i, branch in enumerate(branches):
         before, after = leading[i], trailing[i]
         entry = _entry(block, branch, branches, before)
-        stream = Place(before.path, "before") if before else entry
+        stream = HookPoint(before.path, "before") if before else entry
         total = _sum(block, branch, before, after, trace, last=i == len(branches) - 1)
         if not block.ran and norm != "post":
             stream = total = None
-        places.append(Places(stream, entry, Place(branch.last.path, "after"), total))
-    return tuple(places)
+        points.append(BranchPoints(stream, entry, HookPoint(branch.last.path, "after"), total))
+    return tuple(points)
 
 
 def _around_branches(
@@ -109,20 +111,20 @@ def _is_inside_branch(norm: Norm, block: Block, trace: Trace) -> bool:
     return any(call.output == norm.call.inputs[0] for call in block.inner if call.end < norm.call.start)
 
 
-def _entry(block: Block, branch: Branch, branches: tuple[Branch, ...], leading: Norm | None) -> Place:
+def _entry(block: Block, branch: Branch, branches: tuple[Branch, ...], leading: Norm | None) -> HookPoint:
     """Where everything the branch reads passes through one module boundary."""
     if branch.host is not None:
-        return Place(branch.host.path, "before")
+        return HookPoint(branch.host.path, "before")
     if len(branch.firsts) == 1:
-        return Place(branch.firsts[0].path, "before")
+        return HookPoint(branch.firsts[0].path, "before")
     read = branch.firsts[0].reads
     host = _smallest_around(block, [p.call for p in branch.firsts])
     if host is not None and (not block.ran or any(host.inputs[:1] == (p.reads,) for p in branch.firsts)):
-        return Place(host.path, "before")
+        return HookPoint(host.path, "before")
     shared = any(p.reads == read for other in branches if other is not branch for p in other.firsts)
     if leading is not None and block.ran and leading.call.output == read and not shared:
-        return Place(leading.path, "after")
-    return Place(branch.firsts[0].path, "before")
+        return HookPoint(leading.path, "after")
+    return HookPoint(branch.firsts[0].path, "before")
 
 
 def _smallest_around(block: Block, calls: list[Call]) -> Call | None:
@@ -135,15 +137,15 @@ def _smallest_around(block: Block, calls: list[Call]) -> Call | None:
 
 def _sum(
     block: Block, branch: Branch, leading: Norm | None, trailing: Norm | None, trace: Trace, last: bool
-) -> Place | None:
+) -> HookPoint | None:
     if trailing is not None:
-        return Place(trailing.path, "before", norm=True)
+        return HookPoint(trailing.path, "before", norm=True)
     if leading is not None and block.ran:
         around = _smallest_around(block, [leading.call, branch.last.call])
         if around is not None and around.output in trace.adds:
-            return Place(around.path, "after")
+            return HookPoint(around.path, "after")
     if last and block.call.output in trace.adds and _ends_block(block, branch):
-        return Place(block.path, "after")
+        return HookPoint(block.path, "after")
     return None
 
 

@@ -21,7 +21,7 @@ from torch.func import functional_call
 from adaptkit.anatomy.detect.branches import Branch
 from adaptkit.anatomy.site import Site, Stack
 from adaptkit.anatomy.trace.dummy import dummy_inputs
-from adaptkit.anatomy.trace.fake_floats import Valueless
+from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
 from adaptkit.anatomy.trace.forms import native_forms
 from adaptkit.anatomy.trace.probe import runnable_on_meta
 
@@ -167,10 +167,10 @@ def attempts(model: nn.Module) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Ways to run the model, the fastest first: most models never ask for a value."""
     with contextlib.suppress(ValueError):
         yield contextlib.nullcontext(), dummy_inputs(model)
-        yield Valueless(), dummy_inputs(model)
+        yield FakeFloatMode(), dummy_inputs(model)
     if hasattr(model, "config"):
         for form in native_forms(model):
-            yield Valueless(), form
+            yield FakeFloatMode(), form
 
 
 def attention_sites(model: nn.Module, branches: tuple[Branch, ...], stack: str, layer: int) -> list[Site]:

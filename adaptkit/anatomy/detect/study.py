@@ -7,7 +7,7 @@ from torch import nn
 from adaptkit.anatomy.detect.block import Block, read_block
 from adaptkit.anatomy.detect.block_sites import block_sites, branch_notes, unnamed
 from adaptkit.anatomy.detect.branches import find_branches
-from adaptkit.anatomy.detect.hook_points import Place, find_places
+from adaptkit.anatomy.detect.hook_points import HookPoint, find_hook_points
 from adaptkit.anatomy.detect.mixtures import refined
 from adaptkit.anatomy.detect.module_tree import list_modules
 from adaptkit.anatomy.detect.sequence_sites import attention_sites, sequence_site
@@ -85,13 +85,13 @@ def _study_stack(
     if not blocks:
         return Stack(found.name, found.blocks, 0), [], [f"the {found.name} blocks hold no projection."]
     enters = blocks[0].call.inputs or not trace.ran
-    sites = [_stack_site("embed.out", found.name, blocks[0], Place(blocks[0].path, "before"))] if enters else []
+    sites = [_stack_site("embed.out", found.name, blocks[0], HookPoint(blocks[0].path, "before"))] if enters else []
     for layer, block in enumerate(blocks):
         branches = refined(block, find_branches(block, interleaved=exceptions.fused == "interleaved"))
-        places = find_places(block, branches, trace, exceptions.norm) if branches else ()
-        sites += block_sites(block, found.name, layer, branches, places)
+        points = find_hook_points(block, branches, trace, exceptions.norm) if branches else ()
+        sites += block_sites(block, found.name, layer, branches, points)
         sites += attention_sites(model, branches, found.name, layer)
-        notes += branch_notes(branches, places) + unnamed(model, block, branches)
+        notes += branch_notes(branches, points) + unnamed(model, block, branches)
     sites.append(_final(model, trace, blocks[-1], found.name, last=last))
     if sites[-1].layout == "btd" and sites[-1].width != blocks[-1].width:
         sites = [site for site in sites if site.name not in ("block.in", "block.out")]
@@ -104,10 +104,10 @@ def _study_stack(
     return stack, [beginning, *sites] if beginning else sites, notes
 
 
-def _stack_site(name: str, stack: str, block: Block, place: Place) -> Site:
-    before = place.when == "before"
+def _stack_site(name: str, stack: str, block: Block, point: HookPoint) -> Site:
+    before = point.when == "before"
     width, layout = (block.in_width, block.in_layout) if before else (block.width, block.layout)
-    return Site(name, stack, None, place.path, place.when, width, layout)
+    return Site(name, stack, None, point.path, point.when, width, layout)
 
 
 def _final(model: nn.Module, trace: Trace, block: Block, stack: str, *, last: bool) -> Site:
@@ -135,8 +135,8 @@ def _final(model: nn.Module, trace: Trace, block: Block, stack: str, *, last: bo
     for call in readers:
         once = len(trace.of(call.path)) == 1  # BLIP's last norm also norms the pooled vector
         if once and norm_width(modules[call.path]) == block.width:
-            return _stack_site("final.out", stack, block, Place(call.path, "after"))
-    return _stack_site("final.out", stack, block, Place(block.path, "after"))
+            return _stack_site("final.out", stack, block, HookPoint(call.path, "after"))
+    return _stack_site("final.out", stack, block, HookPoint(block.path, "after"))
 
 
 def _is_map(shape: tuple[int, ...]) -> bool:

@@ -1,9 +1,10 @@
-"""Arithmetic where floats have shapes only and whole numbers are real, so that a model runs without its weights.
+"""Fake tensors for floats alone: they have shapes and no values, whole numbers are real.
 
-Weights, pixels and sound are meta tensors. Token ids, masks and grids are real tensors on the CPU: models look into
-them (which tokens stand for an image, how long is the longest sequence). Where the two meet, the result is a meta
-tensor. Where a model asks for the value of a meta tensor after all, it gets 1 (or False): what runs then is one
-path through the model, with true shapes except where a shape depends on the weights.
+Torch's FakeTensorMode fakes everything, and stops where a model looks at a value. Here weights, pixels and sound are
+meta tensors; token ids, masks and grids are real tensors on the CPU, because models look into them (which tokens stand
+for an image, how long is the longest sequence). Where the two meet, the result is a meta tensor. Where a model asks for
+the value of a meta tensor after all, it gets 1 (or False): what runs then is one path through the model, with true
+shapes except where a shape depends on the weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 aten = torch.ops.aten
 
 
-class Valueless(TorchDispatchMode):
+class FakeFloatMode(TorchDispatchMode):
     """While active, operators accept meta and CPU tensors side by side and answer questions about values."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,7 +1,7 @@
 """Inputs that a forward might take, guessed from its parameters' names: for a model, a part of it, or one block.
 
 What is guessed wrong does no harm: the forward fails, and the next guess is tried. Floats are on the meta device,
-whole numbers are real (see `valueless.py`).
+whole numbers are real (see `fake_floats.py`).
 """
 
 from __future__ import annotations

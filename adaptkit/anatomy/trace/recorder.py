@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adaptkit.anatomy.trace.fake_floats import Valueless
+from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
 
 View = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -64,7 +64,7 @@ class Trace:
         return [call for call in self.calls if outer.start < call.start and call.end < outer.end]
 
 
-class Recorder(Valueless):
+class Recorder(FakeFloatMode):
     """Writes a trace: adds of same-shaped tensors (residual adds, not biases), and who is called with what.
 
     Tensors are told apart by identity, so every one that was noted is kept until the trace is done.

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from adaptkit.anatomy import Anatomy, study
-from adaptkit.anatomy.trace.fake_floats import Valueless
+from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
 
 TEXT = {
     "vocab_size": 64,
@@ -65,7 +65,7 @@ def anatomy_of(model_type: str, **settings: Any) -> Anatomy:
 
 def test_whole_numbers_stay_real_and_meet_shapes() -> None:
     ids, h = torch.tensor([[0, 3, 3], [0, 0, 3]]), torch.empty(2, 3, device="meta")
-    with Valueless():
+    with FakeFloatMode():
         mask = ids == 3
         assert int(mask.sum()) == 3
         assert h[mask].shape == (3,)
@@ -76,7 +76,7 @@ def test_whole_numbers_stay_real_and_meet_shapes() -> None:
 
 def test_questions_about_values_nobody_knows() -> None:
     h = torch.empty(2, 3, device="meta")
-    with Valueless():
+    with FakeFloatMode():
         assert h.sum().item() == 1.0
         assert h.long().max().item() == 1
         assert not (h > 0).all()
