@@ -24,7 +24,7 @@ from conformance_page import BAD, GOOD, Outcome, Row, count, names, page
 
 FOLDER = Path(__file__).resolve().parent
 PAGE = FOLDER / "conformance.md"
-LIST = FOLDER.parent / "adaptkit" / "anatomy" / "conformant.json"
+LIST = FOLDER.parent / "adaptkit" / "anatomy" / "tables" / "conformant.json"
 
 
 def measure(task: tuple[str, tuple[str, ...], bool]) -> Row:

@@ -176,7 +176,7 @@ def reason_line(name: str, why: str, models: set[str], of: int) -> str:
 
 
 def names(rows: list[Row]) -> str:
-    """adaptkit/anatomy/conformant.json: what `adaptkit list models` calls "laws tested"; one line per library.
+    """adaptkit/anatomy/tables/conformant.json: what `adaptkit list models` calls "laws tested"; one line per library.
 
     Model types of transformers, and all models of the files of timm, in whose tiny model no law is broken.
     """

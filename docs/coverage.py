@@ -25,7 +25,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 PAGE = FOLDER / "coverage.md"
-TABLE = FOLDER.parent / "adaptkit" / "anatomy" / "coverage.json"
+TABLE = FOLDER.parent / "adaptkit" / "anatomy" / "tables" / "coverage.json"
 LIBRARIES = ("transformers", "timm")
 
 # The first of these a model has is where a bottleneck goes, and where a LoRA goes.
@@ -233,7 +233,7 @@ def _list(title: str, outcomes: list[Outcome]) -> list[str]:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """adaptkit/anatomy/coverage.json: library -> name -> how it is found; one line per library."""
+    """adaptkit/anatomy/tables/coverage.json: library -> name -> how it is found; one line per library."""
     found: dict[str, dict[str, str]] = {}
     for outcome in sorted(outcomes, key=lambda each: (each.library, each.name)):
         if outcome.built:

@@ -8,38 +8,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptkit.anatomy.aliases import Alias, aliases
-from adaptkit.anatomy.models import ModelRef, resolve
+from adaptkit.anatomy.loading.resolve import ModelRef, resolve
 from adaptkit.anatomy.site import Anatomy, Layout, Module, Site, Stack
+from adaptkit.anatomy.tables.aliases import Alias, aliases
 from adaptkit.lazy import lazily
 
 if TYPE_CHECKING:
-    from adaptkit.anatomy.detect import study
-    from adaptkit.anatomy.dummy import dummy_inputs
-    from adaptkit.anatomy.fingerprints import fingerprint
-    from adaptkit.anatomy.folded import Node, tree
-    from adaptkit.anatomy.inputs import InputSpec, input_spec
-    from adaptkit.anatomy.loading import load, skeleton, tokenizer, tokenizer_for
-    from adaptkit.anatomy.probe import runnable_on_meta
-    from adaptkit.anatomy.renamed import current_path
+    from adaptkit.anatomy.calling.inputs import InputSpec, input_spec
+    from adaptkit.anatomy.detect.module_tree import Node, tree
+    from adaptkit.anatomy.detect.study import study
+    from adaptkit.anatomy.loading.fingerprints import fingerprint
+    from adaptkit.anatomy.loading.load import load, skeleton, tokenizer, tokenizer_for
     from adaptkit.anatomy.selection import select, skipped
+    from adaptkit.anatomy.tables.renamed import current_path
+    from adaptkit.anatomy.trace.dummy import dummy_inputs
+    from adaptkit.anatomy.trace.probe import runnable_on_meta
 
 _HOME = {
-    "InputSpec": "inputs",
-    "Node": "folded",
-    "dummy_inputs": "dummy",
-    "current_path": "renamed",
-    "fingerprint": "fingerprints",
-    "input_spec": "inputs",
-    "load": "loading",
-    "runnable_on_meta": "probe",
+    "InputSpec": "calling.inputs",
+    "Node": "detect.module_tree",
+    "dummy_inputs": "trace.dummy",
+    "current_path": "tables.renamed",
+    "fingerprint": "loading.fingerprints",
+    "input_spec": "calling.inputs",
+    "load": "loading.load",
+    "runnable_on_meta": "trace.probe",
     "select": "selection",
-    "skeleton": "loading",
+    "skeleton": "loading.load",
     "skipped": "selection",
-    "study": "detect",
-    "tokenizer": "loading",
-    "tokenizer_for": "loading",
-    "tree": "folded",
+    "study": "detect.study",
+    "tokenizer": "loading.load",
+    "tokenizer_for": "loading.load",
+    "tree": "detect.module_tree",
 }
 
 __all__ = [

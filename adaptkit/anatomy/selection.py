@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from adaptkit.anatomy.renamed import current_path
 from adaptkit.anatomy.site import MISSING, Anatomy, Site, Stack
+from adaptkit.anatomy.tables.renamed import current_path
 from adaptkit.errors import SiteError
 from adaptkit.registry import nearest
 

@@ -106,8 +106,8 @@ def _cores() -> Check:
 
 
 def _quickstart_model() -> Check:
-    from adaptkit.anatomy.aliases import aliases
-    from adaptkit.anatomy.weights import check_sha256, package_folder
+    from adaptkit.anatomy.loading.weights import check_sha256, package_folder
+    from adaptkit.anatomy.tables.aliases import aliases
 
     alias = aliases()["minilm"]
     folder = package_folder(alias)

@@ -126,7 +126,7 @@ def _show_header(out: Console, ref: ModelRef, anatomy: Anatomy) -> None:
 
 def _how_known(ref: ModelRef, anatomy: Anatomy) -> str:
     """The word of `adaptkit list models` for this architecture."""
-    from adaptkit.anatomy.known import how_known
+    from adaptkit.anatomy.tables.known import how_known
 
     name = ref.id.removeprefix("timm/").partition(".")[0] if ref.library == "timm" else anatomy.family
     return how_known(ref.library, name, named_sites=bool(anatomy.sites))

@@ -105,8 +105,8 @@ def _nearest(text: str, rows: Rows) -> str:
 
 def _models() -> Rows:
     """Short names and forms of names first, then every architecture of both libraries."""
-    from adaptkit.anatomy.aliases import aliases
-    from adaptkit.anatomy.known import known_architectures
+    from adaptkit.anatomy.tables.aliases import aliases
+    from adaptkit.anatomy.tables.known import known_architectures
 
     transformers, timm = known_architectures("transformers"), known_architectures("timm")
     rows = [

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from adaptkit import sides
 from adaptkit.anatomy import InputSpec, ModelRef, input_spec, load, resolve, skeleton, tokenizer_for
-from adaptkit.anatomy.calling import Prefix, awake, output_shape, prepare, run
-from adaptkit.anatomy.inputs import AudioSpec, part_for
-from adaptkit.anatomy.segments import input_embedding
+from adaptkit.anatomy.calling.forward import Prefix, awake, output_shape, prepare, run
+from adaptkit.anatomy.calling.inputs import AudioSpec, part_for
+from adaptkit.anatomy.calling.segments import input_embedding
 from adaptkit.errors import RecipeError
 from adaptkit.recipe import TowerSpec
 

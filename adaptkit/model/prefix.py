@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit.anatomy import tokenizer_for
-from adaptkit.anatomy.calling import Prefix
-from adaptkit.anatomy.segments import Segments, ends_of_sequence, input_embedding
+from adaptkit.anatomy.calling.forward import Prefix
+from adaptkit.anatomy.calling.segments import Segments, ends_of_sequence, input_embedding
 from adaptkit.plan import Plan
 from adaptkit.sides import Side
 

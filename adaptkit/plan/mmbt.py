@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from adaptkit.anatomy import InputSpec, ModelRef
-from adaptkit.anatomy.segments import Segments
+from adaptkit.anatomy.calling.segments import Segments
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities import Encoder
 from adaptkit.recipe import Recipe

@@ -11,7 +11,7 @@ from torch import nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, runnable_on_meta, tokenizer_for
-from adaptkit.anatomy.segments import input_embedding
+from adaptkit.anatomy.calling.segments import input_embedding
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.recipe import Recipe

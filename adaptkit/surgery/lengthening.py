@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit import sides
-from adaptkit.anatomy.sequence_sites import arguments_of
+from adaptkit.anatomy.detect.sequence_sites import arguments_of
 from adaptkit.errors import SiteError
 from adaptkit.surgery.applying import first_tensor, output_tensor
 from adaptkit.surgery.hooks import adapters_of, bindings, drop

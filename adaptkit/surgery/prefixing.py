@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit import sides
-from adaptkit.anatomy.probe import PREFIXED
+from adaptkit.anatomy.trace.probe import PREFIXED
 from adaptkit.errors import SiteError
 from adaptkit.surgery.hooks import adapters_of, bindings
 
@@ -37,7 +37,7 @@ class Switched:
     """
 
     def __init__(self, config: Any, functions: Mapping[str, Callable]) -> None:
-        from adaptkit.anatomy.transformers_models import register_attention
+        from adaptkit.anatomy.loading.transformers_models import register_attention
 
         register_attention(PREFIXED, attend)
         self.config = config

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from adaptkit.anatomy import select, study
-from adaptkit.anatomy.renamed import current_path
+from adaptkit.anatomy.tables.renamed import current_path
 from adaptkit.artifact import load_artifact, save_artifact
 from adaptkit.artifact.format import sha256
 from adaptkit.artifact.initial import initialise, sources

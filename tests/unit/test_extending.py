@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
-ADAPTERS, FAMILIES = Path("adaptkit", "adapters"), Path("adaptkit", "anatomy", "families.toml")
+ADAPTERS, FAMILIES = Path("adaptkit", "adapters"), Path("adaptkit", "anatomy", "tables", "families.toml")
 
 OBEY = """
 import sys

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adaptkit.anatomy.inputs import AudioSpec
+from adaptkit.anatomy.calling.inputs import AudioSpec
 from adaptkit.modalities.tower import Tower
 
 # S samples, F frames, W samples of a window

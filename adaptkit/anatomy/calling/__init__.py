@@ -1,0 +1,1 @@
+"""What a backbone reads, and one way to call all of them."""

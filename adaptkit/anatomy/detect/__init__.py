@@ -1,0 +1,1 @@
+"""From a trace to stacks of blocks, their branches and named sites."""

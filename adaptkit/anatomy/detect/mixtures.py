@@ -1,0 +1,106 @@
+"""Branches that are neither a plain attention nor a plain MLP: mixtures of experts, and state-space mixers.
+
+The MLP of a mixture is the module around its experts: `mlp.in` is what that module reads, `mlp.out` what it returns,
+all experts and the shared one included. `mlp.experts` is what fused experts return, tokens (N, D) in the router's
+order; experts that are modules of their own have their projections as `mlp.experts.up`, `mlp.experts.down`. A shared
+expert has `mlp.shared.up`, ... A mixer is one projection in, something recurrent, one projection out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from adaptkit.anatomy.detect.block import Block, Projection
+from adaptkit.anatomy.detect.branches import Branch, Columns, mlp_roles, numbered
+from adaptkit.anatomy.tables.families import words
+from adaptkit.anatomy.trace.recorder import Call
+
+
+def refined(block: Block, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
+    """The branches of a block with mixtures and mixers for what they are, in order of execution."""
+    found = [_as_mixer(block, replace(branch, name=re.sub(r"\d+$", "", branch.name))) for branch in branches]
+    for path in _expert_lists(block):
+        host = _host(block, path)
+        if host is None:
+            continue
+        inside = [branch for branch in found if _is_in(branch.last, host)]
+        found = [branch for branch in found if branch not in inside]
+        if re.search("attn|attention", host.path[len(block.path) :]):
+            found.append(_attention_of_experts(block, host))
+        else:
+            found.append(_mixture(block, path, host, inside))
+    return numbered(sorted(found, key=lambda branch: branch.start))
+
+
+def _as_mixer(block: Block, branch: Branch) -> Branch:
+    first = branch.firsts[0]
+    parts = first.parent[len(block.path) + 1 :].split(".")
+    if not first.word.startswith("in_proj") or parts[-1] not in words("state_space"):
+        return branch
+    roles: dict[str, tuple[Projection, Columns]] = {"in_proj": (first, None), "out_proj": (branch.last, None)}
+    return Branch("mixer", (first,), branch.last, roles)
+
+
+def _expert_lists(block: Block) -> list[str]:
+    """Paths of the modules that hold all experts of a mixture, outermost only."""
+    lists = {}
+    for call in block.inner:
+        parts = call.path[len(block.path) + 1 :].split(".")
+        cut = next((i for i, part in enumerate(parts) if part in words("experts")), None)
+        if cut is not None:
+            lists[".".join([block.path, *parts[: cut + 1]])] = True
+    return list(lists)
+
+
+def _host(block: Block, experts: str) -> Call | None:
+    """The call of the mixture: of the module around the experts, or of the experts where that is the block."""
+    around = experts.rpartition(".")[0]
+    path = experts if around == block.path else around
+    return next((call for call in block.inner if call.path == path), None)
+
+
+def _is_in(projection: Projection, host: Call) -> bool:
+    return projection.path.startswith(f"{host.path}.")
+
+
+def _mixture(block: Block, experts: str, host: Call, inside: list[Branch]) -> Branch:
+    whole = Projection(host.path, block.in_width, block.width, host)
+    roles: dict[str, tuple[Projection, Columns]] = {}
+    fused = next((call for call in block.inner if call.path == experts), None)
+    if fused is not None and fused.path != host.path and fused.path in block.weighted:
+        roles["experts"] = (Projection(fused.path, 0, block.width, fused), None)
+    below = [p for p in block.projections if _is_in(p, host)]
+    for number, own in enumerate(_groups([p for p in below if p.path.startswith(f"{experts}.")], len(experts))):
+        roles |= {f"experts.{role}#{number}": found for role, found in _up_and_down(block, own).items()}
+    for branch in inside:
+        mates = [p for p in below if p.parent == branch.firsts[0].parent and not p.path.startswith(f"{experts}.")]
+        if branch.name == "mlp":
+            roles |= {f"shared.{role}": found for role, found in _up_and_down(block, mates).items()}
+    return Branch("mlp", (whole,), whole, roles)
+
+
+def _attention_of_experts(block: Block, host: Call) -> Branch:
+    """Experts project queries and outputs, keys and values are for all (JetMoE): `attn.k` and `attn.v` have words."""
+    whole = Projection(host.path, block.in_width, block.width, host)
+    roles: dict[str, tuple[Projection, Columns]] = {}
+    for p in block.projections:
+        half = p.out_width // 2
+        if _is_in(p, host) and p.word in words("fused_kv") and p.splits_into([(0, half), (half, p.out_width)]):
+            roles |= {"k": (p, (0, half)), "v": (p, (half, p.out_width))}
+    return Branch("attn", (whole,), whole, roles)
+
+
+def _groups(projections: list[Projection], prefix: int) -> list[list[Projection]]:
+    """The projections of every expert that is a module of its own: `experts.0`, `experts.1`, ..."""
+    groups: dict[str, list[Projection]] = {}
+    for projection in projections:
+        groups.setdefault(projection.path[prefix + 1 :].partition(".")[0], []).append(projection)
+    return list(groups.values())
+
+
+def _up_and_down(block: Block, group: list[Projection]) -> dict[str, tuple[Projection, Columns]]:
+    """Roles of up (perhaps gate) and down; empty for anything else."""
+    down = next((p for p in reversed(group) if p.out_width == block.width), None)
+    others = tuple(p for p in group if p is not down)
+    return mlp_roles(block, others, down) if down is not None and 1 <= len(others) <= 2 else {}

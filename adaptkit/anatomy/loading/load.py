@@ -1,0 +1,106 @@
+"""One door to both libraries: skeleton, weights and tokenizer of a ModelRef."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from adaptkit.anatomy.loading.resolve import ModelRef, resolve
+from adaptkit.errors import RecipeError
+
+
+def skeleton(ref: ModelRef) -> nn.Module:
+    """The backbone on the meta device, from its configuration alone.
+
+    Raises:
+        RecipeError: a timm name that does not exist, or an unreadable local configuration.
+        UnavailableError: a hub id that is not cached, without network.
+    """
+    return _library(ref).skeleton(ref)
+
+
+def load(
+    ref: ModelRef,
+    *,
+    dropout: Literal["off", "keep"] = "keep",
+    precision: Literal["float32", "bfloat16", "float16", "shipped"] = "shipped",
+) -> nn.Module:
+    """The backbone with its weights, in evaluation mode, on the CPU.
+
+    Args:
+        ref: from `resolve`.
+        dropout: "off" sets every dropout of the backbone to 0; "keep" leaves the published values.
+        precision: dtype of the weights; "shipped" keeps the file's.
+
+    Raises:
+        UnavailableError: neither on this machine nor reachable; the hint names the roads.
+    """
+    return _library(ref).load(ref, dropout=dropout, precision=precision)
+
+
+def tokenizer(ref: ModelRef) -> Any:
+    """The tokenizer that belongs to the backbone; padding with the end token where it has no padding token.
+
+    Raises:
+        RecipeError: timm models read images and have none.
+        UnavailableError: neither on this machine nor reachable.
+    """
+    if ref.library == "timm":
+        raise RecipeError(f"{ref.name} reads images: it has no tokenizer.")
+    found = _library(ref).tokenizer(ref)
+    if found.pad_token is None:
+        found.pad_token = found.eos_token
+    return found
+
+
+def tokenizer_for(ref: ModelRef, model: nn.Module, named: str | None, *, base: Path, key: str) -> Callable[[], Any]:
+    """What gives the tokenizer for a text model when it is first needed: the one named, or the model's own.
+
+    Args:
+        ref: of the model.
+        model: a skeleton will do.
+        named: alias, hub id or folder whose tokenizer is to be used instead.
+        base: folder that relative paths start from.
+        key: the table of the recipe that says so, for errors.
+
+    Raises:
+        RecipeError: a model built from a configuration, which has no tokenizer, and none is named.
+    """
+    if named is not None:
+        rows = getattr(getattr(model, "config", None), "vocab_size", None)
+        other = resolve(named, base=base, where=f"{key}.tokenizer")
+        return partial(_fitting, other, rows, f"{key}.tokenizer")
+    if ref.settings is not None:
+        raise RecipeError(
+            f"{ref.name} is built from config, so it has no tokenizer to read text with.",
+            where=f"{key}.tokenizer",
+            hint='Write for example tokenizer = "bert-base", and its vocab_size into config.',
+        )
+    return partial(tokenizer, ref)
+
+
+def _fitting(ref: ModelRef, rows: int | None, where: str) -> Any:
+    """The tokenizer, whose words the model has an embedding for each of."""
+    found = tokenizer(ref)
+    if rows is not None and len(found) > rows:
+        raise RecipeError(
+            f"the tokenizer of {ref.name} has {len(found)} words, and the model embeds {rows}.",
+            where=where,
+            hint=f"Write vocab_size = {len(found)} into config, or take another tokenizer.",
+        )
+    return found
+
+
+def _library(ref: ModelRef) -> Any:
+    # Imported here so that a recipe on timm does not pay for transformers, nor the other way round.
+    if ref.library == "timm":
+        from adaptkit.anatomy.loading import timm_models
+
+        return timm_models
+    from adaptkit.anatomy.loading import transformers_models
+
+    return transformers_models

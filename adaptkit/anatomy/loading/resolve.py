@@ -1,0 +1,112 @@
+"""From the name a user types to the checkpoint it means. No torch here, and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from adaptkit.anatomy.tables.aliases import Alias, aliases, by_id
+from adaptkit.errors import RecipeError
+from adaptkit.registry import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A checkpoint, found but not loaded.
+
+    Attributes:
+        name: as typed.
+        id: hub id, `timm/<name>`, or the folder.
+        library: the library that builds it.
+        folder: local folder with config.json, or None.
+        revision: of the hub repository; None is its main branch.
+        note: one sentence for the user where the name is short for something; else "".
+        alias: the bundled row this name or id belongs to, or None.
+        settings: the configuration of a model with random weights; None for a checkpoint.
+    """
+
+    name: str
+    id: str
+    library: Literal["transformers", "timm"]
+    folder: Path | None = None
+    revision: str | None = None
+    note: str = ""
+    alias: Alias | None = None
+    settings: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+def resolve(
+    name: str,
+    *,
+    base: Path | None = None,
+    revision: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    where: str = "",
+) -> ModelRef:
+    """What `name` means: an alias, a hub id, `timm/<name>`, a local folder, or with `config` a type of model.
+
+    Args:
+        name: as typed in the recipe or on the command line.
+        base: folder that relative paths start from; the current one by default.
+        revision: of the hub repository.
+        config: the configuration of a model with random weights; whether its type and keys exist is found out when
+            it is built.
+        where: the place of the name, for the error.
+
+    Raises:
+        RecipeError: no alias, no folder and no hub id has this form; the hint offers the nearest alias.
+    """
+    if config is not None:
+        return _from_config(name, config, revision, where)
+    if name.startswith("timm/"):
+        return ModelRef(name, name, "timm", revision=revision)
+    if name in aliases():
+        alias = aliases()[name]
+        return ModelRef(name, alias.id, "transformers", None, revision, f"{name} is short for {alias.id}", alias)
+    if name in by_id():
+        return ModelRef(name, name, "transformers", revision=revision, alias=by_id()[name])
+    folder = (base or Path()) / Path(name).expanduser()
+    if folder.is_dir():
+        return _local(name, folder, where)
+    if _is_hub_id(name):
+        return ModelRef(name, name, "transformers", revision=revision)
+    if "/" in name or "\\" in name:
+        raise RecipeError(
+            f"no folder {str(folder)!r}.",
+            where=where,
+            hint="Give a folder with config.json, a hub id (google-bert/bert-base-uncased), or an alias.",
+        )
+    raise RecipeError(f"unknown model {name!r}.", where=where, hint=nearest(name, aliases()))
+
+
+def _from_config(name: str, config: Mapping[str, Any], revision: str | None, where: str) -> ModelRef:
+    if revision is not None:
+        raise RecipeError(
+            "a model built from config has no revision.", where=where, hint="Leave out revision, or config."
+        )
+    alias = aliases().get(name) or by_id().get(name)
+    if alias is not None and alias.model_type != name:  # gpt2 is both a checkpoint and a type
+        raise RecipeError(
+            f"{name!r} is a checkpoint, and config makes a model with random weights.",
+            where=where,
+            hint=f'Write model = "{alias.model_type}", or leave out config.',
+        )
+    note = f"{name} is built from the configuration in the recipe, with random weights"
+    return ModelRef(name, name, "timm" if name.startswith("timm/") else "transformers", note=note, settings=config)
+
+
+def _local(name: str, folder: Path, where: str) -> ModelRef:
+    if not (folder / "config.json").is_file():
+        raise RecipeError(
+            f"the folder {name!r} has no config.json.",
+            where=where,
+            hint="A local model is a folder with config.json and model.safetensors.",
+        )
+    return ModelRef(name, str(folder), "transformers", folder)
+
+
+def _is_hub_id(name: str) -> bool:
+    """`org/name`; what starts like a path is one."""
+    return name.count("/") == 1 and name[0] not in "./~" and not name.endswith("/") and "\\" not in name

@@ -1,0 +1,163 @@
+"""Backbones of timm, without their classification head. The only file that imports timm."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from timm.layers.drop import DropPath
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from adaptkit.anatomy.loading.quiet import quietly
+from adaptkit.anatomy.loading.resolve import ModelRef
+from adaptkit.anatomy.loading.weights import hub_answers, unavailable
+from adaptkit.errors import RecipeError, UnavailableError
+from adaptkit.registry import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """Images a backbone was trained on: channels, (height, width) in pixels, mean and std of 0..1 values."""
+
+    channels: int
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def skeleton(ref: ModelRef) -> nn.Module:
+    """The model on the meta device: every module and shape, no weights."""
+    name = _checked_name(ref)
+    with torch.device("meta"):
+        return built(name, ref.settings or {})
+
+
+def load(
+    ref: ModelRef,
+    *,
+    dropout: Literal["off", "keep"] = "keep",
+    precision: Literal["float32", "bfloat16", "float16", "shipped"] = "shipped",
+) -> nn.Module:
+    """The model with its pretrained weights, in evaluation mode, on the CPU.
+
+    Raises:
+        UnavailableError: the weights are not cached and the hub cannot be reached.
+    """
+    name = _checked_name(ref)
+    if ref.settings is not None:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.manual_seed(0)  # as in transformers_models.drawn
+            model = built(name, ref.settings)
+    else:
+        model = _cached(name) or _downloaded(ref, name)
+    if dropout == "off":
+        switch_off_dropout(model)
+    if precision != "shipped":
+        model = model.to(getattr(torch, precision))
+    return model.eval()
+
+
+def built(name: str, settings: Mapping[str, Any]) -> nn.Module:
+    """The model with random weights, on the current default device.
+
+    Raises:
+        RecipeError: a keyword that the model does not take, or a value that it cannot work with.
+    """
+    try:
+        with quietly():
+            return timm.create_model(name, pretrained=False, num_classes=0, **settings)
+    except Exception as error:  # every architecture refuses in its own way
+        if not settings:
+            raise
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        wrong = re.search(r"unexpected keyword argument '(\w+)'", line)
+        hint = nearest(wrong[1], keywords(name)) if wrong else "The keys are keyword arguments of the model in timm."
+        raise RecipeError(f"timm/{name} cannot be built from its config: {line}", hint=hint) from error
+
+
+def keywords(name: str) -> list[str]:
+    """What the class of a model takes."""
+    with quietly(), torch.device("meta"):
+        return [*inspect.signature(type(timm.create_model(name))).parameters]
+
+
+def image_input(model: nn.Module, settings: Mapping[str, Any]) -> ImageInput:
+    """The image size and normalisation the model was trained with, or built for."""
+    data = resolve_data_config({}, model=model)
+    channels, height, width = data["input_size"]
+    size = settings.get("img_size", (height, width))
+    height, width = (size, size) if isinstance(size, int) else size
+    return ImageInput(settings.get("in_chans", channels), (height, width), tuple(data["mean"]), tuple(data["std"]))
+
+
+def switch_off_dropout(model: nn.Module) -> None:
+    """Set the rate of every dropout and stochastic depth module to 0."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, DropPath):
+            module.drop_prob = 0.0
+
+
+def _checked_name(ref: ModelRef) -> str:
+    name = ref.id.removeprefix("timm/")
+    architecture = name.split(".")[0]
+    if not timm.is_model(architecture):
+        raise RecipeError(f"timm has no model {architecture!r}.", hint=nearest(architecture, timm.list_models()))
+    if "." in name and ref.settings is not None:
+        raise RecipeError(
+            f"{name!r} names weights, and config makes a model with random ones.",
+            hint=f'Write model = "timm/{architecture}", or leave out config.',
+        )
+    if "." in name and _published(name) is None:
+        raise RecipeError(
+            f"timm has no weights {name!r}.", hint=nearest(name, timm.list_pretrained(architecture + "*"))
+        )
+    return name
+
+
+def _published(name: str) -> Any:
+    """timm's record of the weights of a name (of its default tag, where it has none), or None."""
+    try:
+        return get_pretrained_cfg(name)
+    except RuntimeError:  # timm's answer to a tag that does not exist
+        return None
+
+
+def _cached(name: str) -> nn.Module | None:
+    """The model from the hub's cache alone, or None where its weights are not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    pretrained = _published(name)
+    repository = pretrained.hf_hub_id if pretrained else None
+    if repository is None:
+        return None
+    repository = repository.split("@")[0]
+    repository = repository + name if repository.endswith("/") else repository
+    if not isinstance(try_to_load_from_cache(repository, "model.safetensors"), str):
+        return None
+    return _pretrained(name)
+
+
+def _downloaded(ref: ModelRef, name: str) -> nn.Module:
+    if _published(name) is None:
+        raise UnavailableError(f"timm offers no pretrained weights for {name}.", hint="Choose another model.")
+    if not hub_answers():
+        raise unavailable(ref.id, "weights")
+    try:
+        return _pretrained(name)
+    except (OSError, RuntimeError, ValueError) as error:
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        raise UnavailableError(f"the weights of {ref.id} cannot be read from the hub: {line}") from error
+
+
+def _pretrained(name: str) -> nn.Module:
+    with quietly():
+        return timm.create_model(name, pretrained=True, num_classes=0)
