@@ -79,7 +79,7 @@ def draw_training(run: Path, path: Path) -> None:
 
 def started(run: Path, summary: dict[str, Any]) -> Any:
     from adaptkit.cli.runs import recipe_of_run
-    from adaptkit.data import load_data
+    from adaptkit.formats import load_data
     from adaptkit.training.report import RunStarted
 
     recipe, counts = recipe_of_run(run), summary["parameters"]

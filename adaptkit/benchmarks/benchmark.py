@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from adaptkit.benchmarks.stores import StoreFormat
+from adaptkit.benchmarks.stores import BenchmarkTable, StoreFormat
 from adaptkit.data.store import FOLDER, Store, open_store
 from adaptkit.data.store_writer import StoreWriter, check_target
 from adaptkit.errors import DataError, UsageError
@@ -21,7 +21,7 @@ def register(name: str) -> Callable[[B], B]:
     """Decorator: a benchmark under its name, and the format that reads what was imported of it."""
 
     def add(source: B) -> B:
-        FORMATS.register(name)(StoreFormat(source))
+        FORMATS.register(name, table=BenchmarkTable)(StoreFormat(source))
         return BENCHMARKS.register(name)(source)
 
     return add

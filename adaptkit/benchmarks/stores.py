@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from adaptkit.data.paths import inside
+from adaptkit.data.rows import Column, Row, Rows, SplitRows
 from adaptkit.data.store import Store, StoreRows, find_store
 from adaptkit.errors import DataError
-from adaptkit.formats.format import Column, Row, Rows, SplitRows
 from adaptkit.formats.values import absent
 from adaptkit.recipe.data import DataTable
 from adaptkit.recipe.table import IsPath
@@ -47,8 +47,6 @@ class BenchmarkTable(DataTable):
 
 class StoreFormat:
     """A benchmark as a data format: its store, read lazily. Documented by the benchmark's class."""
-
-    table = BenchmarkTable
 
     def __init__(self, benchmark: type) -> None:
         functools.update_wrapper(self, benchmark, updated=())

@@ -133,8 +133,8 @@ def stats_data(
         store = find_store(root, _benchmark_name(source), variant)
         splits = check_store(store, whole=False).splits
     else:
-        from adaptkit.data import load_data
         from adaptkit.data.stats import described
+        from adaptkit.formats import load_data
 
         recipe = _recipe(source, sets or ())
         kinds, tasks = ({name: m.kind for name, m in table.items()} for table in (recipe.modality, recipe.task))
@@ -146,9 +146,9 @@ def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]
     import torch
 
     from adaptkit.benchmarks import BENCHMARKS
-    from adaptkit.data import load_data
     from adaptkit.data.checking import check_samples, damage
     from adaptkit.data.store import find_store
+    from adaptkit.formats import load_data
     from adaptkit.plan.planning import backbone_of, output_width
     from adaptkit.plan.streams import build_encoders
     from adaptkit.recipe import located

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,10 @@ from adaptkit.cli.listing_adapters import NOTES, adapter_rows, show_adapters
 from adaptkit.cli.options import Json
 from adaptkit.cli.tables import aligned, records, table
 from adaptkit.errors import UsageError
+from adaptkit.kinds import FORMATS, FUSIONS, MODALITIES, TASKS, Kinds
+from adaptkit.recipe import DataTable, ModalityTable, TaskTable, bundled_description, bundled_names
+from adaptkit.recipe.kinded import OfKind
+from adaptkit.recipe.table import Table
 from adaptkit.registry import nearest
 
 if TYPE_CHECKING:
@@ -130,49 +134,36 @@ def _carried(package: str) -> str:
     return f", weights in the package {package}" if package else ""
 
 
-def _encoders() -> Rows:
-    from adaptkit.recipe.modality import Modality
-
-    return _members(Modality, "kind")
-
-
-def _fusions() -> Rows:
-    from adaptkit.recipe import fusion_signatures
-
+def _kinds(kinds: Kinds[Any], base: type[Table], tag: str = "kind") -> Rows:
+    """One row per kind: its name in a recipe, what it is, its keys."""
     return [
-        {
-            "name": signature.kind,
-            "what": signature.doc_first_line,
-            "parameters": signature.formula,
-            "paper": signature.paper,
-            "keys": ", ".join(signature.parameters),
-        }
-        for signature in fusion_signatures().values()
+        {"name": kind.name, "what": kind.summary, "keys": ", ".join(k for k in table.model_fields if k != tag)}
+        for kind, table in OfKind(kinds, tag).tables(base)
     ]
 
 
-def _tasks() -> Rows:
-    from adaptkit.recipe.task import Task
+def _encoders() -> Rows:
+    return _kinds(MODALITIES, ModalityTable)
 
-    return _members(Task, "kind")
+
+def _tasks() -> Rows:
+    return _kinds(TASKS, TaskTable)
 
 
 def _formats() -> Rows:
-    from adaptkit.recipe.data import Data
-
-    return _members(Data, "format")
+    return _kinds(FORMATS, DataTable, "format")
 
 
-def _members(union: Any, key: str) -> Rows:
-    """One row per class of a discriminated union of the recipe: its name there, what it is, its keys."""
-    classes: Iterable[Any] = get_args(get_args(union)[0])
+def _fusions() -> Rows:
     return [
         {
-            "name": get_args(cls.model_fields[key].annotation)[0],
-            "what": (cls.__doc__ or "").strip().partition("\n")[0],
-            "keys": ", ".join(name for name in cls.model_fields if name != key),
+            "name": kind.name,
+            "what": kind.summary,
+            "parameters": kind.facts["formula"],
+            "paper": kind.facts["paper"],
+            "keys": ", ".join(kind.keys),
         }
-        for cls in classes
+        for kind in FUSIONS.kinds.values()
     ]
 
 
@@ -199,8 +190,6 @@ def _better(metric: Metric) -> str:
 
 
 def _recipes() -> Rows:
-    from adaptkit.recipe import bundled_description, bundled_names
-
     return [{"name": name, "what": bundled_description(name)} for name in bundled_names()]
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from adaptkit.recipe import AdapterSignature
+    from adaptkit.kinds import Kind
 
 # The kind of site -> the words of a recipe for it.
 PLACES = {
@@ -31,34 +31,34 @@ NOTES = (
 
 def adapter_rows() -> list[dict[str, Any]]:
     """One row per kind, by the kind of site and then by name."""
-    from adaptkit.recipe import adapter_signatures
+    from adaptkit.kinds import ADAPTERS
 
-    rows = [_row(signature) for signature in adapter_signatures().values()]
+    rows = [_row(kind) for kind in ADAPTERS.kinds.values()]
     return sorted(rows, key=lambda row: ([*PLACES].index(row["works_at"]), row["name"]))
 
 
-def _row(signature: AdapterSignature) -> dict[str, Any]:
+def _row(kind: Kind) -> dict[str, Any]:
     return {
-        "name": signature.kind,
-        "what": signature.doc_first_line,
-        "works_at": _works_at(signature),
-        "sides": _sides(signature.needs_sides),
-        "mergeable": "yes" if signature.mergeable else "no",
-        "identity": "yes" if signature.identity else "no",
-        "parameters": signature.formula,
-        "paper": signature.paper,
-        "keys": ", ".join(signature.parameters) or "none",
+        "name": kind.name,
+        "what": kind.summary,
+        "works_at": _works_at(kind),
+        "sides": _sides(kind.facts["needs_sides"]),
+        "mergeable": "yes" if kind.facts["mergeable"] else "no",
+        "identity": "yes" if kind.facts["identity"] else "no",
+        "parameters": kind.facts["formula"],
+        "paper": kind.facts["paper"],
+        "keys": ", ".join(kind.keys) or "none",
     }
 
 
-def _works_at(signature: AdapterSignature) -> str:
-    if signature.fuses:
+def _works_at(kind: Kind) -> str:
+    if kind.facts["fuses"]:
         return "other adapters"
-    if signature.reads_input:
+    if kind.facts["reads_input"]:
         return "projection"
-    if signature.reads_blocks:
+    if kind.facts["reads_blocks"]:
         return "all blocks"
-    return {"stream": "stream", "sequence": "input sequence", "attention": "attention"}[signature.works_on]
+    return {"stream": "stream", "sequence": "input sequence", "attention": "attention"}[kind.facts["works_on"]]
 
 
 def _sides(bounds: tuple[int, int | None]) -> str:

@@ -1,10 +1,19 @@
-"""Data: formats read a recipe's `[data]` into samples; `collate` makes batches (and alone imports torch)."""
+"""Data: rows and samples, stores, unpickling, checks; `collate` makes batches (and alone imports torch).
+
+It names no format and no task: those are kinds, and read and check by what is here.
+"""
 
 from __future__ import annotations
 
-from adaptkit.data.load import load_data, load_samples
-from adaptkit.data.order import epoch_order
-from adaptkit.data.sample import DataSet, Sample
-from adaptkit.formats import FORMATS
+from typing import TYPE_CHECKING
 
-__all__ = ["FORMATS", "DataSet", "Sample", "epoch_order", "load_data", "load_samples"]
+from adaptkit.lazy import lazily
+
+if TYPE_CHECKING:
+    from adaptkit.data.order import epoch_order
+    from adaptkit.data.sample import DataSet, Sample
+
+_HOMES = {"DataSet": "sample", "Sample": "sample", "epoch_order": "order"}
+
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, __dir__ = lazily(__name__, _HOMES)

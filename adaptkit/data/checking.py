@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from adaptkit.benchmarks import Benchmark
 from adaptkit.data.paths import digest_of, inside
 from adaptkit.data.sample import DataSet, Sample
 from adaptkit.data.stats import Summary, distribution, summarised
@@ -76,14 +75,14 @@ def damage(store: Store) -> list[Problem]:
     return []
 
 
-def check_sources(source: Benchmark, root: Path, recorded: Mapping[str, str]) -> list[str]:
+def check_sources(published: Mapping[str, str], root: Path, recorded: Mapping[str, str]) -> list[str]:
     """Warnings about source files that are not the published ones, or that changed since the import."""
     warnings = []
     for name, digest in recorded.items():
         path = root / name
         if path.exists() and digest_of(path) != digest.removeprefix("sha256:"):
             warnings.append(f"{name} changed since the import: import it again.")
-    for name, digest in source.known_sums.items():
+    for name, digest in published.items():
         parts = Path(name).parts
         for path in {root.joinpath(*parts[start:]) for start in range(len(parts))}:
             if path.is_file() and digest_of(path) != digest:

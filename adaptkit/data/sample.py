@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adaptkit.formats.format import Row, Rows
+from adaptkit.data.rows import Row, Rows
 
 
 @dataclass(frozen=True, slots=True)

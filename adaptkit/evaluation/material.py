@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adaptkit.data import DataSet, Sample, load_data
+from adaptkit.data import DataSet, Sample
 from adaptkit.data.collate import Collator
+from adaptkit.formats import load_data
 from adaptkit.model import AdaptedModel
 from adaptkit.plan import Plan
 from adaptkit.tasks import Task

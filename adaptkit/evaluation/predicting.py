@@ -14,12 +14,12 @@ from torch import Tensor
 
 from adaptkit.artifact.load import load_artifact
 from adaptkit.atomic import new_file
-from adaptkit.data import load_samples
 from adaptkit.data.collate import Collator
 from adaptkit.errors import UnavailableError, UsageError
 from adaptkit.evaluation.evaluating import best_device, check_drop
 from adaptkit.evaluation.material import build_tasks
 from adaptkit.evaluation.measure import forward_all
+from adaptkit.formats import load_samples
 from adaptkit.registry import nearest
 from adaptkit.tasks import Task
 

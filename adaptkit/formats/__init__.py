@@ -6,12 +6,8 @@ from adaptkit.kinds.index import homes_of
 from adaptkit.lazy import lazily
 
 _HOMES = {
-    "FORMATS": "format",
-    "Column": "format",
-    "Format": "format",
-    "Row": "format",
-    "Rows": "format",
-    "SplitRows": "format",
+    "load_data": "load",
+    "load_samples": "load",
     **homes_of("formats"),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.lazy_arrow import ArrowRows
-from adaptkit.formats.format import Column, Row, Rows
+from adaptkit.data.rows import Column, Row, Rows
 from adaptkit.formats.values import checked
 
 Decode = Callable[[Any, Column, str], Any]

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from adaptkit.data.lazy_arrow import BATCH, spooled
 from adaptkit.data.paths import digest_of
+from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
-from adaptkit.formats.format import FORMATS, Column, SplitRows
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.values import Presence, root_of

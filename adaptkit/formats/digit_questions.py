@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from adaptkit.data.rows import FORMATS, Column, Row, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.digit_kinds import KINDS
-from adaptkit.formats.format import FORMATS, Column, Row, SplitRows
 from adaptkit.recipe.data import DataTable
 from adaptkit.registry import nearest
 

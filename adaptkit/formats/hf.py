@@ -12,9 +12,9 @@ from pydantic import Field
 
 from adaptkit.data.lazy_arrow import ArrowRows
 from adaptkit.data.paths import inside
+from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
-from adaptkit.formats.format import FORMATS, Column, SplitRows
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.values import Presence, root_of

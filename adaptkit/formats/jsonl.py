@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import Field
 
+from adaptkit.data.rows import FORMATS, Column, Row, Rows, SplitRows
 from adaptkit.errors import DataError
-from adaptkit.formats.format import FORMATS, Column, Row, Rows, SplitRows
 from adaptkit.formats.values import Presence, checked, root_of
 from adaptkit.recipe.data import DataTable, Root
 

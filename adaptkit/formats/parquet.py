@@ -14,9 +14,9 @@ from pydantic import Field
 
 from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
 from adaptkit.data.paths import digest_of
+from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
-from adaptkit.formats.format import FORMATS, Column, SplitRows
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.values import FILES, Presence, absent, root_of
 from adaptkit.recipe.data import DataTable, Root

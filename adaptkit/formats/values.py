@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.paths import inside
+from adaptkit.data.rows import Column
 from adaptkit.errors import DataError
-from adaptkit.formats.format import Column
 from adaptkit.registry import nearest
 
 FILES = ("image", "audio", "video", "features", "table")  # kinds whose text is a path

@@ -24,6 +24,9 @@ class _Required:
     def __repr__(self) -> str:
         return "REQUIRED"
 
+    def __reduce__(self) -> str:
+        return "REQUIRED"  # one and the same in every process
+
 
 REQUIRED = _Required()
 
@@ -55,8 +58,11 @@ class Key:
     @classmethod
     def from_json(cls, name: str, written: dict[str, Any]) -> Key:
         """What `as_json` wrote."""
-        default = frozen(written["default"]) if "default" in written else REQUIRED
-        return cls(name, type_of(written["type"]), default, written["doc"])
+        kind = type_of(written["type"])
+        default = written.get("default", REQUIRED)
+        if isinstance(default, list) and get_origin(kind) is tuple:
+            default = frozen(default)
+        return cls(name, kind, default, written["doc"])
 
 
 def type_text(kind: Any) -> str:

@@ -97,10 +97,17 @@ def table_of(kind: Kind, base: type[BaseTable], tag: str = "kind") -> type[BaseT
                 hint="Give the keyword another name.",
             )
     named = above.model_fields[tag]
-    given = {} if named.is_required() else {"default": kind.name}
+    given = {"default": kind.name} if named.default == kind.name else {}
     fields: dict[str, Any] = {tag: (Literal[kind.name], Field(description=kind.summary, examples=[kind.name], **given))}
     fields |= {key.name: _field(key) for key in kind.keys.values()}
-    return create_model(f"{base.__name__}_{kind.name}", __base__=above, __doc__=above.__doc__, **fields)
+    made = create_model(f"{base.__name__}_{kind.name}", __base__=above, __doc__=above.__doc__, **fields)
+    made.__reduce__ = lambda self: (_unpickled, (kind, base, tag, self.model_fields_set, self.__dict__))
+    return made
+
+
+def _unpickled(kind: Kind, base: type[BaseTable], tag: str, given: set[str], values: dict[str, Any]) -> BaseTable:
+    """The class lies in no module, so it is made again."""
+    return table_of(kind, base, tag).model_construct(given, **values)
 
 
 def _field(key: Key) -> tuple[Any, Any]:

@@ -36,6 +36,7 @@ class Kinds(MutableMapping[str, T], Generic[T]):
         self.point, self.packages, self.noun, self.keyed = point, packages, noun or point, keyed
         self._entries: dict[str, tuple[T, type | None]] = {}  # with the table of its own
         self._own: dict[str, Kind] = {}
+        self._kinds: Mapping[str, Kind] | None = None
 
     def register(self, name: str, *, table: type | None = None) -> Callable[[Entry], Entry]:
         """Decorator: `@ADAPTERS.register("gmu")`.
@@ -61,6 +62,7 @@ class Kinds(MutableMapping[str, T], Generic[T]):
             keys = table or getattr(entry, "table", None)
             if origin != BUILT_IN:  # those are described by the index
                 self._own[name] = describe(name, entry, keys, origin, keyed=self.keyed)
+                self._kinds = None
             self._entries[name] = cast(T, entry), keys
             return entry
 
@@ -69,8 +71,10 @@ class Kinds(MutableMapping[str, T], Generic[T]):
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """Name -> what is known of it, by name. Nothing is imported."""
-        built_in = {name: kind for package in self.packages for name, kind in read_index(package, self.point).items()}
-        return MappingProxyType(dict(sorted((built_in | self._own).items())))
+        if self._kinds is None:
+            built_in = [item for package in self.packages for item in read_index(package, self.point).items()]
+            self._kinds = MappingProxyType(dict(sorted([*built_in, *self._own.items()])))
+        return self._kinds
 
     def entries(self) -> Mapping[str, tuple[T, type | None]]:
         """Name -> what is imported already, with the table of its own."""
@@ -98,6 +102,7 @@ class Kinds(MutableMapping[str, T], Generic[T]):
         """Forget a registered kind: a plugin that failed, or a test's own."""
         del self._entries[name]
         self._own.pop(name, None)
+        self._kinds = None
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self.kinds

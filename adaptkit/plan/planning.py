@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
-from adaptkit.data import load_data
 from adaptkit.errors import RecipeError
+from adaptkit.formats import load_data
 from adaptkit.modalities import Encoder
 from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.shape import keys_at, table_at
+from adaptkit.recipe.shape import keys_at, kinds_with, table_at
 from adaptkit.registry import nearest
 
 _SHOULD_BE = {
@@ -122,6 +122,8 @@ def _where_it_belongs(path: Path, document: Mapping[str, Any]) -> str:
             inner = keys_at(Recipe, document, (*path[:-1], name))
             if key in inner:
                 return f"It belongs to {'.'.join(map(str, (*path[:-1], name)))}."
+        if others := kinds_with(Recipe, document, path[:-1], key):
+            return f"It belongs to kind = {_choices(others)}."
     return hint
 
 

@@ -40,7 +40,7 @@ class FusionSpec(Table):
             return
         if 1 + len(joined) < kind.facts["least"]:
             message = f'{kind.name} needs a modality of route "fusion" that no adapter reads.'
-            hint = f'Give one route = "fusion", or write kind = {in_toml(cls.model_fields["kind"].default)}.'
+            hint = f'Give one route = "fusion", or write kind = {in_toml(FusionSpec.model_fields["kind"].default)}.'
             yield Finding((*path, "kind"), message, hint)
         if kind.facts["sequences"] and backbone["pool"] != "auto":
             message = f"{kind.name} reads the whole sequence of the backbone, so {in_toml(backbone['pool'])} would do "

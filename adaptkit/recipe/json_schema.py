@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adaptkit.kinds import ADAPTERS
 from adaptkit.recipe.schema import Recipe
 from adaptkit.recipe.table import NAME_PATTERN
 
@@ -23,6 +24,8 @@ def json_schema() -> dict[str, Any]:
         "type": "string",
         "description": "Recipe that this one changes: a file relative to this one, or a bundled name.",
     }
+    for table in properties["adapter"]["additionalProperties"]["oneOf"]:
+        _count_sides(table, *ADAPTERS.kinds[table["properties"]["kind"]["const"]].facts["needs_sides"])
     required = schema.pop("required")
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -32,6 +35,13 @@ def json_schema() -> dict[str, Any]:
         "if": {"not": {"required": ["extends"]}},
         "then": {"required": required},
     }
+
+
+def _count_sides(table: dict[str, Any], least: int, most: int | None) -> None:
+    """How many sides a kind of adapter takes."""
+    table["properties"]["sides"] |= {"minItems": least} | ({} if most is None else {"maxItems": most})
+    if least:
+        table["required"] = [*table["required"], "sides"]
 
 
 def _without_null(schema: Any) -> Any:

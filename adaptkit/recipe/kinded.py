@@ -44,7 +44,10 @@ class OfKind:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def validate(value: Any) -> Table:
             if isinstance(value, source):
-                return value
+                kind = self.kind(source, {self.tag: getattr(value, self.tag)})
+                if kind is not None and type(value) is table_of(kind, source, self.tag):
+                    return value
+                value = value.model_dump()  # a default that names its kind only, or a table made in Python
             if not isinstance(value, Mapping) and not (self.short and isinstance(value, str)):
                 raise PydanticCustomError("table", "should be a table")
             kind = self.kind(source, value)

@@ -59,6 +59,11 @@ class ModalityTable(Table):
         "the projection into the sequence. Not the tower's, which has a key of its own.",
     )
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The columns that make one value together; none where it lies in a column of its own."""
+        return ()
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         name, route = str(path[1]), table["route"]

@@ -26,20 +26,34 @@ def keys_at(root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...
 
 def table_at(root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...]) -> type[Table] | None:
     """The class of the table at this path; None where there is none. Of an unknown kind, what all kinds have."""
-    here: Any = root
-    value: Any = document
+    found = _field_at(root, document, path)
+    return None if found is None else table_of_value(*found)
+
+
+def kinds_with(root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...], key: str) -> list[str]:
+    """The other kinds that the table at this path could have, of those that have this key."""
+    found = _field_at(root, document, path)
+    kinded = of_kind(found[0]) if found else None
+    if kinded is None:
+        return []
+    base, marker = kinded
+    return [kind.name for kind, table in marker.tables(base) if key in table.model_fields]
+
+
+def _field_at(root: Any, document: Any, path: tuple[Any, ...]) -> tuple[Any, Any] | None:
+    """(annotation, value) of the table at this path; None where there is no table."""
+    here, value = root, document
     for key in path:
+        entries = _entries(here)
+        table = None if entries is not None else table_of_value(here, value)
         value = _value(value, key)
-        if isinstance(here, type) and issubclass(here, Table):
-            here = next((field for name, field in here.model_fields.items() if key == (field.alias or name)), None)
-            if here is not None and _entries(here) is not None:
-                continue  # names of tables come next
+        if entries is not None:
+            here = entries
+        elif table is not None:
+            here = next((field for name, field in table.model_fields.items() if key == (field.alias or name)), None)
         else:
-            here = _entries(here)
-        here = table_of_value(here, value) if here is not None else None
-        if here is None:
             return None
-    return here if isinstance(here, type) else None
+    return None if here is None or _entries(here) is not None else (here, value)
 
 
 def written_recipe(document: Mapping[str, Any], root: type[Table]) -> WrittenRecipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -28,7 +28,13 @@ class Head(Table):
 
 
 class TaskTable(Table):
-    """The keys that every task has."""
+    """The keys that every task has.
+
+    Attributes:
+        many: a target is a list of labels; formats without lists split the cell.
+    """
+
+    many: ClassVar[bool] = False
 
     kind: str = Field(examples=["classification"], description="What kind of target it is.")
     column: str | None = Field(default=None, description="Column of the data. Default: the task's name.")

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from adaptkit.recipe import adapter_signatures, fusion_signatures
+from adaptkit.kinds import ADAPTERS, FUSIONS
 from tests.cli.conftest import Cli
 from tests.laws.zoo import ZOO
 
@@ -16,7 +16,7 @@ MODELS = ("bart", "clip", "gpt2", "timm_resnet", "mixtral", "mamba", "deepseek_v
 
 def test_adapters_by_the_place_they_work_at(cli: Cli) -> None:
     rows = {row["name"]: row for row in cli("list", "adapters", "--json").json["items"]}
-    assert rows.keys() == adapter_signatures().keys()
+    assert rows.keys() == ADAPTERS.kinds.keys()
     places = {"lora": "projection", "prompt": "input sequence", "prefix": "attention", "ladder": "all blocks"}
     places |= {"bottleneck": "stream", "gmu": "stream", "adapter_fusion": "other adapters"}
     assert {name: rows[name]["works_at"] for name in places} == places
@@ -61,7 +61,7 @@ def test_every_site_of_a_model_is_listed(cli: Cli, name: str) -> None:
 
 def test_fusions(cli: Cli) -> None:
     rows = {row["name"]: row for row in cli("list", "fusions", "--json").json["items"]}
-    assert rows.keys() == fusion_signatures().keys()
+    assert rows.keys() == FUSIONS.kinds.keys()
     assert "gates" in rows["gmu"]["keys"].split(", ")
     told = cli("list", "fusions").out
     assert all(row["paper"].split()[0] in told for row in rows.values())

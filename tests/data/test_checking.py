@@ -11,11 +11,11 @@ import pytest
 
 from adaptkit.benchmarks import Benchmark
 from adaptkit.data.checking import Findings, check_samples, check_sources, check_store
+from adaptkit.data.rows import Row
 from adaptkit.data.sample import DataSet, Samples
 from adaptkit.data.stats import distribution, summarised
 from adaptkit.data.store import StoreWriter, open_store
 from adaptkit.errors import DataError
-from adaptkit.formats import Row
 
 
 class Reader:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaptkit.data.rows import Column, Row, SplitRows
 from adaptkit.errors import DataError
-from adaptkit.formats import Column, Row, SplitRows
 from adaptkit.formats.digit_kinds import KINDS
 from adaptkit.formats.digit_questions import (
+    DigitQuestions,
     ask,
     kind_shares,
     load_scans,
@@ -19,7 +20,6 @@ from adaptkit.formats.digit_questions import (
     split_images,
     split_phrasings,
 )
-from adaptkit.recipe.data import DigitQuestions
 
 COLUMNS = (Column("question", "text"), Column("image", "image"), Column("answer", "target"))
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from adaptkit.data.rows import Column, Row
 from adaptkit.errors import DataError
-from adaptkit.formats import Column, Row
-from adaptkit.formats.jsonl import read_jsonl, read_manifest
-from adaptkit.recipe.data import Jsonl
+from adaptkit.formats.jsonl import Jsonl, read_jsonl, read_manifest
 
 TEXT, IMAGE = Column("text", "text"), Column("poster", "image", required=False)
 VECTOR, TARGET = Column("vector", "features", required=False), Column("label", "target")

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import DataSet, Samples
-from adaptkit.formats import FORMATS, Column
-from adaptkit.recipe.data import Csv, Jsonl, Parquet
+from adaptkit.formats.csv_files import Csv
+from adaptkit.formats.jsonl import Jsonl
+from adaptkit.formats.parquet import Parquet
 
 ROWS = 200_000
 TEXT = "a plot of some length " * 10

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit.data import load_data, load_samples
 from adaptkit.errors import DataError
+from adaptkit.formats import load_data, load_samples
 from adaptkit.recipe import Recipe, load_recipe
 
 RECIPE = """\

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
-from adaptkit.data import load_data
+from adaptkit.benchmarks.stores import BenchmarkTable
 from adaptkit.data.lazy_features import Features, FeatureWriter
+from adaptkit.data.rows import FORMATS, Column, Row
 from adaptkit.data.store import Store, StoreWriter, find_store, open_store, verify
 from adaptkit.errors import DataError, UsageError
-from adaptkit.formats import FORMATS, Column, Row
-from adaptkit.recipe.data import Mosi
+from adaptkit.formats import load_data
 
 SPLITS = ("train", "validation", "test")
 
@@ -63,7 +63,7 @@ def made(root: Path, *, name: str = "adaptkit", variant: str = "v", force: bool 
 
 
 def read(root: Path, *columns: Column, **keys: Any) -> list[Row]:
-    table = FORMATS["mosi"](Mosi(format="mosi", root=str(root), **keys), Path(), columns)
+    table = FORMATS["mosi"](BenchmarkTable(format="mosi", root=str(root), **keys), Path(), columns)
     return list(table.splits["train"])
 
 
@@ -96,7 +96,9 @@ def test_others_can_read_the_files(root: Path) -> None:
 
 def test_rows_can_be_sent_to_a_worker(root: Path) -> None:
     table = (
-        FORMATS["mosi"](Mosi(format="mosi", root=str(root)), Path(), (Column("words", "text"),)) if made(root) else 0
+        FORMATS["mosi"](BenchmarkTable(format="mosi", root=str(root)), Path(), (Column("words", "text"),))
+        if made(root)
+        else 0
     )
     rows = table.splits["train"]  # type: ignore[union-attr]
     assert list(pickle.loads(pickle.dumps(rows))) == list(rows)

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
 
+from adaptkit.benchmarks.stores import BenchmarkTable
+from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import Sample, Samples
 from adaptkit.data.store import StoreWriter
-from adaptkit.formats import FORMATS, Column
-from adaptkit.recipe.data import Jsonl, Mosi, Parquet
+from adaptkit.formats.jsonl import Jsonl
+from adaptkit.formats.parquet import Parquet
 
 SPLITS = ("train", "validation", "test")
 COUNT = 11
@@ -42,7 +44,7 @@ def as_store(folder: Path) -> Any:
         for split in SPLITS:
             for n in range(COUNT):
                 writer.add(split, str(n), {"text": f"t{n}", "audio": np.full(3, n)})
-    return Mosi(format="mosi", root=str(folder))
+    return BenchmarkTable(format="mosi", root=str(folder))
 
 
 def listed(samples: list[Sample]) -> list[tuple[str, float]]:

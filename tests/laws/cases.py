@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adaptkit.adapters import ADAPTERS
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy
 from adaptkit.errors import SiteError
+from adaptkit.kinds import ADAPTERS
 from adaptkit.plan.grafting import PlanContext, plan_adapter
 from adaptkit.plan.unfreezing import unfrozen_parameters
-from adaptkit.recipe import adapter_signatures
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.sides import Side
 from adaptkit.surgery import Graft
@@ -171,13 +170,13 @@ def cases() -> Iterator[Case]:
 def by_default(covered: Iterable[str]) -> Iterator[Case]:
     """One case for every kind that no other case is about, so that a new adapter is tested by being there."""
     places = {"stream": MLP, "sequence": (("embed.in",),), "attention": (("attn.kv", "cross_attn.kv"),)}
-    for kind, signature in adapter_signatures().items():
+    for kind, signature in ADAPTERS.kinds.items():
         if kind in covered:
             continue
-        at = ATTENTION if signature.reads_input else places[signature.works_on]
-        at = (("final.out",),) if signature.reads_blocks else at
-        sides = [*SIDES][: signature.needs_sides[0]]
-        members = dict.fromkeys(sides, SMALL) if signature.fuses else {}
+        at = ATTENTION if signature.facts["reads_input"] else places[signature.facts["works_on"]]
+        at = (("final.out",),) if signature.facts["reads_blocks"] else at
+        sides = [*SIDES][: signature.facts["needs_sides"][0]]
+        members = dict.fromkeys(sides, SMALL) if signature.facts["fuses"] else {}
         table = {"kind": kind, "sides": [f"adapter:{name}" for name in members] or sides}
         yield Case(kind, at, table, members)
 

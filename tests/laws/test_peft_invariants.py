@@ -46,15 +46,14 @@ from typing import Any
 
 import pytest
 import torch
-from adaptkit.recipe.signatures import adapter_signatures
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from adaptkit import sides
-from adaptkit.adapters import ADAPTERS
 from adaptkit.anatomy import select
 from adaptkit.artifact import load_artifact, merge, save_artifact
 from adaptkit.errors import ArtifactError, RecipeError, SiteError
+from adaptkit.kinds import ADAPTERS
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
 from adaptkit.plan.grafting import PlanContext, plan_adapter
@@ -109,7 +108,7 @@ def same_state(model: nn.Module, other: nn.Module) -> bool:
 def published() -> dict[str, Case]:
     found = {}
     for case in GRAFTED.values():
-        if "init" in (options := adapter_signatures()[case.kind].parameters) and "published" in str(options["init"]):
+        if "init" in (options := ADAPTERS.kinds[case.kind].keys) and "published" in str(options["init"]):
             found[case.kind] = replace(case, table={**case.table, "init": "published"})
     return found
 

@@ -19,8 +19,9 @@ import adaptkit as ak
 from adaptkit.adapters import GMU, Adapter, Bottleneck, LoRA, Wander
 from adaptkit.adapters.base import Shape
 from adaptkit.cli.main import main
+from adaptkit.kinds import ADAPTERS
 from adaptkit.plan import make_plan
-from adaptkit.recipe import adapter_signatures, load_recipe, reference_markdown
+from adaptkit.recipe import load_recipe, reference_markdown
 from adaptkit.sides import Side, Sides
 from adaptkit.tasks import METRICS
 
@@ -79,11 +80,11 @@ def test_the_index_leads_to_every_page() -> None:
 
 
 def test_every_adapter_has_a_page_with_a_complete_recipe() -> None:
-    for kind, signature in adapter_signatures().items():
+    for kind, signature in ADAPTERS.kinds.items():
         page = (DOCS / "adapters" / f"{kind}.md").read_text()
         assert f'kind = "{kind}"' in page
         assert "```toml recipe" in page
-        assert str(signature.paper).split()[0] in page
+        assert str(signature.facts["paper"]).split()[0] in page
 
 
 # B batch, T tokens, D width of the stream, C width a projection reads, E width of a side, P bottleneck, M sides

@@ -16,7 +16,7 @@ from PIL import Image
 
 from adaptkit.artifact import load_artifact
 from adaptkit.data.collate import Collator
-from adaptkit.data.load import load_data
+from adaptkit.formats.load import load_data
 from adaptkit.model import AdaptedModel
 from adaptkit.recipe import load_recipe
 from adaptkit.training import train

@@ -32,6 +32,10 @@ class TableModality(ModalityTable):
     width: int = Field(default=64, ge=1, description='E, width of the tokens, for tokens "columns".')
     pool: Pool = "none"
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return () if self.column is not None else (*self.columns, *self.categorical)
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ from adaptkit.tasks.label_keys import label_weights, weights_fit
 
 class Multilabel(TaskTable):
     """Any number of labels per sample."""
+
+    many: ClassVar[bool] = True
 
     labels: list[str] | None = Field(
         default=None,

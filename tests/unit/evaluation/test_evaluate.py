@@ -13,8 +13,9 @@ from adaptkit.errors import DataError, UsageError
 from adaptkit.evaluation import evaluate
 from adaptkit.evaluation.measure import measure
 from adaptkit.evaluation.monitor import Monitor
-from adaptkit.recipe import Multilabel, Regression
 from adaptkit.tasks import Task
+from adaptkit.tasks.multilabel.table import Multilabel
+from adaptkit.tasks.regression.table import Regression
 
 
 def test_evaluation_repeats_what_training_measured(tiny_run: Path) -> None:

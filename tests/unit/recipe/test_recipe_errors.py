@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adaptkit.errors import RecipeError
-from adaptkit.recipe import adapter_signatures, load_recipe
+from adaptkit.kinds import ADAPTERS
+from adaptkit.recipe import load_recipe
 
 CASES = {
     "unknown key": (
@@ -30,13 +31,13 @@ CASES = {
     ),
     "missing kind": (
         ('kind = "text"\n', ""),
-        'films.toml:8  modality.plot.kind: missing key. Write kind = "text" or "image" or "audio" or "video" or "table"'
-        ' or "features".',
+        'films.toml:8  modality.plot.kind: missing key. Write kind = "audio" or "features" or "image" or "table" or'
+        ' "text" or "video".',
     ),
     "missing format": (
         ('format = "jsonl"\n', ""),
-        'films.toml:23  data.format: missing key. Write format = "digit_questions" or "jsonl" or "csv" or "parquet" or '
-        '"hf" or "moviescope" or "mmimdb" or "mosi" or "mosei" or "sims" or "iemocap" or "food101" or "msrvtt".',
+        'films.toml:23  data.format: missing key. Write format = "csv" or "digit_questions" or "food101" or "hf" or '
+        '"iemocap" or "jsonl" or "mmimdb" or "mosei" or "mosi" or "moviescope" or "msrvtt" or "parquet" or "sims".',
     ),
     "text for a number": (
         ("width = 64", 'width = "64"'),
@@ -80,17 +81,17 @@ CASES = {
     "unknown adapter": (
         ('kind = "gmu"', 'kind = "gmuu"'),
         'films.toml:18  adapter.fuse.kind: unknown adapter "gmuu". Did you mean "gmu"?'
-        f" Known: {', '.join(adapter_signatures())}.",
+        f" Known: {', '.join(ADAPTERS.kinds)}.",
     ),
     "unknown modality": (
         ('kind = "features"', 'kind = "fetures"'),
         'films.toml:13  modality.poster.kind: unknown modality kind "fetures". Did you mean "features"?'
-        " Known: text, image, audio, video, table, features.",
+        " Known: audio, features, image, table, text, video.",
     ),
     "unknown format": (
         ('format = "jsonl"', 'format = "jsonlines"'),
         'films.toml:24  data.format: unknown data format "jsonlines". Did you mean "jsonl"? Known: '
-        "digit_questions, jsonl, csv, parquet, hf, moviescope, mmimdb, mosi, mosei, sims, iemocap, food101, msrvtt.",
+        "csv, digit_questions, food101, hf, iemocap, jsonl, mmimdb, mosei, mosi, moviescope, msrvtt, parquet, sims.",
     ),
     "layers": (
         ("bottleneck = 8", 'layers = "3-9"'),
@@ -110,7 +111,8 @@ CASES = {
     ),
     "options written as a table": (
         ("bottleneck = 8", "options = { bottleneck = 8 }"),
-        "films.toml:21  adapter.fuse.options: unknown key. Write its keys directly into [adapter.fuse].",
+        "films.toml:21  adapter.fuse.options: unknown key. Known: activation, at, bottleneck, expect, form, init, "
+        "init_from, kind, layers, per_task, read, share, sides, train.",
     ),
     "schema of the future": (("schema = 1", "schema = 2"), "films.toml:2  schema: should be 1, not 2."),
     "name that is no folder": (

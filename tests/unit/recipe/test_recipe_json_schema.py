@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from adaptkit.recipe import adapter_signatures, json_schema, load_recipe, resolved_toml
+from adaptkit.kinds import ADAPTERS
+from adaptkit.recipe import json_schema, load_recipe, resolved_toml
 
 _TYPES = {
     "object": dict,
@@ -150,10 +151,13 @@ def test_it_accepts_the_short_forms(schema, good, old, new):
 
 
 def test_an_adapter_offers_its_keywords(schema):
-    for kind, signature in adapter_signatures().items():
-        table = schema["$defs"][f"adapter_{kind}"]
+    tables = schema["properties"]["adapter"]["additionalProperties"]["oneOf"]
+    by_kind = {table["properties"]["kind"]["const"]: table for table in tables}
+    assert by_kind.keys() == ADAPTERS.kinds.keys()
+    for kind, signature in ADAPTERS.kinds.items():
+        table = by_kind[kind]
         assert table["additionalProperties"] is False
-        for name, parameter in signature.parameters.items():
+        for name, parameter in signature.keys.items():
             assert table["properties"][name]["description"] == parameter.doc
             if not parameter.required and parameter.default is not None:
                 assert table["properties"][name]["default"] == parameter.default

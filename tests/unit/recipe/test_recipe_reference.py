@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from adaptkit.recipe import adapter_signatures
+from adaptkit.kinds import ADAPTERS
 from adaptkit.recipe.reference import reference_markdown
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.shape import tables_of
+from adaptkit.recipe.shape import kinded_entries, plain_tables
 
 
 def test_every_key_and_keyword_has_a_row():
     text = reference_markdown()
     for name in ("bottleneck", "patience", "width", "questions_per_image", "label_smoothing", "schema"):
         assert f"| `{name}` |" in text
-    for signature in adapter_signatures().values():
-        assert f'### `kind = "{signature.kind}"`' in text
-        assert all(f"| `{name}` |" in text for name in signature.parameters)
+    for signature in ADAPTERS.kinds.values():
+        assert f'### `kind = "{signature.name}"`' in text
+        assert all(f"| `{name}` |" in text for name in signature.keys)
 
 
 def test_every_key_is_described():
@@ -26,11 +26,9 @@ def test_every_key_is_described():
         seen.add(table)
         for name, field in table.model_fields.items():
             assert field.description, f"{table.__name__}.{name} has no description"
-            annotation = field.annotation
-            waiting += tables_of(annotation) + [
-                t for part in getattr(annotation, "__args__", ()) for t in tables_of(part)
-            ]
-    assert len(seen) > 12
+            kinded = kinded_entries(field)
+            waiting += [made for _, made in kinded[1].tables(kinded[0])] if kinded else plain_tables(field.annotation)
+    assert len(seen) > 50
 
 
 def test_rows_have_four_cells():

@@ -57,7 +57,7 @@ def test_a_retrieval_task() -> None:
             {"kind": "classification", "query": None},
             {"caption": CAPTION},
             "modality.caption.route: no task reads this query."
-            ' Write query = "caption" in a task of kind retrieval, or give it another route.',
+            ' Write query = "caption" in a task that has this key, or give it another route.',
         ),
     ],
 )
@@ -95,7 +95,7 @@ def test_what_can_be_dropped() -> None:
         ),
         (
             ["caption"],
-            'data.drop: "caption" is the query of a retrieval task and cannot be dropped.'
+            'data.drop: "caption" is the query of a task and cannot be dropped.'
             ' Drop some of ["poster", "mean"].',
         ),
         (

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adaptkit.recipe import adapter_signatures, digest, load_recipe, parse_recipe, resolved_toml
+from adaptkit.kinds import ADAPTERS
+from adaptkit.recipe import digest, load_recipe, parse_recipe, resolved_toml
 
 _NAMES = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,6}\Z")
 _WORDS = st.text(min_size=1, max_size=12)
@@ -73,14 +74,14 @@ _DATA = st.one_of(
 @st.composite
 def adapters(draw: st.DrawFn, sides: list[str]) -> dict[str, Any]:
     """An adapter of any kind that may read these sides, with any of its plain keywords."""
-    readers = [s for s in adapter_signatures().values() if not s.fuses]
-    kinds = [s for s in readers if not sides or s.needs_sides[1] is None]
-    signature = draw(st.sampled_from([s for s in kinds if len(sides) >= s.needs_sides[0]]))
-    options = {name: _VALUES[p.type] for name, p in signature.parameters.items() if p.type in _VALUES}
+    readers = [s for s in ADAPTERS.kinds.values() if not s.facts["fuses"]]
+    kinds = [s for s in readers if not sides or s.facts["needs_sides"][1] is None]
+    signature = draw(st.sampled_from([s for s in kinds if len(sides) >= s.facts["needs_sides"][0]]))
+    options = {name: _VALUES[p.type] for name, p in signature.keys.items() if p.type in _VALUES}
     layers = st.sampled_from(["all", "last", "3..9", "0..-1"]) | st.lists(st.integers(-9, 9), min_size=1, max_size=3)
     common = {"layers": layers, "share": st.sampled_from(["none", "layers"]), "init_from": _WORDS}
     spec = draw(_tables({"at": st.lists(_WORDS, min_size=1, max_size=3, unique=True)}, options | common))
-    return spec | {"kind": signature.kind} | ({"sides": sides} if sides else {})
+    return spec | {"kind": signature.name} | ({"sides": sides} if sides else {})
 
 
 @st.composite

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from adaptkit.errors import DataError, RecipeError
-from adaptkit.recipe.task import Classification
 from adaptkit.tasks import Task
+from adaptkit.tasks.classification.table import Classification
 
 TARGETS = ["no", "yes", "no", "no", "maybe"]
 

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from adaptkit.errors import DataError, RecipeError
-from adaptkit.recipe.task import Multilabel
 from adaptkit.tasks import Task
+from adaptkit.tasks.multilabel.table import Multilabel
 
 TARGETS = [["drama", "crime"], ["drama"], [], ["comedy", "drama"]]  # comedy 1, crime 1, drama 3 of 4
 

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from adaptkit.errors import DataError, RecipeError
-from adaptkit.recipe.task import Regression
 from adaptkit.tasks import Task
+from adaptkit.tasks.regression.table import Regression
 
 
 def build(**keys: Any) -> Task:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.image.table import ImageModality
 from adaptkit.modalities.pixels import read_image
-from adaptkit.recipe.modality import ImageModality
 
 TEXT_ONLY = BackboneContext(width=8)
 VISION = BackboneContext(width=8, image_size=(4, 4), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

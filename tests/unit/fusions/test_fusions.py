@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.errors import SiteError
-from adaptkit.fusions import FUSIONS, Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
+from adaptkit.fusions import Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
 from adaptkit.fusions.cross_modal import Layer, Transformer, token
-from adaptkit.recipe import fusion_signatures
+from adaptkit.kinds import FUSIONS
 from adaptkit.sides import Side
 
 GOLDEN = Path(__file__).parents[2] / "goldens" / "gmu" / "module.safetensors"
@@ -281,7 +281,7 @@ def test_nothing_to_fuse(kind: str) -> None:
 
 
 def test_signatures_are_those_of_the_classes() -> None:
-    signatures = fusion_signatures()
+    signatures = FUSIONS.kinds
     assert signatures.keys() == FUSIONS.keys()
     for kind, entry in FUSIONS.items():
         signature = signatures[kind]
@@ -290,8 +290,8 @@ def test_signatures_are_those_of_the_classes() -> None:
             for name, parameter in inspect.signature(entry).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        assert {name: parameter.default for name, parameter in signature.parameters.items()} == keywords
-        assert all(parameter.doc for parameter in signature.parameters.values())
+        assert {name: parameter.default for name, parameter in signature.keys.items()} == keywords
+        assert all(parameter.doc for parameter in signature.keys.values())
         for fact in ("paper", "formula", "least", "sequences"):
             assert getattr(signature, fact) == getattr(entry, fact)
         assert issubclass(entry, Fusion)

@@ -12,7 +12,7 @@ from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.table.cells import category
 from adaptkit.modalities.table.encoder import TableEncoder
-from adaptkit.recipe.modality import TableModality
+from adaptkit.modalities.table.table import TableModality
 
 ROWS: list[Any] = [
     {"age": 10, "height": 1.5, "city": "Rome", "kind": 1},

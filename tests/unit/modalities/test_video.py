@@ -17,7 +17,7 @@ from adaptkit.errors import DataError, UnavailableError
 from adaptkit.modalities import BackboneContext, Encoder, frames
 from adaptkit.modalities.pooling import kept
 from adaptkit.modalities.video.frames import frames_length, read_frames
-from adaptkit.recipe.modality import VideoModality
+from adaptkit.modalities.video.table import VideoModality
 
 VIT = {
     "model": "vit",

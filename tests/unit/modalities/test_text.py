@@ -11,7 +11,7 @@ import torch
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.text.encoder import TextEncoder, middle
-from adaptkit.recipe.modality import TextModality
+from adaptkit.modalities.text.table import TextModality
 
 
 def build(folder: Path, *, limit: int | None = None, **keys: Any) -> TextEncoder:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adaptkit.recipe.task import Classification, Head, Retrieval
+from adaptkit.recipe.task import Head
+from adaptkit.tasks.classification.table import Classification
 from adaptkit.tasks.heads import build_task_head
+from adaptkit.tasks.retrieval.table import Retrieval
 
 
 def build(**keys: object) -> torch.nn.Module:

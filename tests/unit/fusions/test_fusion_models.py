@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from adaptkit.artifact import load_artifact
+from adaptkit.kinds import FUSIONS
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.model.costing import cost
 from adaptkit.plan import make_plan
-from adaptkit.recipe import fusion_signatures, load_recipe, parse_recipe
+from adaptkit.recipe import load_recipe, parse_recipe
 from adaptkit.training import train
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -59,7 +60,7 @@ def batch(model: AdaptedModel, samples: list[tuple[Any, ...]]) -> dict[str, dict
 
 
 def test_every_kind_is_tried() -> None:
-    assert SMALL.keys() == fusion_signatures().keys()
+    assert SMALL.keys() == FUSIONS.kinds.keys()
 
 
 @pytest.mark.parametrize("kind", SMALL)

@@ -17,8 +17,8 @@ from adaptkit.errors import DataError, RecipeError, UnavailableError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.audio.encoder import AudioEncoder
 from adaptkit.modalities.audio.log_mel import AUDIOSET, LogMel
+from adaptkit.modalities.audio.table import AudioModality
 from adaptkit.modalities.audio.waveform import read_waveform, waveform_length
-from adaptkit.recipe.modality import AudioModality
 
 RATE = 16000
 NOISE = (np.random.default_rng(0).normal(size=6000) * 0.1).astype(np.float32)

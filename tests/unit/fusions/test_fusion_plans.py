@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from adaptkit.errors import RecipeError, SiteError
+from adaptkit.kinds import FUSIONS
 from adaptkit.plan import Plan, make_plan
-from adaptkit.recipe import fusion_signatures, parse_recipe
+from adaptkit.recipe import parse_recipe
 
 PLOT = {"plot": {"kind": "text", "route": "backbone"}}
 SEEN = {"kind": "features", "width": 96, "missing": "zero"}
@@ -43,7 +44,7 @@ def test_full_fine_tuning() -> None:
 
 
 @pytest.mark.parametrize("trained", [[], ["all"]], ids=["frozen", "fine_tuned"])
-@pytest.mark.parametrize("kind", fusion_signatures())
+@pytest.mark.parametrize("kind", FUSIONS.kinds)
 def test_late_fusion(kind: str, trained: list[str]) -> None:
     sizes: dict[str, Any] = {"tensor": {"width": 20}, "cross_modal": {"width": 20, "layers": 1, "self_layers": 1}}
     found = plan(films("fusion"), fusion={"kind": kind, **sizes.get(kind, {})}, backbone={"train": trained})

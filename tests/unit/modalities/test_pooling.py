@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.features.table import FeaturesModality
 from adaptkit.modalities.pooling import POOLS, AttentionPool, kept
-from adaptkit.recipe.modality import FeaturesModality
 
 VECTORS = torch.tensor([[[9.0, 9.0], [1.0, 4.0], [3.0, 2.0]], [[9.0, 9.0], [9.0, 9.0], [9.0, 9.0]]])
 MASK = torch.tensor([[False, True, True], [False, False, False]])

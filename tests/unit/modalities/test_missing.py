@@ -11,7 +11,8 @@ import torch
 from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.features.encoder import FeaturesEncoder
-from adaptkit.recipe.modality import FeaturesModality, TextModality
+from adaptkit.modalities.features.table import FeaturesModality
+from adaptkit.modalities.text.table import TextModality
 
 SEQUENCE = np.ones((3, 2), dtype=np.float32)
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import DataSet, Samples
 from adaptkit.errors import DataError
-from adaptkit.formats import FORMATS, Column
 from adaptkit.formats.jsonl import read_manifest
 from adaptkit.recipe.located import located
 
 if TYPE_CHECKING:
-    from adaptkit.recipe import Modality, Recipe
+    from adaptkit.recipe import ModalityTable, Recipe
 
 Columns = Mapping[str, "Column | tuple[Column, ...]"]
 
@@ -60,15 +60,13 @@ def input_columns(recipe: Recipe) -> Columns:
 
 def target_columns(recipe: Recipe) -> dict[str, Column]:
     """Task -> the column it is read from."""
-    return {
-        name: Column(task.column or name, "target", many=task.kind == "multilabel")
-        for name, task in recipe.task.items()
-    }
+    return {name: Column(task.column or name, "target", many=task.many) for name, task in recipe.task.items()}
 
 
-def _input(name: str, modality: Modality, *, needed: bool) -> Column | tuple[Column, ...]:
-    if modality.kind == "table" and modality.column is None:
-        return tuple(Column(column, "cell", required=False) for column in (*modality.columns, *modality.categorical))
+def _input(name: str, modality: ModalityTable, *, needed: bool) -> Column | tuple[Column, ...]:
+    cells = modality.cells
+    if cells:
+        return tuple(Column(column, "cell", required=False) for column in cells)
     return Column(modality.column or name, modality.kind, required=needed)
 
 
