@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from adaptkit.benchmarks.stores import BenchmarkTable, StoreFormat
+from adaptkit.benchmarks.stores import StoreFormat
+from adaptkit.benchmarks.table import BenchmarkTable
 from adaptkit.data.store import FOLDER, Store, open_store
 from adaptkit.data.store_writer import StoreWriter, check_target
 from adaptkit.errors import DataError, UsageError

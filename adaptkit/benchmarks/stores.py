@@ -6,18 +6,16 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
+from adaptkit.benchmarks.table import BenchmarkTable
 from adaptkit.data.paths import inside
 from adaptkit.data.rows import Column, Row, Rows, SplitRows
 from adaptkit.data.store import Store, StoreRows, find_store
 from adaptkit.errors import DataError
 from adaptkit.formats.values import absent
-from adaptkit.recipe.data import DataTable
-from adaptkit.recipe.table import IsPath
 
 # Kind of a modality -> kinds of columns that it can be read from.
 FITTING = {
@@ -27,22 +25,6 @@ FITTING = {
     "video": {"path"},
     "features": {"features", "numbers", "number", "path"},
 }
-
-
-class BenchmarkTable(DataTable):
-    """The keys that every benchmark has."""
-
-    root: Annotated[str, IsPath()] = Field(
-        min_length=1,
-        examples=["../data/benchmark"],
-        description="The downloaded folder, or the store that `adaptkit data import` made of it, relative to the "
-        "recipe file.",
-    )
-    variant: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Which of the imported layouts, where several lie there. Default: the only one.",
-    )
 
 
 class StoreFormat:

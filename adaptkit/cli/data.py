@@ -175,14 +175,14 @@ def _check_benchmark(name: str, root: Path, variant: str) -> tuple[Any, dict[str
     try:
         store = find_store(root, name, variant)
     except DataError as missing:
-        found = Findings(problems=[Problem(*_first(missing))], warnings=check_sources(source, root, {}))
+        found = Findings(problems=[Problem(*_first(missing))], warnings=check_sources(source.known_sums, root, {}))
         try:
             document["variant"] = variant or source.find(root)
         except DataError as error:
             found.problems = list(error.problems)
         return found, document
     found = check_store(store)
-    found.warnings += check_sources(source, store.root, store.meta.get("sources", {}))
+    found.warnings += check_sources(source.known_sums, store.root, store.meta.get("sources", {}))
     return found, {**document, "store": store.folder, "variant": store.meta["variant"]}
 
 

@@ -14,13 +14,11 @@ from adaptkit.cli.listing_adapters import NOTES, adapter_rows, show_adapters
 from adaptkit.cli.options import Json
 from adaptkit.cli.tables import aligned, records, table
 from adaptkit.errors import UsageError
-from adaptkit.kinds import FORMATS, FUSIONS, MODALITIES, TASKS, Kinds
-from adaptkit.recipe import DataTable, ModalityTable, TaskTable, bundled_description, bundled_names
-from adaptkit.recipe.kinded import OfKind
-from adaptkit.recipe.table import Table
 from adaptkit.registry import nearest
 
 if TYPE_CHECKING:
+    from adaptkit.kinds import Kinds
+    from adaptkit.recipe.table import Table
     from adaptkit.tasks.metric import Metric
 
 Rows = list[dict[str, str]]
@@ -136,6 +134,8 @@ def _carried(package: str) -> str:
 
 def _kinds(kinds: Kinds[Any], base: type[Table], tag: str = "kind") -> Rows:
     """One row per kind: its name in a recipe, what it is, its keys."""
+    from adaptkit.recipe.kinded import OfKind
+
     return [
         {"name": kind.name, "what": kind.summary, "keys": ", ".join(k for k in table.model_fields if k != tag)}
         for kind, table in OfKind(kinds, tag).tables(base)
@@ -143,18 +143,29 @@ def _kinds(kinds: Kinds[Any], base: type[Table], tag: str = "kind") -> Rows:
 
 
 def _encoders() -> Rows:
+    from adaptkit.kinds import MODALITIES
+    from adaptkit.recipe import ModalityTable
+
     return _kinds(MODALITIES, ModalityTable)
 
 
 def _tasks() -> Rows:
+    from adaptkit.kinds import TASKS
+    from adaptkit.recipe import TaskTable
+
     return _kinds(TASKS, TaskTable)
 
 
 def _formats() -> Rows:
+    from adaptkit.kinds import FORMATS
+    from adaptkit.recipe import DataTable
+
     return _kinds(FORMATS, DataTable, "format")
 
 
 def _fusions() -> Rows:
+    from adaptkit.kinds import FUSIONS
+
     return [
         {
             "name": kind.name,
@@ -190,6 +201,8 @@ def _better(metric: Metric) -> str:
 
 
 def _recipes() -> Rows:
+    from adaptkit.recipe import bundled_description, bundled_names
+
     return [{"name": name, "what": bundled_description(name)} for name in bundled_names()]
 
 

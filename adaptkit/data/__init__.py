@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 
 _HOMES = {"DataSet": "sample", "Sample": "sample", "epoch_order": "order"}
 
-__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["DataSet", "Sample", "epoch_order"]
 __getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import Field
 
 from adaptkit.data.lazy_arrow import BATCH, spooled
 from adaptkit.data.paths import digest_of
@@ -19,23 +18,10 @@ from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
+from adaptkit.formats.tables import Csv
 from adaptkit.formats.values import Presence, root_of
-from adaptkit.recipe.data import DataTable, Root
 
 LINE, ID = "\x00line", "\x00id"  # columns of our own, which no header can name
-
-
-class Csv(DataTable):
-    """Comma- or tab-separated files with a header: cells are text, numbers, labels, JSON lists or paths."""
-
-    root: Root = None
-    train: str = Field(default="train.csv", min_length=1, description="File of the training split.")
-    validation: str = Field(default="validation.csv", min_length=1, description="File of the validation split.")
-    test: str = Field(default="test.csv", min_length=1, description="File of the test split.")
-    delimiter: str = Field(default=",", min_length=1, max_length=1, description='Between cells; "\\t" for tabs.')
-    list_separator: str = Field(
-        default="|", min_length=1, description="Between the labels of one cell, for a multilabel task."
-    )
 
 
 @FORMATS.register("csv", table=Csv)

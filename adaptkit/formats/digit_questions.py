@@ -6,16 +6,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from adaptkit.data.rows import FORMATS, Column, Row, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.digit_kinds import KINDS
-from adaptkit.recipe.data import DataTable
+from adaptkit.formats.tables import DigitQuestions
 from adaptkit.registry import nearest
 
 COLUMNS = ("question", "image", "answer", "digit")
@@ -23,24 +20,6 @@ ANSWERS = ("no", "yes")
 UNSEEN = 2  # phrasings of each kind that training never sees
 
 # A answers (no, yes), D digits, K kinds
-
-
-class DigitQuestions(DataTable):
-    """Yes/no questions in English about scikit-learn's scans of handwritten digits; made on the fly."""
-
-    seed: int = Field(default=0, ge=0, description="Seed of the split and of the questions drawn.")
-    images_validation: float = Field(default=0.15, gt=0, lt=1, description="Share of the images for validation.")
-    images_test: float = Field(default=0.2, gt=0, lt=1, description="Share of the images for testing.")
-    questions_per_image: int = Field(default=12, ge=1, description="Questions asked about each image.")
-
-    @model_validator(mode="after")
-    def _leaves_training_images(self) -> Self:
-        if self.images_validation + self.images_test >= 1:
-            raise PydanticCustomError(
-                "shares",
-                "images_validation and images_test leave no image for training: their sum must be below 1",
-            )
-        return self
 
 
 @FORMATS.register("digit_questions", table=DigitQuestions)

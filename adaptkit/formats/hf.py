@@ -6,9 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from adaptkit.data.lazy_arrow import ArrowRows
 from adaptkit.data.paths import inside
@@ -17,21 +15,9 @@ from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
+from adaptkit.formats.tables import HuggingFace
 from adaptkit.formats.values import Presence, root_of
-from adaptkit.recipe.data import DataTable
-from adaptkit.recipe.table import IsPath
 from adaptkit.registry import nearest
-
-
-class HuggingFace(DataTable):
-    """A folder of Hugging Face `datasets`, written by `DatasetDict.save_to_disk`."""
-
-    root: Annotated[str, IsPath()] = Field(
-        min_length=1, examples=["data/mine"], description="The folder, relative to the recipe file."
-    )
-    train: str = Field(default="train", min_length=1, description="Name of the training split in it.")
-    validation: str = Field(default="validation", min_length=1, description="Name of the validation split in it.")
-    test: str = Field(default="test", min_length=1, description="Name of the test split in it.")
 
 
 @FORMATS.register("hf", table=HuggingFace)

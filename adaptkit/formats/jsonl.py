@@ -10,23 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from adaptkit.data.rows import FORMATS, Column, Row, Rows, SplitRows
 from adaptkit.errors import DataError
+from adaptkit.formats.tables import Jsonl
 from adaptkit.formats.values import Presence, checked, root_of
-from adaptkit.recipe.data import DataTable, Root
 
 SPLITS = ("train", "validation", "test")
-
-
-class Jsonl(DataTable):
-    """One JSON object per line: columns are text, numbers, labels, vectors or paths relative to the file."""
-
-    root: Root = None
-    train: str = Field(default="train.jsonl", min_length=1, description="File of the training split.")
-    validation: str = Field(default="validation.jsonl", min_length=1, description="File of the validation split.")
-    test: str = Field(default="test.jsonl", min_length=1, description="File of the test split.")
 
 
 @FORMATS.register("jsonl", table=Jsonl)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
 from adaptkit.data.paths import digest_of
@@ -18,17 +17,8 @@ from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
+from adaptkit.formats.tables import Parquet
 from adaptkit.formats.values import FILES, Presence, absent, root_of
-from adaptkit.recipe.data import DataTable, Root
-
-
-class Parquet(DataTable):
-    """Parquet files: columns are text, numbers, labels, lists of numbers, images or paths."""
-
-    root: Root = None
-    train: str = Field(default="train.parquet", min_length=1, description="File of the training split.")
-    validation: str = Field(default="validation.parquet", min_length=1, description="File of the validation split.")
-    test: str = Field(default="test.parquet", min_length=1, description="File of the test split.")
 
 
 @FORMATS.register("parquet", table=Parquet)

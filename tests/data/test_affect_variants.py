@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptkit.benchmarks import BENCHMARKS, benchmark, import_benchmark, synthesise
+from adaptkit.benchmarks import BENCHMARKS, find_benchmark, import_benchmark, synthesise
 from adaptkit.benchmarks.affect import Affect
 from adaptkit.benchmarks.affect_padding import MODALITIES, Layout
 from adaptkit.data.store import Store
@@ -27,7 +27,7 @@ WIDTHS = {
 
 
 def layout(name: str, variant: str) -> Layout:
-    source = benchmark(name)
+    source = find_benchmark(name)
     assert isinstance(source, Affect)
     return source.layouts[variant]
 
@@ -135,7 +135,7 @@ def test_the_words_tell_what_the_text_vectors_tell(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_describes_itself(name: str) -> None:
-    source = benchmark(name)
+    source = find_benchmark(name)
     assert isinstance(source, Affect)
     assert source.name == name
     assert source.layouts.keys() == source.variants.keys()

@@ -15,9 +15,7 @@ import pytest
 
 from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import DataSet, Samples
-from adaptkit.formats.csv_files import Csv
-from adaptkit.formats.jsonl import Jsonl
-from adaptkit.formats.parquet import Parquet
+from adaptkit.formats.tables import Csv, Jsonl, Parquet
 
 ROWS = 200_000
 TEXT = "a plot of some length " * 10

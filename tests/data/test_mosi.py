@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptkit.benchmarks import benchmark, import_benchmark, synthesise
+from adaptkit.benchmarks import import_benchmark, synthesise
 from adaptkit.data.store import Store
 from adaptkit.errors import DataError, UsageError
 
@@ -333,15 +333,15 @@ def test_several_variants_in_a_folder_ask_for_one(tmp_path: Path) -> None:
 def test_a_folder_without_any_of_the_files_says_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "mosei_raw.pkl").write_bytes(b"")
     with pytest.raises(DataError, match=r"expected mosi_data\.pkl, or .*unaligned_50\.pkl; found mosei_raw\.pkl"):
-        benchmark("mosi").find(tmp_path)
+        find_benchmark("mosi").find(tmp_path)
     with pytest.raises(DataError, match="found nothing"):
-        benchmark("mosi").find(tmp_path / "nowhere")
+        find_benchmark("mosi").find(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("folder", ["", "seq_length_50"])
 def test_the_folder_of_the_download_or_the_one_above_it(tmp_path: Path, folder: str) -> None:
     written(tmp_path / folder, "mosi_data.pkl", plain())
-    assert benchmark("mosi").find(tmp_path) == "mult-aligned"
+    assert find_benchmark("mosi").find(tmp_path) == "mult-aligned"
 
 
 def test_mosei_in_the_place_of_mosi_is_told_by_its_widths(tmp_path: Path) -> None:

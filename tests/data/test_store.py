@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
-from adaptkit.benchmarks.stores import BenchmarkTable
+from adaptkit.benchmarks.table import BenchmarkTable
 from adaptkit.data.lazy_features import Features, FeatureWriter
 from adaptkit.data.rows import FORMATS, Column, Row
 from adaptkit.data.store import Store, StoreWriter, find_store, open_store, verify

@@ -15,10 +15,7 @@ from PIL import Image
 
 from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
-from adaptkit.formats.csv_files import Csv
-from adaptkit.formats.hf import HuggingFace
-from adaptkit.formats.jsonl import Jsonl
-from adaptkit.formats.parquet import Parquet
+from adaptkit.formats.tables import Csv, HuggingFace, Jsonl, Parquet
 
 TEXT, IMAGE = Column("text", "text"), Column("poster", "image", required=False)
 VECTOR, TARGET = Column("vector", "features", required=False), Column("genres", "target", many=True)

@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from torch.utils.data import DataLoader
 
-from adaptkit.benchmarks.stores import BenchmarkTable
+from adaptkit.benchmarks.table import BenchmarkTable
 from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import Sample, Samples
 from adaptkit.data.store import StoreWriter
-from adaptkit.formats.jsonl import Jsonl
-from adaptkit.formats.parquet import Parquet
+from adaptkit.formats.tables import Jsonl, Parquet
 
 SPLITS = ("train", "validation", "test")
 COUNT = 11

@@ -293,5 +293,5 @@ def test_signatures_are_those_of_the_classes() -> None:
         assert {name: parameter.default for name, parameter in signature.keys.items()} == keywords
         assert all(parameter.doc for parameter in signature.keys.values())
         for fact in ("paper", "formula", "least", "sequences"):
-            assert getattr(signature, fact) == getattr(entry, fact)
+            assert signature.facts[fact] == getattr(entry, fact)
         assert issubclass(entry, Fusion)

@@ -9,7 +9,7 @@ import pytest
 
 from adaptkit.errors import RecipeError
 from adaptkit.kinds import FUSIONS
-from adaptkit.recipe import FusionSpec, json_schema, load_recipe, parse_recipe, resolved_toml
+from adaptkit.recipe import json_schema, load_recipe, parse_recipe, resolved_toml
 
 FUSED = ('route = "side"', 'route = "fusion"')
 UNREAD = ('[adapter.fuse]\nkind = "gmu"\nat = ["attn.out", "mlp.out"]\nsides = ["poster"]\nbottleneck = 8\n', "")

@@ -95,8 +95,7 @@ def test_what_can_be_dropped() -> None:
         ),
         (
             ["caption"],
-            'data.drop: "caption" is the query of a task and cannot be dropped.'
-            ' Drop some of ["poster", "mean"].',
+            'data.drop: "caption" is the query of a task and cannot be dropped. Drop some of ["poster", "mean"].',
         ),
         (
             ["mean"],

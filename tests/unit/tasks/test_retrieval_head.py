@@ -7,13 +7,13 @@ import torch
 
 from adaptkit.recipe.task import Head
 from adaptkit.tasks.classification.table import Classification
-from adaptkit.tasks.heads import build_task_head
 from adaptkit.tasks.retrieval.table import Retrieval
+from adaptkit.tasks.task import TASKS, Task
 
 
 def build(**keys: object) -> torch.nn.Module:
     spec = Retrieval(kind="retrieval", query="caption", width=3, **keys)  # type: ignore[arg-type]
-    return build_task_head(spec, 6, 0, {"caption": 4, "other": 9})
+    return TASKS["retrieval"].build_head(spec, 6, 6, {"caption": 4, "other": 9})
 
 
 def test_query_and_item_have_their_lengths() -> None:
@@ -38,14 +38,14 @@ def test_parameters_and_freezing() -> None:
 
 
 def test_everything_learns() -> None:
-    head = build(head=Head(kind="mlp", hidden=5))
+    head = build(head={"kind": "mlp", "hidden": 5})
     out = head(torch.randn(5, 6), torch.randn(5, 4))
     (out[:, :3] @ out[:, 3:].T).logsumexp(1).sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in head.parameters())
 
 
 def test_other_tasks_have_their_heads() -> None:
-    head = build_task_head(Classification(kind="classification"), 6, 2, {})
+    head = Task.build_head(Classification(kind="classification"), 6, 2, {})
     assert head(torch.randn(5, 6)).shape == (5, 2)
     with pytest.raises(TypeError):
         head(torch.randn(5, 6), torch.randn(5, 4))
