@@ -1,6 +1,7 @@
 # make demo     set up and train the quickstart recipe (two to three minutes on two cores after the installation)
 # make test     set up and run the tests
 # make check    ruff, pyright and the layering test; `make test check` is what CI runs
+# make index    write down what kinds of things a recipe can name (adaptkit/*/kinds.json), after adding one
 # make docs     write the pages that are generated from the code
 # make conformance  run every law for every adapter in every tiny model (an hour), write docs/conformance.md
 # make recipes  try every recipe end to end on synthetic data (25 short trainings), write docs/recipes.md
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 
-.PHONY: help install demo test check docs recipes conformance coverage clean
+.PHONY: help install demo test check index docs recipes conformance coverage clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +33,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest tests/laws/test_layers.py
+
+index: $(VENV)/.test
+	$(BIN)/python -m adaptkit.kinds.indexing
 
 docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptkit.benchmarks import import_benchmark, synthesise
+from adaptkit.benchmarks import find_benchmark, import_benchmark, synthesise
 from adaptkit.data.store import Store
 from adaptkit.errors import DataError, UsageError
 

@@ -64,11 +64,10 @@ def adaptkit(copied: Path, *words: str) -> dict:
     return json.loads(python(copied, "-m", "adaptkit", *words, "--json"))
 
 
-def test_an_adapter_is_one_file_and_its_import(copied: Path) -> None:
-    source, line = blocks("python")
+def test_an_adapter_is_one_file(copied: Path) -> None:
+    (source,) = blocks("python")
     (copied / ADAPTERS / "film.py").write_text(source)
-    with (copied / ADAPTERS / "__init__.py").open("a") as file:
-        file.write(line)
+    python(copied, "-m", "adaptkit.kinds.indexing")
     (recipe,) = blocks("toml")
     (copied / "quickstart_film.toml").write_text(recipe)
 
