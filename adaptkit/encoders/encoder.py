@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.encoders.context import BackboneContext
-from adaptkit.encoders.pooling import POOLS, AttentionPool
 from adaptkit.encoders.tower import Tower
 from adaptkit.errors import DataError, RecipeError, RunError
+from adaptkit.pooling import POOLS, AttentionPool
 from adaptkit.registry import Registry
 from adaptkit.sides import Side
 
@@ -246,3 +246,17 @@ def finite(array: np.ndarray, name: str, where: str) -> np.ndarray:
             where=where,
         )
     return array
+
+
+def kept(length: int, limit: int | None, keep: str) -> np.ndarray:
+    """Which of `length` tokens survive a limit: increasing indices, at most `limit` of them.
+
+    Args:
+        keep: "first", "last", "middle", or "even": the middles of `limit` equal parts.
+    """
+    if limit is None or length <= limit:
+        return np.arange(length)
+    if keep == "even":
+        return ((np.arange(limit) + 0.5) * length / limit).astype(np.int64)
+    start = {"first": 0, "last": length - limit, "middle": (length - limit) // 2}[keep]
+    return np.arange(start, start + limit)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from adaptkit.encoders.arrays import array_length, read_array
 from adaptkit.encoders.context import BackboneContext
-from adaptkit.encoders.encoder import ENCODERS, Encoder, check_not_native, finite, present_of, shared, tower_of
-from adaptkit.encoders.pooling import kept
+from adaptkit.encoders.encoder import ENCODERS, Encoder, check_not_native, finite, kept, present_of, shared, tower_of
 from adaptkit.encoders.tower import Tower
 from adaptkit.errors import DataError
 

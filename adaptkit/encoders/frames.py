@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adaptkit.encoders.pooling import kept
+from adaptkit.encoders.encoder import kept
 from adaptkit.errors import DataError, UnavailableError
 
 # F frames, H height, W width, C channels

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.encoders.context import BackboneContext
-from adaptkit.encoders.encoder import ENCODERS, Encoder, present_of, shared, tower_of
-from adaptkit.encoders.pooling import kept
+from adaptkit.encoders.encoder import ENCODERS, Encoder, kept, present_of, shared, tower_of
 from adaptkit.encoders.tower import Tower
 from adaptkit.errors import DataError, RecipeError
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit import pooling
 from adaptkit.encoders.context import BackboneContext
 from adaptkit.encoders.encoder import ENCODERS, Encoder, check_not_native, present_of, shared, tower_of
 from adaptkit.encoders.frames import frames_length, read_frames
 from adaptkit.encoders.pixels import Pixels
-from adaptkit.encoders.pooling import mean
 from adaptkit.encoders.tower import Tower
 
 # B batch, F frames, C channels, H height, W width, T tokens of one image, E width
@@ -72,4 +72,4 @@ class VideoEncoder(Encoder):
         if self.tower is None:
             return pixels.flatten(2), mask  # (B, F, C*H*W)
         vectors, counts = self.tower({"pixel_values": pixels.flatten(0, 1)})  # (B*F, T, E), (B*F, T)
-        return mean(vectors, counts).unflatten(0, mask.shape), mask  # (B, F, E)
+        return pooling.mean(vectors, counts).unflatten(0, mask.shape), mask  # (B, F, E)

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.encoders.encoder import finite
-from adaptkit.encoders.pooling import kept
+from adaptkit.encoders.encoder import finite, kept
 from adaptkit.errors import DataError, UnavailableError
 
 # S samples at the rate that is wanted, N samples of the source, C channels

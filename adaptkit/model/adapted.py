@@ -9,18 +9,17 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from adaptkit import sides
+from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
 from adaptkit.anatomy.calling import Call, Prefix, prepare, run
 from adaptkit.encoders import Encoder
 from adaptkit.fusion import BACKBONE
-from adaptkit.model.pooling import mean, pool
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
 from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
-from adaptkit.plan.joining import build_fusion, build_heads
 from adaptkit.plan.mmbt import build_segments
+from adaptkit.plan.readout import build_fusion, build_heads
 from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
 from adaptkit.surgery import adapters_of, insert
@@ -134,7 +133,7 @@ class AdaptedModel(TrainableState):
         query: str | None = getattr(self.plan.recipe.task[task], "query", None)
         if query is not None:
             side = encoded.streams[query]
-            given.append(mean(side.tensor, side.mask))  # (B, E)
+            given.append(pooling.mean(side.tensor, side.mask))  # (B, E)
         return head(*(part.to(head_dtype(head)) for part in given))
 
     def represent(self, encoded: Encoded, *, task: str | None = None) -> Tensor:
@@ -146,10 +145,8 @@ class AdaptedModel(TrainableState):
             fused = self.fusion(sequence)
         if not all(adapter.keeps_length for adapter in adapters_of(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
-        if self.join.sequences:
-            own = Side(fused, mask, mask.any(1))
-        else:
-            own = Side.of(pool(self.plan.pool, self.backbone, fused, mask))  # (B, 1, D)
+        whole = Side(fused, mask, mask.any(1))
+        own = whole if self.join.sequences else Side.of(pooled(self.plan.pool, self.backbone, whole))
         return self.join({BACKBONE: own, **{name: streams[name] for name in self.plan.joined}})
 
     def encode(self, inputs: Inputs, drop: Collection[str], *, task: str | None = None) -> Encoded:
@@ -229,6 +226,13 @@ def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]
         for name, modality in plan.recipe.modality.items()
         if modality.route == "backbone"
     }
+
+
+def pooled(pool: str, backbone: nn.Module, states: Side) -> Tensor:
+    """(B, T, D) -> (B, D), as the plan says; "pooler" is the backbone's own."""
+    if pool == "pooler":
+        return backbone.get_submodule("pooler")(states.tensor)
+    return pooling.POOLS[pool](states.tensor, states.mask)
 
 
 def head_dtype(head: nn.Module) -> torch.dtype:

@@ -1,7 +1,7 @@
 """The plan: what a recipe resolves to on a backbone, proven before a weight is loaded.
 
 `planning.py` makes it; `grafting.py` finds the grafts, `streams.py` the modalities' shapes, `towers.py` the models
-beside the backbone, `unfreezing.py` what else moves, `counts.py` adds up.
+beside the backbone, `readout.py` what comes after it, `unfreezing.py` what else moves, `counts.py` adds up.
 """
 
 from __future__ import annotations

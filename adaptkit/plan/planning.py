@@ -15,9 +15,8 @@ from adaptkit.encoders import Encoder
 from adaptkit.errors import RecipeError
 from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
-from adaptkit.plan.joining import build_fusion, build_heads, joined_modalities
 from adaptkit.plan.mmbt import build_segments, check_mmbt
-from adaptkit.plan.pooling import check_pool, output_width, pool_of
+from adaptkit.plan.readout import build_fusion, build_heads, check_pool, joined_modalities, output_width, pool_of
 from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
 from adaptkit.plan.towers import (
     TowerPlan,

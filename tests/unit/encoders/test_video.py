@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from adaptkit.encoders import BackboneContext, Encoder, frames
+from adaptkit.encoders.encoder import kept
 from adaptkit.encoders.frames import frames_length, read_frames
-from adaptkit.encoders.pooling import kept
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.recipe.modality import VideoModality
 
