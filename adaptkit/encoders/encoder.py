@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -84,8 +84,8 @@ class Encoder(nn.Module):
             RecipeError: a combination that cannot work, such as text for a backbone that reads none.
         """
         encoder = ENCODERS.named(modality.kind, where=f"modality.{name}.kind").of(modality, name, context)
-        for key, parameter in encoder.named_parameters():
-            if not modality.train and not key.startswith("tower.model."):
+        if not modality.train:
+            for parameter in encoder.own_parameters():
                 parameter.requires_grad_(False)
         return encoder
 
@@ -93,6 +93,11 @@ class Encoder(nn.Module):
     def of(cls, modality: Any, name: str, context: BackboneContext) -> Encoder:
         """This class, built from its table of the recipe."""
         raise NotImplementedError
+
+    def own_parameters(self) -> Iterator[nn.Parameter]:
+        """All but those of the tower's model, which has a plan of its own."""
+        of_model = set() if self.tower is None else {id(parameter) for parameter in self.tower.model.parameters()}
+        return (parameter for parameter in self.parameters() if id(parameter) not in of_model)
 
     @property
     def needs_fit(self) -> bool:

@@ -22,7 +22,7 @@ from adaptkit.plan.mmbt import build_segments
 from adaptkit.plan.readout import build_fusion, build_heads
 from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
-from adaptkit.surgery import adapters_of, insert
+from adaptkit.surgery import Graft, Receipt, adapters_of, insert
 
 # B batch, T tokens, D width of the backbone, E width of a modality
 
@@ -74,20 +74,16 @@ class AdaptedModel(TrainableState):
         self.join = build_fusion(plan.recipe, encoders, plan.spec, plan.width, plan.pool)
         self.heads = nn.ModuleDict(build_heads(plan.recipe, encoders, plan.head_width, plan.outputs))
         self.spans = spans_of(plan.recipe, encoders)
-        # A copy of a backbone that is trained as a whole would cost as much as the backbone.
-        kept = "all" not in plan.recipe.backbone.train
         towers = self.towers
-        self.receipt = insert(backbone, plan.inside, unfrozen=plan.unfrozen, seed=seed, restorable=kept, towers=towers)
+
+        def graft(model: nn.Module, grafts: tuple[Graft, ...], unfrozen: tuple[str, ...]) -> Receipt:
+            # A copy of a model that is trained as a whole would cost as much as the model.
+            kept = len(unfrozen) < len([*model.parameters()])
+            return insert(model, grafts, unfrozen=unfrozen, seed=seed, restorable=kept, towers=towers)
+
+        self.receipt = graft(backbone, plan.inside, plan.unfrozen)
         self.tower_receipts = {
-            name: insert(
-                towers[name],
-                plan.inside_tower(name),
-                unfrozen=tower.unfrozen,
-                seed=seed,
-                restorable=len(tower.unfrozen) < len([*towers[name].parameters()]),
-                towers=towers,
-            )
-            for name, tower in plan.towers.items()
+            name: graft(towers[name], plan.inside_tower(name), tower.unfrozen) for name, tower in plan.towers.items()
         }
         # The fusion place under the path that its grafts are planned for.
         place = nn.ModuleDict({"fusion": self.fusion})

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 from torch import nn
 
+from adaptkit.encoders import Encoder
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -43,6 +45,6 @@ def own_size(modules: Iterable[nn.Module], *, moving: bool = False) -> int:
     return sum(
         parameter.numel()
         for module in modules
-        for name, parameter in module.named_parameters()
-        if not name.startswith("tower.model.") and (parameter.requires_grad or not moving)
+        for parameter in (module.own_parameters() if isinstance(module, Encoder) else module.parameters())
+        if parameter.requires_grad or not moving
     )

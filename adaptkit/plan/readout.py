@@ -13,6 +13,7 @@ from adaptkit.encoders import Encoder
 from adaptkit.errors import SiteError
 from adaptkit.fusion import BACKBONE, FUSIONS, Fusion
 from adaptkit.heads import build_task_head
+from adaptkit.plan.streams import side_shapes
 from adaptkit.recipe import Recipe
 
 
@@ -70,7 +71,8 @@ def build_fusion(recipe: Recipe, encoders: Mapping[str, Encoder], spec: InputSpe
     if pool == "flatten" and not recipe.fusion.signature.sequences:
         towers = sum(modality.route == "backbone" for modality in recipe.modality.values())
         streams[BACKBONE] = Shape(towers * width, 1)
-    streams |= {name: Shape(encoders[name].width, encoders[name].tokens) for name in joined_modalities(recipe)}
+    shapes = side_shapes(recipe, encoders)
+    streams |= {name: shapes[name] for name in joined_modalities(recipe)}
     try:
         fusion = FUSIONS[recipe.fusion.kind](streams, **recipe.fusion.options)
     except SiteError as error:
