@@ -13,9 +13,9 @@ from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, res
 from adaptkit.data import load_data
 from adaptkit.encoders import Encoder
 from adaptkit.errors import RecipeError
-from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
+from adaptkit.plan.parameters import Counts, own_size, size, unfrozen_parameters
 from adaptkit.plan.readout import build_fusion, build_heads, check_pool, joined_modalities, output_width, pool_of
 from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
 from adaptkit.plan.towers import (
@@ -27,7 +27,6 @@ from adaptkit.plan.towers import (
     tower_contexts,
     towers_of,
 )
-from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import Recipe, located
 from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import Adapters

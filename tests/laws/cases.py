@@ -14,7 +14,7 @@ from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy
 from adaptkit.errors import SiteError
 from adaptkit.plan.grafting import PlanContext, plan_adapter
-from adaptkit.plan.unfreezing import unfrozen_parameters
+from adaptkit.plan.parameters import unfrozen_parameters
 from adaptkit.recipe import adapter_signatures
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.sides import Side
