@@ -50,6 +50,10 @@ class Side:
         mask = torch.ones(tensor.shape[:2], dtype=torch.bool, device=tensor.device)
         return cls(tensor, mask, mask.any(1))
 
+    def counted(self) -> Tensor:
+        """(B, T, E), zeros in place of what does not count, which may hold anything: 0 * NaN would be NaN."""
+        return torch.where(self.mask.unsqueeze(-1), self.tensor, 0.0)
+
 
 class Sides(dict[str, Side]):
     """Name -> side, and what else an adapter may read besides its stream.

@@ -103,7 +103,7 @@ class CrossAttention(Adapter):
         """Keys and values (B, S, P) of all sides, each projected by itself, and which of their tokens count (B, S)."""
         keys, values = [], []
         for name, norm in self.side_norms.items():
-            y = norm(sides[name].tensor.to(self.out.weight.dtype))  # (B, T_m, E_m)
+            y = norm(sides[name].counted().to(self.out.weight.dtype))  # (B, T_m, E_m)
             keys.append(self.keys[name](y))
             values.append(self.values[name](y))
         masks = [sides[name].mask for name in self.side_norms]

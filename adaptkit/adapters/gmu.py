@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from adaptkit import pooling
 from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.adapters.bottleneck import initialise
-from adaptkit.sides import Side, Sides
+from adaptkit.sides import Sides
 
 # B batch, T tokens, D width of the stream, E width of a side, M sides, P bottleneck, G gates
 
@@ -100,7 +101,8 @@ class GMU(Adapter):
 
     def vectors(self, sides: Sides) -> dict[str, Tensor]:
         """(B, T_m, E_m) each -> (B, E_m) each."""
-        return {name: mean_over_tokens(sides[name]).to(self.gate.weight.dtype) for name in self.side_downs}
+        given = {name: sides[name] for name in self.side_downs}
+        return {n: pooling.mean(side.tensor, side.mask).to(self.gate.weight.dtype) for n, side in given.items()}
 
     def project_sides(self, sides: Sides) -> Tensor:
         """(B, T_m, E_m) each -> (B, M, P); exactly 0 where a sample has no token of the side."""
@@ -122,9 +124,3 @@ class GMU(Adapter):
         for index, share in enumerate(shares[1:]):
             mixed = mixed + share * b[:, index].unsqueeze(1)
         return mixed
-
-
-def mean_over_tokens(side: Side) -> Tensor:
-    """(B, T, E) -> (B, E), over the tokens that count; 0 where none does."""
-    weights = side.mask.unsqueeze(-1).to(side.tensor.dtype)  # (B, T, 1)
-    return (side.tensor * weights).sum(1) / weights.sum(1).clamp(min=1)

@@ -117,4 +117,4 @@ def aligned(name: str, side: Side, z: Tensor) -> tuple[Tensor, Tensor]:
             f"the side {name!r} has {tokens} tokens, and the stream has {z.shape[1]}.",
             hint='MAG needs one vector per sample (pool = "mean") or one per token of the stream.',
         )
-    return side.tensor.to(z.dtype), side.mask.unsqueeze(-1).to(z.dtype)
+    return side.counted().to(z.dtype), side.mask.unsqueeze(-1).to(z.dtype)

@@ -99,11 +99,11 @@ class Wander(Adapter):
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         out = z.shape[1] if self.out_tokens is None else self.out_tokens
-        sequences = [(z, sides.mask), *((sides[name].tensor, sides[name].mask) for name in self.names)]
+        sequences = [(z, sides.mask), *((sides[name].counted(), sides[name].mask) for name in self.names)]
         bottlenecks = []  # (B, T_m, P) each
         for down, (x, mask) in zip(self.downs, sequences, strict=True):
             a = functional.gelu(down(x.to(down.weight.dtype)))
-            bottlenecks.append(a if mask is None else a * mask.unsqueeze(-1))  # a padded token contributes exactly 0
+            bottlenecks.append(a if mask is None else torch.where(mask.unsqueeze(-1), a, 0.0))  # padding is exactly 0
         tokens = [self.rows(m, a.shape[1], out) for m, a in enumerate(bottlenecks)]
         there = [sides[name].mask.any(dim=1) for name in self.names]  # (B,) each
         fused = fuse(bottlenecks, tokens, list(self.width_factors), self.combine, [None, *there])
@@ -131,7 +131,8 @@ class Wander(Adapter):
         joined = torch.cat([h, *(side.tensor.to(h.dtype) for side in alike)], dim=1)  # (B, T, D)
         counts = torch.cat([every, *(side.mask for side in alike)], dim=1)  # (B, T)
         order = torch.argsort(~counts, dim=1, stable=True)[:, :count]  # padding goes last, the rest stays in order
-        kept = torch.take_along_dim(joined * counts.unsqueeze(-1), order.unsqueeze(-1), dim=1)
+        joined = torch.where(counts.unsqueeze(-1), joined, 0.0)
+        kept = torch.take_along_dim(joined, order.unsqueeze(-1), dim=1)
         return functional.pad(kept, (0, 0, 0, count - kept.shape[1]))
 
 

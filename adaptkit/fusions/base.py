@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from adaptkit import kinds
+from adaptkit import kinds, pooling
 from adaptkit.adapters.base import Shape, check_positive
-from adaptkit.adapters.gmu import mean_over_tokens
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Kinds
 from adaptkit.recipe.fusion import BACKBONE
@@ -59,7 +58,7 @@ class Fusion(nn.Module):
         dtype = next((parameter.dtype for parameter in self.parameters()), first)
         for name in self.names:
             side = streams[name]
-            yield mean_over_tokens(side).to(dtype), side.mask.any(dim=1, keepdim=True)
+            yield pooling.mean(side.tensor, side.mask).to(dtype), side.mask.any(dim=1, keepdim=True)
 
 
 class ProjectedFusion(Fusion):

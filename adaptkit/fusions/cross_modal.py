@@ -13,6 +13,7 @@ from torch.nn import functional
 from adaptkit.adapters.base import Shape, check_positive
 from adaptkit.errors import SiteError
 from adaptkit.fusions.base import FUSIONS, Fusion
+from adaptkit.pooling import POOLS
 from adaptkit.sides import Side
 
 # B batch, T tokens of the target, S tokens of the source, E width of a stream, D common width, k streams
@@ -98,14 +99,14 @@ class CrossModal(Fusion):
             pairs: nn.ModuleDict = self.cross[target]  # pyright: ignore[reportAssignmentType]
             seen = [pairs[s](embedded[target], embedded[s], masks[s]) for s in pairs]  # (B, T_m, D) each
             joined = torch.cat(seen, dim=2)  # (B, T_m, (k - 1)·D)
-            chosen.append(token(self.own[target](joined, None, masks[target]), masks[target], self.pool))
+            chosen.append(POOLS[self.pool](self.own[target](joined, None, masks[target]), masks[target]))
         return torch.cat(chosen, dim=1)  # (B, k·(k - 1)·D)
 
     def embedded(self, name: str, side: Side) -> Tensor:
         """(B, T, E) -> (B, T, D), with positions; zeros in place of what does not count."""
         convolution: nn.Conv1d = self.embed[name]  # pyright: ignore[reportAssignmentType]
         counts = side.mask.unsqueeze(-1)  # (B, T, 1)
-        x = torch.where(counts, side.tensor, 0.0).to(convolution.weight.dtype)
+        x = side.counted().to(convolution.weight.dtype)
         x = convolution(x.mT).mT * convolution.out_channels**0.5  # (B, T, D)
         return self.embed_dropout((x + positions(side.mask, x.shape[-1]).to(x.dtype)) * counts)
 
@@ -152,15 +153,3 @@ def positions(counts: Tensor, width: int) -> Tensor:
     rates = torch.exp(steps * (-math.log(10000.0) / max(half - 1, 1)))
     angles = counts.cumsum(dim=1).unsqueeze(-1) * rates  # (B, T, D / 2)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)[..., :width]
-
-
-def token(sequence: Tensor, counts: Tensor, pool: Literal["last", "first", "mean"]) -> Tensor:
-    """(B, T, D), (B, T) -> (B, D), of the tokens that count; 0 where none does."""
-    numbers = counts.cumsum(dim=1) * counts  # (B, T): 1 for the first token that counts; 0 for what does not
-    if pool == "mean":
-        weights = counts.to(sequence.dtype)
-    elif pool == "first":
-        weights = (numbers == 1).to(sequence.dtype)
-    else:
-        weights = ((numbers == counts.sum(dim=1, keepdim=True)) & counts).to(sequence.dtype)
-    return (sequence * weights.unsqueeze(-1)).sum(1) / weights.sum(1, keepdim=True).clamp(min=1)

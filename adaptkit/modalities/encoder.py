@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from adaptkit.kinds import Kinds
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.pooling import POOLS, AttentionPool
 from adaptkit.modalities.tower import Tower
+from adaptkit.pooling import POOLS, AttentionPool
 from adaptkit.sides import Side
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ class Encoder(nn.Module):
             RecipeError: a combination that cannot work, such as text for a backbone that reads none.
         """
         encoder = MODALITIES.named(modality.kind, where=f"modality.{name}.kind").of(modality, name, context)
-        for key, parameter in encoder.named_parameters():
-            if not modality.train and not key.startswith("tower.model."):
+        if not modality.train:
+            for parameter in encoder.own_parameters():
                 parameter.requires_grad_(False)
         return encoder
 
@@ -94,6 +95,11 @@ class Encoder(nn.Module):
     def of(cls, modality: Any, name: str, context: BackboneContext) -> Encoder:
         """This class, built from its table of the recipe."""
         raise NotImplementedError
+
+    def own_parameters(self) -> Iterator[nn.Parameter]:
+        """All but those of the tower's model, which has a plan of its own."""
+        of_model = set() if self.tower is None else {id(parameter) for parameter in self.tower.model.parameters()}
+        return (parameter for parameter in self.parameters() if id(parameter) not in of_model)
 
     @property
     def needs_fit(self) -> bool:
@@ -247,3 +253,17 @@ def finite(array: np.ndarray, name: str, where: str) -> np.ndarray:
             where=where,
         )
     return array
+
+
+def kept(length: int, limit: int | None, keep: str) -> np.ndarray:
+    """Which of `length` tokens survive a limit: increasing indices, at most `limit` of them.
+
+    Args:
+        keep: "first", "last", "middle", or "even": the middles of `limit` equal parts.
+    """
+    if limit is None or length <= limit:
+        return np.arange(length)
+    if keep == "even":
+        return ((np.arange(limit) + 0.5) * length / limit).astype(np.int64)
+    start = {"first": 0, "last": length - limit, "middle": (length - limit) // 2}[keep]
+    return np.arange(start, start + limit)

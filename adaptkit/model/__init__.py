@@ -1,7 +1,7 @@
 """The adapted model: backbone, encoders, the fusion place, heads.
 
-`adapted.py` is the model; `calling.py` calls any backbone, `pooling.py` makes one vector of its hidden states,
-`costing.py` counts what a training step takes.
+`adapted.py` is the model, `prefix.py` what goes before its text, `state.py` what of it is saved; `costing.py` counts
+what a training step takes.
 """
 
 from __future__ import annotations

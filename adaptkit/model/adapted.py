@@ -9,21 +9,21 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from adaptkit import sides
+from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
+from adaptkit.anatomy.calling import Call, Prefix, prepare, run
 from adaptkit.anatomy.calling.forward import Call, Prefix, prepare, run
 from adaptkit.fusions import BACKBONE
 from adaptkit.modalities import Encoder
-from adaptkit.model.pooling import mean, pool
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
 from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
-from adaptkit.plan.joining import build_fusion, build_heads
 from adaptkit.plan.mmbt import build_segments
+from adaptkit.plan.readout import build_fusion, build_heads
 from adaptkit.plan.streams import build_encoders, build_projections, spans_of
 from adaptkit.sides import Side
-from adaptkit.surgery import adapters_of, insert
+from adaptkit.surgery import Graft, Receipt, adapters_of, insert
 
 # B batch, T tokens, D width of the backbone, E width of a modality
 
@@ -75,20 +75,16 @@ class AdaptedModel(TrainableState):
         self.join = build_fusion(plan.recipe, encoders, plan.spec, plan.width, plan.pool)
         self.heads = nn.ModuleDict(build_heads(plan.recipe, encoders, plan.head_width, plan.outputs))
         self.spans = spans_of(plan.recipe, encoders)
-        # A copy of a backbone that is trained as a whole would cost as much as the backbone.
-        kept = "all" not in plan.recipe.backbone.train
         towers = self.towers
-        self.receipt = insert(backbone, plan.inside, unfrozen=plan.unfrozen, seed=seed, restorable=kept, towers=towers)
+
+        def graft(model: nn.Module, grafts: tuple[Graft, ...], unfrozen: tuple[str, ...]) -> Receipt:
+            # A copy of a model that is trained as a whole would cost as much as the model.
+            kept = len(unfrozen) < len([*model.parameters()])
+            return insert(model, grafts, unfrozen=unfrozen, seed=seed, restorable=kept, towers=towers)
+
+        self.receipt = graft(backbone, plan.inside, plan.unfrozen)
         self.tower_receipts = {
-            name: insert(
-                towers[name],
-                plan.inside_tower(name),
-                unfrozen=tower.unfrozen,
-                seed=seed,
-                restorable=len(tower.unfrozen) < len([*towers[name].parameters()]),
-                towers=towers,
-            )
-            for name, tower in plan.towers.items()
+            name: graft(towers[name], plan.inside_tower(name), tower.unfrozen) for name, tower in plan.towers.items()
         }
         # The fusion place under the path that its grafts are planned for.
         place = nn.ModuleDict({"fusion": self.fusion})
@@ -134,7 +130,7 @@ class AdaptedModel(TrainableState):
         query: str | None = getattr(self.plan.recipe.task[task], "query", None)
         if query is not None:
             side = encoded.streams[query]
-            given.append(mean(side.tensor, side.mask))  # (B, E)
+            given.append(pooling.mean(side.tensor, side.mask))  # (B, E)
         return head(*(part.to(head_dtype(head)) for part in given))
 
     def represent(self, encoded: Encoded, *, task: str | None = None) -> Tensor:
@@ -146,10 +142,8 @@ class AdaptedModel(TrainableState):
             fused = self.fusion(sequence)
         if not all(adapter.keeps_length for adapter in adapters_of(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
-        if self.join.sequences:
-            own = Side(fused, mask, mask.any(1))
-        else:
-            own = Side.of(pool(self.plan.pool, self.backbone, fused, mask))  # (B, 1, D)
+        whole = Side(fused, mask, mask.any(1))
+        own = whole if self.join.sequences else Side.of(pooled(self.plan.pool, self.backbone, whole))
         return self.join({BACKBONE: own, **{name: streams[name] for name in self.plan.joined}})
 
     def encode(self, inputs: Inputs, drop: Collection[str], *, task: str | None = None) -> Encoded:
@@ -229,6 +223,13 @@ def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]
         for name, modality in plan.recipe.modality.items()
         if modality.route == "backbone"
     }
+
+
+def pooled(pool: str, backbone: nn.Module, states: Side) -> Tensor:
+    """(B, T, D) -> (B, D), as the plan says; "pooler" is the backbone's own."""
+    if pool == "pooler":
+        return backbone.get_submodule("pooler")(states.tensor)
+    return pooling.POOLS[pool](states.tensor, states.mask)
 
 
 def head_dtype(head: nn.Module) -> torch.dtype:

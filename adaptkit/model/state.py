@@ -32,7 +32,7 @@ class TrainableState(nn.Module):
         kept |= {f"{path_of(name)}.{each}" for name, tower in self.plan.towers.items() for each in tower.unfrozen}
         own: dict[int, tuple[str, Tensor]] = {}  # what adapters share is kept once, under its first name
         for name, tensor in self.state_dict(keep_vars=True).items():
-            if is_own(name) or name in kept:
+            if self.is_own(name) or name in kept:
                 own.setdefault(id(tensor), (name, tensor.detach()))
         return dict(own.values())
 
@@ -73,7 +73,7 @@ class TrainableState(nn.Module):
         there = self.state_dict(keep_vars=True).keys() & set(names)
         self.initialised |= frozenset(there - self.trainable_state().keys())
 
-
-def is_own(name: str) -> bool:
-    """A tensor of adapters, encoders, projections, the fusion or heads; not one of the backbone or of a tower."""
-    return ".adapters." in name or not (name.startswith("backbone.") or ".tower.model." in name)
+    def is_own(self, name: str) -> bool:
+        """A tensor of adapters, encoders, projections, the fusion or heads; not one of the backbone or of a tower."""
+        models = tuple(f"{path_of(model)}." for model in ("", *self.plan.towers))
+        return ".adapters." in name or not name.startswith(models)

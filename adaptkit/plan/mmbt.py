@@ -12,6 +12,7 @@ from adaptkit.anatomy import InputSpec, ModelRef
 from adaptkit.anatomy.calling.segments import Segments
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities import Encoder
+from adaptkit.plan.streams import spans_of
 from adaptkit.recipe import Recipe
 
 SPREAD = 0.01  # standard deviation of a fresh segment around the mean of the published rows
@@ -33,18 +34,17 @@ def check_mmbt(recipe: Recipe, ref: ModelRef, model: Any, spec: InputSpec, encod
                 where=recipe.where(f"adapter.{name}"),
                 hint='Write kind = "prefix" at "attn.kv", or prefix = "plain".',
             )
-    first = 1
-    for name, modality in recipe.modality.items():
-        tokens = encoders[name].tokens
-        if modality.route != "tokens" or tokens is None or spec.max_tokens is None:
+    before = 0
+    for name, (start, stop) in spans_of(recipe, encoders).items():
+        if stop is None or spec.max_tokens is None:
             continue
-        length, first = first + tokens + 1, 0
+        length, before = stop + 1 - before, stop + 1  # with [SEP], the first one with [CLS]
         if length > spec.max_tokens:
             raise SiteError(
                 f"modality.{name}: its block has {length} tokens with [CLS] and [SEP], and the backbone "
                 f"{spec.max_tokens} positions.",
                 where=recipe.where(f"modality.{name}"),
-                hint=f"Write max_tokens <= {tokens - (length - spec.max_tokens)} there.",
+                hint=f"Write max_tokens <= {stop - start - (length - spec.max_tokens)} there.",
             )
 
 

@@ -15,9 +15,9 @@ from adaptkit.formats import load_data
 from adaptkit.modalities import Encoder
 from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
-from adaptkit.plan.joining import build_fusion, build_heads, joined_modalities
 from adaptkit.plan.mmbt import build_segments, check_mmbt
-from adaptkit.plan.pooling import check_pool, output_width, pool_of
+from adaptkit.plan.parameters import Counts, own_size, size, unfrozen_parameters
+from adaptkit.plan.readout import build_fusion, build_heads, check_pool, joined_modalities, output_width, pool_of
 from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
 from adaptkit.plan.towers import (
     TowerPlan,
@@ -28,7 +28,6 @@ from adaptkit.plan.towers import (
     tower_contexts,
     towers_of,
 )
-from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import Recipe, located
 from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import Adapters

@@ -75,19 +75,13 @@ def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
     Raises:
         RecipeError: a modality whose length only the data knows.
     """
-    ends, total = int(recipe.backbone.prefix == "mmbt"), 0
-    for name, modality in recipe.modality.items():
-        if modality.route != "tokens":
-            continue
-        tokens = encoders[name].tokens
-        if tokens is None:
-            raise RecipeError(
-                f'modality.{name}: route = "tokens" puts it before the text, and its length is not known.',
-                where=recipe.where(f"modality.{name}"),
-                hint="Write max_tokens (or pool) there.",
-            )
-        total += tokens + ends
-    return total + ends if total else 0
+    stops = [stop for _, stop in spans_of(recipe, encoders).values() if stop is not None]
+    return max(stops) + ends_of(recipe) if stops else 0
+
+
+def ends_of(recipe: Recipe) -> int:
+    """How many tokens stand before the first modality of the prefix, and behind each: [CLS] and [SEP] of MMBT."""
+    return int(recipe.backbone.prefix == "mmbt")
 
 
 def prompt_length(recipe: Recipe, stack: str) -> int:
@@ -179,13 +173,27 @@ def sequence_parts(recipe: Recipe) -> list[str]:
 
 
 def spans_of(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, tuple[int, int | None]]:
-    """Modality -> (start, stop) of its tokens in the backbone's sequence; the text goes on to the end."""
-    ends = int(recipe.backbone.prefix == "mmbt")
-    spans, start = {}, ends  # behind [CLS]
+    """Modality -> (start, stop) of its tokens in the backbone's sequence; the text goes on to the end.
+
+    Raises:
+        RecipeError: a modality before the text, whose length only the data knows.
+    """
+    ends = ends_of(recipe)
+    spans: dict[str, tuple[int, int | None]] = {}
+    start = ends
     for name in sequence_parts(recipe):
-        length = None if recipe.modality[name].route == "backbone" else encoders[name].tokens
-        spans[name] = (start, None if length is None else start + length)
-        start += (length or 0) + ends  # and [SEP]
+        if recipe.modality[name].route == "backbone":
+            spans[name] = start, None
+            continue
+        length = encoders[name].tokens
+        if length is None:
+            raise RecipeError(
+                f'modality.{name}: route = "tokens" puts it before the text, and its length is not known.',
+                where=recipe.where(f"modality.{name}"),
+                hint="Write max_tokens (or pool) there.",
+            )
+        spans[name] = start, start + length
+        start += length + ends
     return spans
 
 

@@ -15,8 +15,8 @@ from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities import Encoder
 from adaptkit.modalities.tower import Tower
 from adaptkit.plan.grafting import PlanContext, with_prompts
+from adaptkit.plan.parameters import unfrozen_parameters
 from adaptkit.plan.streams import image_lengths
-from adaptkit.plan.unfreezing import unfrozen_parameters
 from adaptkit.recipe import Recipe
 from adaptkit.surgery.graft import FUSION, Graft
 

@@ -7,11 +7,10 @@ Nothing here knows a recipe.
 
 from __future__ import annotations
 
-from adaptkit.surgery.fitting import check_hosts
 from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import adapters_of
 from adaptkit.surgery.hosts import host_shape
-from adaptkit.surgery.instantiating import build_all
+from adaptkit.surgery.instantiating import build_all, check_hosts
 from adaptkit.surgery.operation import Receipt, insert, remove
 
 __all__ = ["Graft", "Receipt", "adapters_of", "build_all", "check_hosts", "host_shape", "insert", "remove"]

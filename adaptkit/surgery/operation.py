@@ -21,10 +21,9 @@ from adaptkit.errors import SiteError
 from adaptkit.surgery import lengthening, prefixing
 from adaptkit.surgery.applying import HERE, Binding, Reads, SideBinding
 from adaptkit.surgery.capturing import capture, capture_block, release, release_block
-from adaptkit.surgery.fitting import check_hosts
 from adaptkit.surgery.graft import MEMBER, SPAN, Graft, side_key
 from adaptkit.surgery.hooks import Adapters, adapters_of, attach, bindings, detach
-from adaptkit.surgery.instantiating import instantiate
+from adaptkit.surgery.instantiating import check_hosts, instantiate
 
 # How adapters are bound to what is no stream: the input sequence of a stack, the keys and values of an attention.
 JOINS = {"sequence": lengthening, "attention": prefixing}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from adaptkit.plan.unfreezing import unfrozen_parameters
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape
@@ -14,7 +15,7 @@ from adaptkit.anatomy import Anatomy
 from adaptkit.errors import SiteError
 from adaptkit.kinds import ADAPTERS
 from adaptkit.plan.grafting import PlanContext, plan_adapter
-from adaptkit.plan.unfreezing import unfrozen_parameters
+from adaptkit.plan.parameters import unfrozen_parameters
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.sides import Side
 from adaptkit.surgery import Graft

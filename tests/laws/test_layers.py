@@ -16,6 +16,7 @@ LAYERS = {
     "errors": 0,
     "hdf5": 0,
     "lazy": 0,
+    "pooling": 0,
     "registry": 0,
     "kinds": 1,
     "sides": 1,

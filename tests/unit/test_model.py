@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from adaptkit.anatomy import fingerprint
+from adaptkit.anatomy.calling import Call
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel, build_model
-from adaptkit.model.pooling import POOLS
+from adaptkit.model.adapted import Encoded
 from adaptkit.plan import make_plan
+from adaptkit.pooling import POOLS
 from adaptkit.recipe import parse_recipe
+from adaptkit.sides import Side
 from adaptkit.surgery import remove
 
 GMU = {"fuse": {"kind": "gmu", "at": ["mlp.out"], "sides": ["poster"], "bottleneck": 3}}
@@ -149,13 +152,30 @@ def test_pools(tiny_bert: Path, pool: str) -> None:
         assert model(batch(model, ["is it big ?", "red"], [ONE, None]))["answer"].isfinite().all()
 
 
-def test_pools_read_the_tokens_that_count() -> None:
-    sequence = torch.tensor([[[1.0], [5.0], [-9.0]], [[2.0], [7.0], [9.0]]])
-    mask = torch.tensor([[True, True, False], [True, True, True]])
-    assert POOLS["first"](sequence, mask).flatten().tolist() == [1.0, 2.0]
-    assert POOLS["last"](sequence, mask).flatten().tolist() == [5.0, 9.0]
-    assert POOLS["mean"](sequence, mask).flatten().tolist() == [3.0, 6.0]
-    assert POOLS["max"](-sequence, mask).flatten().tolist() == [-1.0, -2.0]
+def test_the_first_token_is_the_first_that_counts(tiny_bert: Path) -> None:
+    """Where the modality before the text is absent, that is the text's [CLS], not the padding in front of it."""
+    model = build(tiny_bert, route="tokens", adapter=BOTTLENECK, backbone={"pool": "first"})
+    seen: list[Tensor] = []
+    model.backbone.register_forward_hook(lambda module, args, output: seen.append(output.last_hidden_state))
+    with torch.no_grad():
+        found = model(batch(model, ["is it big ?", "red"], [ONE, None]))["answer"]
+        expected = model.heads["answer"](torch.stack([seen[0][0, 0], seen[0][1, 2]]))
+    assert torch.equal(found, expected)
+
+
+def test_the_query_of_a_retrieval_is_the_mean_of_what_counts(tiny_bert: Path) -> None:
+    recipe = tables(tiny_bert, route="query", adapter=BOTTLENECK)
+    recipe["task"] = {"find": {"kind": "retrieval", "query": "poster", "width": 3}}
+    model = build_model(make_plan(parse_recipe(recipe)), seed=3)
+    mask = torch.tensor([[True, False], [False, True]])
+    vectors, tokens = torch.randn(2, 16), torch.randn(2, 2, 4)
+    answers = []
+    for padding in (0.0, torch.nan):
+        side = Side(torch.where(mask[..., None], tokens, padding), mask, mask.any(1))
+        answers.append(model.answer("find", vectors, Encoded({"poster": side}, Call({}), {})))
+    assert torch.equal(*answers)
+    query = torch.stack([tokens[0, 0], tokens[1, 1]])
+    torch.testing.assert_close(answers[0], model.heads["find"](vectors, query))
 
 
 def test_state_goes_out_and_comes_back(tiny_bert: Path) -> None:

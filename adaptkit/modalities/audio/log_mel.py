@@ -50,7 +50,7 @@ class LogMel:
 
     def frames(self, samples: int) -> int:
         """F of S samples."""
-        return 1 + max(samples - self.window, 0) // self.hop
+        return frames_of(samples, self.window, self.hop)
 
     def __call__(self, waveform: np.ndarray) -> Heard:
         """(S,) -> (F, bins) float32."""
@@ -61,6 +61,11 @@ class LogMel:
         mean, scale = AUDIOSET
         values = ((np.log(np.maximum(power @ filters, FLOOR)) - mean) / scale).astype(np.float32)
         return Heard(values, len(values))
+
+
+def frames_of(samples: int, window: int, hop: int) -> int:
+    """F of S samples: windows that lie within them, or one that is filled up."""
+    return 1 + max(samples - window, 0) // hop
 
 
 @lru_cache(maxsize=8)
@@ -110,7 +115,7 @@ class _Extracted:
         values = self.extractor(waveform, **options)["input_values"][0]
         if audio.form == "waveform":
             return Heard(values, len(values))
-        return Heard(values, 1 + max(len(waveform) - WINDOW, 0) // HOP)
+        return Heard(values, frames_of(len(waveform), WINDOW, HOP))
 
 
 def tower_limit(tower: Tower) -> int | None:

@@ -12,7 +12,16 @@ from torch import Tensor
 from adaptkit.errors import DataError
 from adaptkit.modalities.arrays import array_length, read_array
 from adaptkit.modalities.context import BackboneContext
-from adaptkit.modalities.encoder import MODALITIES, Encoder, check_not_native, finite, present_of, shared, tower_of
+from adaptkit.modalities.encoder import (
+    MODALITIES,
+    Encoder,
+    check_not_native,
+    finite,
+    kept,
+    present_of,
+    shared,
+    tower_of,
+)
 from adaptkit.modalities.features.table import FeaturesModality
 from adaptkit.modalities.pooling import kept
 from adaptkit.modalities.tower import Tower

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit import pooling
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, check_not_native, present_of, shared, tower_of
 from adaptkit.modalities.pixels import Pixels
-from adaptkit.modalities.pooling import mean
 from adaptkit.modalities.tower import Tower
 from adaptkit.modalities.video.frames import frames_length, read_frames
 from adaptkit.modalities.video.table import VideoModality
@@ -73,4 +73,4 @@ class VideoEncoder(Encoder):
         if self.tower is None:
             return pixels.flatten(2), mask  # (B, F, C*H*W)
         vectors, counts = self.tower({"pixel_values": pixels.flatten(0, 1)})  # (B*F, T, E), (B*F, T)
-        return mean(vectors, counts).unflatten(0, mask.shape), mask  # (B, F, E)
+        return pooling.mean(vectors, counts).unflatten(0, mask.shape), mask  # (B, F, E)

@@ -91,18 +91,20 @@ def test_every_parameter_learns_within_two_steps(name: str) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_what_the_mask_leaves_out_is_not_seen(name: str) -> None:
-    """Noise in the padding of the first side changes nothing; for sequences, neither does cutting it off."""
+    """Noise in the padding of the first side changes nothing, NaN neither; for sequences, nor does cutting it off."""
     module, shapes = reader(name)
     module, sides = stirred(module), double(inputs(shapes))
     h = torch.randn(B, T, D).double()
     side = sides["a"]
     mask = side.mask.clone()
     mask[0, -1:], mask[1, 1:] = False, False
-    results = []
-    for noise in (1.0, 50.0):
+    results, gradients = [], []
+    for noise in (1.0, 50.0, torch.nan):
         tensor = torch.where(mask.unsqueeze(-1), side.tensor, noise * torch.randn_like(side.tensor))
         results.append(module.delta(h, Sides(sides | {"a": Side(tensor, mask, mask.any(1))})))
-    torch.testing.assert_close(*results, rtol=0, atol=0)
+        gradients.append(torch.autograd.grad(results[-1].square().sum(), [*module.parameters()]))
+        torch.testing.assert_close(results[-1], results[0], rtol=0, atol=0)
+        torch.testing.assert_close(gradients[-1], gradients[0], rtol=0, atol=0)
     if side.tensor.shape[1] > 1:
         short = Side.of(side.tensor[1:2, :1])
         alone = {name: Side.of(other.tensor[1:2]) for name, other in sides.items()}

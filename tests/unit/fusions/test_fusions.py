@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.errors import SiteError
-from adaptkit.fusions import Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
-from adaptkit.fusions.cross_modal import Layer, Transformer, token
+from adaptkit.fusions import FUSIONS, Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
+from adaptkit.fusions.cross_modal import Layer, Transformer
 from adaptkit.kinds import FUSIONS
 from adaptkit.sides import Side
 
@@ -86,12 +86,13 @@ def test_what_does_not_count_is_not_read(name: str) -> None:
     """Not its values, and nothing becomes NaN where a modality is absent, in the gradients neither."""
     module, given = MADE[name], streams()
     before = module(given)
-    noisy = {
-        key: Side(torch.where(side.mask.unsqueeze(-1), side.tensor, 9.0), side.mask, side.present)
-        for key, side in given.items()
-    }
-    torch.testing.assert_close(module(noisy), before, **EXACT)
-    leaves = {key: side.tensor.clone().requires_grad_() for key, side in given.items()}
+    for noise in (9.0, torch.nan):
+        noisy = {
+            key: Side(torch.where(side.mask.unsqueeze(-1), side.tensor, noise), side.mask, side.present)
+            for key, side in given.items()
+        }
+        torch.testing.assert_close(module(noisy), before, **EXACT)
+    leaves = {key: side.tensor.clone().requires_grad_() for key, side in noisy.items()}
     module.zero_grad()
     module({key: Side(leaves[key], side.mask, side.present) for key, side in given.items()}).pow(2).sum().backward()
     for key, leaf in leaves.items():
@@ -253,16 +254,6 @@ def test_cross_modal_transformers_by_hand() -> None:
 
     expected = torch.cat([by_hand("a", "b", xa, xb), by_hand("b", "a", xb, xa)], dim=1)
     torch.testing.assert_close(module({"a": a, "b": b}), expected, **EXACT)
-
-
-def test_tokens_that_go_on() -> None:
-    sequence = torch.arange(8.0).view(2, 4, 1)
-    counts = torch.tensor([[0, 1, 1, 0], [0, 0, 0, 0]], dtype=torch.bool)
-    assert [token(sequence, counts, pool).tolist() for pool in ("last", "first", "mean")] == [
-        [[2.0], [0.0]],
-        [[1.0], [0.0]],
-        [[1.5], [0.0]],
-    ]
 
 
 @pytest.mark.parametrize(

@@ -1,53 +1,18 @@
-"""Pooling under masks, and which tokens of a long sample survive."""
+"""Which tokens of a long sample survive, and what encoders do around pooling."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from adaptkit.modalities.pooling import kept
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.encoder import kept
 from adaptkit.modalities.features.table import FeaturesModality
-from adaptkit.modalities.pooling import POOLS, AttentionPool, kept
-
-VECTORS = torch.tensor([[[9.0, 9.0], [1.0, 4.0], [3.0, 2.0]], [[9.0, 9.0], [9.0, 9.0], [9.0, 9.0]]])
-MASK = torch.tensor([[False, True, True], [False, False, False]])
-
-
-@pytest.mark.parametrize(
-    ("pool", "expected"),
-    [(POOLS["mean"], [2.0, 3.0]), (POOLS["max"], [3.0, 4.0]), (POOLS["first"], [1.0, 4.0])],
-)
-def test_only_tokens_that_count_are_pooled(pool, expected):
-    """Padding may stand before the tokens (as decoders have it), and may hold anything."""
-    vectors = VECTORS.clone()
-    vectors[~MASK] = torch.nan
-    assert pool(vectors, MASK).tolist() == [expected, [0.0, 0.0]]
-
-
-def test_attention_starts_as_the_mean_and_follows_its_query():
-    pool = AttentionPool(2, hidden=1)
-    assert pool(VECTORS, MASK).tolist() == [[2.0, 3.0], [0.0, 0.0]]
-    with torch.no_grad():
-        pool.project.weight.copy_(torch.tensor([[1.0, 0.0]]))
-        pool.project.bias.zero_()
-        pool.score.weight.fill_(2.0)
-    scores = 2 * torch.tanh(torch.tensor([1.0, 3.0]))
-    weights = scores.exp() / scores.exp().sum()
-    expected = weights[0] * VECTORS[0, 1] + weights[1] * VECTORS[0, 2]
-    torch.testing.assert_close(pool(VECTORS, MASK)[0], expected)
-
-
-def test_attention_learns_all_of_it_within_two_steps():
-    pool = AttentionPool(2, hidden=3)
-    optimizer = torch.optim.SGD(pool.parameters(), lr=1.0)
-    for _ in range(2):
-        optimizer.zero_grad()
-        pool(VECTORS, MASK).square().sum().backward()
-        optimizer.step()
-    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in pool.parameters())
+from adaptkit.recipe.modality import FeaturesModality
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["first", "last", "middle", "even"]))

@@ -1,10 +1,12 @@
-"""From the vectors of a sample to one, and which vectors of a long sample are kept at all."""
+"""From a sequence of vectors to one vector, of the tokens that count: for modalities, hidden states and sides.
+
+What a token that does not count holds is never read, be it NaN.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,13 +26,34 @@ def maximum(vectors: Tensor, mask: Tensor) -> Tensor:
 
 
 def first(vectors: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, E), (B, T) -> (B, E), the first token that counts: padding may stand before it."""
-    index = mask.int().argmax(1)  # (B,)
+    """(B, T, E), (B, T) -> (B, E), the first token that counts: padding may stand before it. Zeros where none does."""
+    return token(vectors, mask, mask.int().argmax(1))
+
+
+def last(vectors: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, E), (B, T) -> (B, E), the last token that counts: what a causal model has read everything for."""
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    return token(vectors, mask, (positions * mask).argmax(1))
+
+
+def token(vectors: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+    """(B, E), the token at `index` (B,) of every sample; zeros where no token counts."""
     chosen = vectors.gather(1, index[:, None, None].expand(-1, 1, vectors.shape[2]))[:, 0]
     return torch.where(mask.any(1, keepdim=True), chosen, 0)
 
 
-POOLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean, "max": maximum, "first": first}
+def flatten(vectors: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, E) -> (B, T·E): the two embeddings of a two-tower model side by side."""
+    return vectors.flatten(1)
+
+
+POOLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "first": first,
+    "last": last,
+    "mean": mean,
+    "max": maximum,
+    "flatten": flatten,
+}
 
 
 class AttentionPool(nn.Module):
@@ -58,17 +81,3 @@ class AttentionPool(nn.Module):
         # Finite, so that a sample without any token gives no NaN; its vectors are zeros already.
         weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(1)
         return (weights[:, :, None] * vectors).sum(1)
-
-
-def kept(length: int, limit: int | None, keep: str) -> np.ndarray:
-    """Which of `length` tokens survive a limit: increasing indices, at most `limit` of them.
-
-    Args:
-        keep: "first", "last", "middle", or "even": the middles of `limit` equal parts.
-    """
-    if limit is None or length <= limit:
-        return np.arange(length)
-    if keep == "even":
-        return ((np.arange(limit) + 0.5) * length / limit).astype(np.int64)
-    start = {"first": 0, "last": length - limit, "middle": (length - limit) // 2}[keep]
-    return np.arange(start, start + limit)

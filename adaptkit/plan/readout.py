@@ -1,18 +1,51 @@
-"""What comes after the backbone: the module of `[fusion]`, where modalities join its vector, and the heads."""
+"""From the backbone's hidden states to the outputs: their width, the pool, the module of `[fusion]`, the heads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
 from adaptkit.adapters.base import Shape
-from adaptkit.anatomy import InputSpec
+from adaptkit.anatomy import Anatomy, InputSpec
 from adaptkit.errors import SiteError
 from adaptkit.fusions import BACKBONE, FUSIONS, Fusion
 from adaptkit.modalities import Encoder
+from adaptkit.plan.streams import side_shapes
 from adaptkit.recipe import Recipe
 from adaptkit.tasks.task import TASKS
+
+
+def output_width(model: Any, anatomy: Anatomy, spec: InputSpec) -> int:
+    """D of the last hidden states."""
+    if spec.form == "two_towers":
+        return model.config.projection_dim
+    if spec.form == "timm":
+        return model.num_features
+    last = [site for site in anatomy.sites if site.name in ("final.out", "block.out")]
+    return last[-1].width if last else anatomy.stacks[-1].width
+
+
+def pool_of(recipe: Recipe, model: Any, spec: InputSpec) -> str:
+    """The pool of the recipe; "auto" is what the backbone was trained with, as far as that is known."""
+    if recipe.backbone.pool != "auto":
+        return recipe.backbone.pool
+    if spec.form == "two_towers":
+        return "flatten"
+    if spec.causal or spec.form == "encoder_decoder":
+        return "last"
+    if spec.form == "image":
+        return "first"
+    if spec.form == "timm" and getattr(model, "num_prefix_tokens", 0) and model.global_pool == "token":
+        return "first"
+    return "mean"
+
+
+def check_pool(name: str, backbone: nn.Module, model: str, where: str) -> None:
+    """Raise SiteError where a recipe asks for a pooler that the backbone does not have."""
+    if name == "pooler" and not isinstance(getattr(backbone, "pooler", None), nn.Module):
+        raise SiteError(f"{model} has no pooler.", where=where, hint='Write pool = "mean" or "first".')
 
 
 def joined_modalities(recipe: Recipe) -> tuple[str, ...]:
@@ -38,7 +71,8 @@ def build_fusion(recipe: Recipe, encoders: Mapping[str, Encoder], spec: InputSpe
     if pool == "flatten" and not FUSIONS[recipe.fusion.kind].sequences:
         towers = sum(modality.route == "backbone" for modality in recipe.modality.values())
         streams[BACKBONE] = Shape(towers * width, 1)
-    streams |= {name: Shape(encoders[name].width, encoders[name].tokens) for name in joined_modalities(recipe)}
+    shapes = side_shapes(recipe, encoders)
+    streams |= {name: shapes[name] for name in joined_modalities(recipe)}
     try:
         fusion = FUSIONS[recipe.fusion.kind](streams, **recipe.fusion.options)
     except SiteError as error:

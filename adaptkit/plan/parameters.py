@@ -1,17 +1,59 @@
-"""What of the backbone moves besides the adapters: `backbone.train = ["norm", "bias", "all", "<glob>"]`."""
+"""Parameters: how many there are, and which of a pretrained model move: `train = ["norm", "bias", "all", "<glob>"]`."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from adaptkit.errors import SiteError
+from adaptkit.modalities import Encoder
 
 WORDS = ("norm", "bias", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers of parameters; `total` counts every parameter of the adapted model once."""
+
+    total: int
+    trainable: int
+    backbone: int
+    adapters: int
+    encoders: int
+    heads: int
+    towers: int = 0
+    fusion: int = 0
+
+    @property
+    def percent(self) -> float:
+        """Trainable share of the total, in percent."""
+        return 100 * self.trainable / self.total
+
+    def as_dict(self) -> dict[str, float]:
+        return {**asdict(self), "percent": round(self.percent, 4)}
+
+
+def size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def own_size(modules: Iterable[nn.Module], *, moving: bool = False) -> int:
+    """Parameters of encoders, projections or heads, without those of the towers in them.
+
+    Args:
+        moving: only those that learn.
+    """
+    return sum(
+        parameter.numel()
+        for module in modules
+        for parameter in (module.own_parameters() if isinstance(module, Encoder) else module.parameters())
+        if parameter.requires_grad or not moving
+    )
 
 
 def unfrozen_parameters(
