@@ -50,36 +50,37 @@ def select(
 
 def skipped(anatomy: Anatomy, at: Sequence[str]) -> tuple[str, ...]:
     """Names that some stacks lack, as `encoder.cross_attn.out`: skipped, and to be said."""
-    names = [name for name in at if not name.startswith("path:")]
     known = {site.full_name for site in anatomy.sites}
     bare = {site.name for site in anatomy.sites}
-    return tuple(
-        f"{stack.name}.{name}"
-        for name in names
-        for stack in anatomy.stacks
-        if name in bare and stack.name and f"{stack.name}.{name}" not in known
-    )
+    stacks = [stack.name for stack in anatomy.stacks if stack.name]
+    wanted = [f"{stack}.{name}" for name in at if name in bare for stack in stacks]
+    return tuple(name for name in wanted if name not in known)
 
 
 def _by_name(anatomy: Anatomy, name: str, layers: Layers, where: str, layers_where: str) -> list[Site]:
     named = [site for site in anatomy.sites if name in (site.name, site.local_name)]
     if not named:
-        model = next((f"{site.model}." for site in anatomy.sites if site.model), "")
-        known = {f"{model}{site.name}" for site in anatomy.sites} | {site.full_name for site in anatomy.sites}
-        why = next((why for site, why in MISSING.items() if f".{name}".endswith(f".{site}")), None)
-        hint = why or nearest(f"{model}{name}", known)
-        raise SiteError(f"{anatomy.model} has no site {f'{model}{name}'!r}.", where=where, hint=hint)
+        raise _unknown(anatomy, name, where)
     stacks = {stack.name: stack for stack in anatomy.stacks}
     reached = {key: _layers(anatomy, stacks[key], layers, layers_where) for key in {site.stack for site in named}}
     matched = [site for site in named if site.layer is None or site.layer in reached[site.stack]]
     if not matched:
-        there = ", ".join(str(layer) for layer in sorted({s.layer for s in named if s.layer is not None}))
-        raise SiteError(
-            f"layers = {_quoted(layers)} has no {name!r} in {anatomy.model}.",
-            where=where,
-            hint=f"It exists in layers {there}.",
-        )
+        message = f"layers = {_quoted(layers)} has no {name!r} in {anatomy.model}."
+        raise SiteError(message, where=where, hint=f"It exists in layers {_layers_of(named)}.")
     return matched
+
+
+def _layers_of(sites: Sequence[Site]) -> str:
+    return ", ".join(str(layer) for layer in sorted({site.layer for site in sites if site.layer is not None}))
+
+
+def _unknown(anatomy: Anatomy, name: str, where: str) -> SiteError:
+    """There is no such site: why, where that is known, else what is called alike."""
+    model = next((f"{site.model}." for site in anatomy.sites if site.model), "")
+    known = {f"{model}{site.name}" for site in anatomy.sites} | {site.full_name for site in anatomy.sites}
+    why = next((why for site, why in MISSING.items() if f".{name}".endswith(f".{site}")), None)
+    hint = why or nearest(f"{model}{name}", known)
+    return SiteError(f"{anatomy.model} has no site {f'{model}{name}'!r}.", where=where, hint=hint)
 
 
 def _layers(anatomy: Anatomy, stack: Stack, layers: Layers, where: str) -> set[int]:

@@ -64,18 +64,26 @@ def prepare(
             of the batch are; or in place of one. None for none.
     """
     text, image = native.get("text"), native.get("image")
-    if spec.form == "timm":
-        return Call({"x": image_of(image)})
-    if spec.form == "image":
-        return Call({"pixel_values": image_of(image)})
+    if spec.form in ("timm", "image"):
+        assert image is not None, "the plan checks that an image backbone gets an image"
+        return Call({"x" if spec.form == "timm" else "pixel_values": image["pixel_values"]})
     if spec.form == "audio":
         assert spec.audio is not None, "the tower checks that it is known what the model hears"
         return heard(backbone, spec.audio, native["audio"])
-    if spec.form == "two_towers":
-        inputs = {} if text is None else {k: text[k] for k in ("input_ids", "attention_mask")}
-        if image is not None:
-            inputs["pixel_values"] = image["pixel_values"]
-        return Call(inputs, {} if text is None else {"text": text["attention_mask"].bool()})
+    return of_two_towers(text, image) if spec.form == "two_towers" else of_text(backbone, spec, text, tokens)
+
+
+def of_two_towers(text: Mapping[str, Tensor] | None, image: Mapping[str, Tensor] | None) -> Call:
+    """Texts, images or both."""
+    inputs = {} if image is None else {"pixel_values": image["pixel_values"]}
+    if text is None:
+        return Call(inputs)
+    words = {key: text[key] for key in ("input_ids", "attention_mask")}
+    return Call({**words, **inputs}, {"text": text["attention_mask"].bool()})
+
+
+def of_text(backbone: nn.Module, spec: InputSpec, text: Mapping[str, Tensor] | None, tokens: Prefix | None) -> Call:
+    """Text, with tokens before it, or tokens alone; a decoder gets the one token that it starts with."""
     assert text is not None or tokens is not None, "the plan checks that a text backbone is fed"
     inputs = alone(backbone, tokens) if text is None else prefixed(backbone, text, tokens)
     mask = inputs["attention_mask"].bool() if tokens is None or text is not None else tokens.mask
@@ -139,11 +147,6 @@ def heard(model: Any, spec: AudioSpec, audio: Mapping[str, Tensor]) -> Call:
         counts = mask[:, ::2]
         return Call({spec.argument: values.transpose(1, 2)}, {"": counts}, counts)
     return Call({spec.argument: values})  # AST: patches of a spectrogram of fixed size, whose padding counts
-
-
-def image_of(image: Mapping[str, Tensor] | None) -> Tensor:
-    assert image is not None, "the plan checks that an image backbone gets an image"
-    return image["pixel_values"]
 
 
 def decoder_start(backbone: Any) -> int:

@@ -134,34 +134,62 @@ class Block:
 def read_block(modules: Mapping[str, nn.Module], trace: Trace, call: Call) -> Block | None:
     """The block behind one call, or None if it holds no projection that ran."""
     inner = tuple(trace.within(call))
-    candidates = [call] if widths(modules[call.path]) else inner  # a network of nothing but convolutions
-    projections = [
-        _projection(modules[inside.path], inside)
-        for inside in candidates
-        if widths(modules[inside.path])
-        and not _beside(inside, call)
-        and not _is_gate(modules[inside.path], inside, call)
-    ]
-    # Beside others, a convolution over (B, C, T) has its channels where no layout has a word for them.
-    projections = [p for p in projections if not isinstance(modules[p.path], nn.Conv1d)] or projections
-    projections = list({p.path: p for p in projections[::-1]}.values())[::-1]  # the first call of each (SEW-D: several)
+    projections = _projections(modules, call, inner)
     if not projections:
         return None
     width, layout = _channels(call.out_shape, projections, [p.out_width for p in projections[::-1]])
     in_width, in_layout = _channels(call.in_shape, projections, [p.in_width for p in projections])
-    stream = {tensor for tensor in (*call.inputs, *trace.adds) if trace.ran}
-    projections = tuple(
-        replace(p, reads_stream=p.reads in stream and p.in_width in (in_width, width)) for p in projections
-    )
-    norms = tuple(
-        Norm(inside.path, inside, _reads_stream(inside, call, trace))
-        for inside in inner
-        if norm_width(modules[inside.path], inside.in_shape) in (width, in_width)
-    )
-    weighted = frozenset(c.path for c in inner if any(True for _ in modules[c.path].parameters(recurse=False)))
-    spatial = frozenset(path for path in weighted if _mixes_positions(modules[path]))
+    weighted = frozenset(c.path for c in inner if has_weights(modules[c.path]))
     return Block(
-        call.path, call, in_width, width, in_layout, layout, projections, norms, inner, weighted, spatial, trace.ran
+        path=call.path,
+        call=call,
+        in_width=in_width,
+        width=width,
+        in_layout=in_layout,
+        layout=layout,
+        projections=_marked(projections, call, trace, (in_width, width)),
+        norms=_norms(modules, call, trace, inner, (in_width, width)),
+        inner=inner,
+        weighted=weighted,
+        spatial=frozenset(path for path in weighted if _mixes_positions(modules[path])),
+        ran=trace.ran,
+    )
+
+
+def has_weights(module: nn.Module) -> bool:
+    """It has parameters of its own, besides those of modules inside it."""
+    return any(True for _ in module.parameters(recurse=False))
+
+
+def _projections(modules: Mapping[str, nn.Module], block: Call, inner: Sequence[Call]) -> list[Projection]:
+    """The linear maps of a block in the order of their first call (SEW-D has several), without its side ways."""
+    candidates = [block] if widths(modules[block.path]) else inner  # a network of nothing but convolutions
+    found = [
+        _projection(modules[call.path], call)
+        for call in candidates
+        if widths(modules[call.path]) and not _beside(call, block) and not _is_gate(modules[call.path], call, block)
+    ]
+    # Beside others, a convolution over (B, C, T) has its channels where no layout has a word for them.
+    found = [p for p in found if not isinstance(modules[p.path], nn.Conv1d)] or found
+    return list({p.path: p for p in found[::-1]}.values())[::-1]
+
+
+def _marked(
+    projections: Sequence[Projection], block: Call, trace: Trace, stream_widths: tuple[int, int]
+) -> tuple[Projection, ...]:
+    """With a mark on those that read the stream itself."""
+    stream = {*block.inputs, *trace.adds} if trace.ran else set()
+    return tuple(replace(p, reads_stream=p.reads in stream and p.in_width in stream_widths) for p in projections)
+
+
+def _norms(
+    modules: Mapping[str, nn.Module], block: Call, trace: Trace, inner: Sequence[Call], stream_widths: tuple[int, int]
+) -> tuple[Norm, ...]:
+    """The norms over the stream's channels; those of single heads are narrower."""
+    return tuple(
+        Norm(call.path, call, _reads_stream(call, block, trace))
+        for call in inner
+        if norm_width(modules[call.path], call.in_shape) in stream_widths
     )
 
 

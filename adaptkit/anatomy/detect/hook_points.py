@@ -50,45 +50,53 @@ def find_hook_points(
         norm: "post" from the family table, where no forward can be made; else it is found.
     """
     gaps = _gaps(block, branches, trace)
-    if block.ran:
-        leading, trailing = _around_branches(block, branches, gaps, trace)
-    else:
-        pre = norm != "post" and bool(gaps[0])
-        leading = [gap[-1] if pre and gap else None for gap in gaps[:-1]]
-        trailing = [gap[0] if not pre and gap else None for gap in gaps[1:]]
+    around = _around_branches(block, branches, gaps, trace) if block.ran else _by_table(gaps, norm)
     points = []
-    for i, branch in enumerate(branches):
-        before, after = leading[i], trailing[i]
+    for branch, before, after in zip(branches, *around, strict=True):
         entry = _entry(block, branch, branches, before)
         stream = HookPoint(before.path, "before") if before else entry
-        total = _sum(block, branch, before, after, trace, last=i == len(branches) - 1)
+        total = _sum(block, branch, before, after, trace, last=branch is branches[-1])
         if not block.ran and norm != "post":
             stream = total = None
         points.append(BranchPoints(stream, entry, HookPoint(branch.last.path, "after"), total))
     return tuple(points)
 
 
-def _around_branches(
-    block: Block, branches: tuple[Branch, ...], gaps: list[list[Norm]], trace: Trace
-) -> tuple[list[Norm | None], list[Norm | None]]:
-    """The norm before each branch and the norm behind its add.
+Around = tuple[list[Norm | None], list[Norm | None]]  # for each branch the norm before it, and that behind its add
 
-    A norm whose output is added to later carries the stream: it stands behind an add. Any other belongs to the branch
-    that reads it; parallel branches (GPT-J) read one norm, or each its own (Falcon).
+
+def _by_table(gaps: list[list[Norm]], norm: str) -> Around:
+    """Where no forward was made: the nearest norm before a branch, or behind it where the family is post-norm."""
+    if norm != "post" and gaps[0]:
+        return [gap[-1] if gap else None for gap in gaps[:-1]], [None for _ in gaps[1:]]
+    return [None for _ in gaps[1:]], [gap[0] if gap else None for gap in gaps[1:]]
+
+
+def _around_branches(block: Block, branches: tuple[Branch, ...], gaps: list[list[Norm]], trace: Trace) -> Around:
+    """A norm whose output is added to later carries the stream: it stands behind an add.
+
+    Any other belongs to the branch that reads it; parallel branches (GPT-J) read one norm, or each its own (Falcon).
     """
-    added = trace.added | {block.call.output}
-    read = {tensor for call in block.inner for tensor in (*call.inputs, call.source)}
-    leading: list[Norm | None] = []
-    for i, branch in enumerate(branches):
-        first = branch.firsts[0].call
-        reads = {*first.inputs[:1], first.source, *(branch.host.inputs[:1] if branch.host else ())}
-        known = [norm for gap in gaps[: i + 1] for norm in gap if norm.call.output in reads]
-        own = [norm for norm in known or gaps[i] if norm.call.output not in added]
-        leading.append(own[-1] if own else None)
+    carrying = trace.added | {block.call.output}
+    leading = [_norm_before(branch, gaps[: i + 1], carrying) for i, branch in enumerate(branches)]
     taken = {norm.path for norm in leading if norm}
-    behind = [[n for n in gap if n.call.output in added or n.call.output not in read] for gap in gaps[1:-1]]
-    behind = [[n for n in gap if n.path not in taken] for gap in (*behind, gaps[-1])]
-    return leading, [gap[0] if gap else None for gap in behind]
+    behind = [_behind_adds(block, gap, carrying) for gap in gaps[1:-1]]
+    return leading, [next((n for n in gap if n.path not in taken), None) for gap in (*behind, gaps[-1])]
+
+
+def _behind_adds(block: Block, gap: list[Norm], carrying: set[int]) -> list[Norm]:
+    """The norms between two branches that carry the stream, or that no module reads."""
+    read = {tensor for call in block.inner for tensor in (*call.inputs, call.source)}
+    return [norm for norm in gap if norm.call.output in carrying or norm.call.output not in read]
+
+
+def _norm_before(branch: Branch, gaps: list[list[Norm]], carrying: set[int]) -> Norm | None:
+    """The last norm whose output the branch reads; where that is not known, the last one before it."""
+    first = branch.firsts[0].call
+    reads = {*first.inputs[:1], first.source, *(branch.host.inputs[:1] if branch.host else ())}
+    known = [norm for gap in gaps for norm in gap if norm.call.output in reads]
+    own = [norm for norm in known or gaps[-1] if norm.call.output not in carrying]
+    return own[-1] if own else None
 
 
 def _gaps(block: Block, branches: tuple[Branch, ...], trace: Trace) -> list[list[Norm]]:
@@ -106,7 +114,7 @@ def _is_inside_branch(norm: Norm, block: Block, trace: Trace) -> bool:
         return False
     if any(other.call.output == norm.call.inputs[0] in trace.added for other in block.norms):  # RWKV: behind a norm
         return False
-    if len(norm.call.in_shape) == 2 < len(block.call.in_shape):  # a batch norm over (B * T, D), as in LeViT
+    if len(norm.call.in_shape) == 2 and len(block.call.in_shape) > 2:  # a batch norm over (B * T, D), as in LeViT
         return True
     return any(call.output == norm.call.inputs[0] for call in block.inner if call.end < norm.call.start)
 
@@ -115,16 +123,28 @@ def _entry(block: Block, branch: Branch, branches: tuple[Branch, ...], leading: 
     """Where everything the branch reads passes through one module boundary."""
     if branch.host is not None:
         return HookPoint(branch.host.path, "before")
-    if len(branch.firsts) == 1:
-        return HookPoint(branch.firsts[0].path, "before")
+    first = branch.firsts[0]
+    if branch.firsts[1:]:
+        if (around := _module_of_firsts(block, branch)) is not None:
+            return HookPoint(around.path, "before")
+        if leading is not None and block.ran and _reads_alone(branch, branches, leading):
+            return HookPoint(leading.path, "after")
+    return HookPoint(first.path, "before")
+
+
+def _module_of_firsts(block: Block, branch: Branch) -> Call | None:
+    """The module around all first projections, where it reads what they read."""
+    around = _smallest_around(block, [p.call for p in branch.firsts])
+    if around is None or not block.ran:
+        return around
+    return around if any(around.inputs[:1] == (p.reads,) for p in branch.firsts) else None
+
+
+def _reads_alone(branch: Branch, branches: tuple[Branch, ...], norm: Norm) -> bool:
+    """The branch reads what the norm returns, and no other branch does."""
     read = branch.firsts[0].reads
-    host = _smallest_around(block, [p.call for p in branch.firsts])
-    if host is not None and (not block.ran or any(host.inputs[:1] == (p.reads,) for p in branch.firsts)):
-        return HookPoint(host.path, "before")
     shared = any(p.reads == read for other in branches if other is not branch for p in other.firsts)
-    if leading is not None and block.ran and leading.call.output == read and not shared:
-        return HookPoint(leading.path, "after")
-    return HookPoint(branch.firsts[0].path, "before")
+    return norm.call.output == read and not shared
 
 
 def _smallest_around(block: Block, calls: list[Call]) -> Call | None:

@@ -12,7 +12,8 @@ import re
 from dataclasses import replace
 
 from adaptkit.anatomy.detect.block import Block, Projection
-from adaptkit.anatomy.detect.branches import Branch, Columns, mlp_roles, numbered
+from adaptkit.anatomy.detect.branch import Branch, Roles, numbered
+from adaptkit.anatomy.detect.branches import mlp_roles
 from adaptkit.anatomy.tables.families import words
 from adaptkit.anatomy.trace.recorder import Call
 
@@ -38,7 +39,7 @@ def _as_mixer(block: Block, branch: Branch) -> Branch:
     parts = first.parent[len(block.path) + 1 :].split(".")
     if not first.word.startswith("in_proj") or parts[-1] not in words("state_space"):
         return branch
-    roles: dict[str, tuple[Projection, Columns]] = {"in_proj": (first, None), "out_proj": (branch.last, None)}
+    roles: Roles = {"in_proj": (first, None), "out_proj": (branch.last, None)}
     return Branch("mixer", (first,), branch.last, roles)
 
 
@@ -66,24 +67,47 @@ def _is_in(projection: Projection, host: Call) -> bool:
 
 def _mixture(block: Block, experts: str, host: Call, inside: list[Branch]) -> Branch:
     whole = Projection(host.path, block.in_width, block.width, host)
-    roles: dict[str, tuple[Projection, Columns]] = {}
-    fused = next((call for call in block.inner if call.path == experts), None)
-    if fused is not None and fused.path != host.path and fused.path in block.weighted:
-        roles["experts"] = (Projection(fused.path, 0, block.width, fused), None)
     below = [p for p in block.projections if _is_in(p, host)]
-    for number, own in enumerate(_groups([p for p in below if p.path.startswith(f"{experts}.")], len(experts))):
-        roles |= {f"experts.{role}#{number}": found for role, found in _up_and_down(block, own).items()}
+    own = [p for p in below if p.path.startswith(f"{experts}.")]
+    shared = [p for p in below if p not in own]
+    return Branch(
+        "mlp",
+        (whole,),
+        whole,
+        _fused(block, experts, host) | _single(block, experts, own) | _shared(block, inside, shared),
+    )
+
+
+def _fused(block: Block, experts: str, host: Call) -> Roles:
+    """What all experts return, where they are one module that holds their weights."""
+    call = next((call for call in block.inner if call.path == experts), None)
+    if call is None or call.path == host.path or call.path not in block.weighted:
+        return {}
+    return {"experts": (Projection(call.path, 0, block.width, call), None)}
+
+
+def _single(block: Block, experts: str, own: list[Projection]) -> Roles:
+    """The projections of experts that are modules of their own: `experts.up#0`, `experts.up#1`, ..."""
+    roles: Roles = {}
+    for number, group in enumerate(_groups(own, len(experts))):
+        roles |= {f"experts.{role}#{number}": found for role, found in _up_and_down(block, group).items()}
+    return roles
+
+
+def _shared(block: Block, inside: list[Branch], others: list[Projection]) -> Roles:
+    """The projections of an expert that every token passes."""
+    roles: Roles = {}
     for branch in inside:
-        mates = [p for p in below if p.parent == branch.firsts[0].parent and not p.path.startswith(f"{experts}.")]
         if branch.name == "mlp":
+            mates = [p for p in others if p.parent == branch.firsts[0].parent]
             roles |= {f"shared.{role}": found for role, found in _up_and_down(block, mates).items()}
-    return Branch("mlp", (whole,), whole, roles)
+    return roles
 
 
 def _attention_of_experts(block: Block, host: Call) -> Branch:
     """Experts project queries and outputs, keys and values are for all (JetMoE): `attn.k` and `attn.v` have words."""
     whole = Projection(host.path, block.in_width, block.width, host)
-    roles: dict[str, tuple[Projection, Columns]] = {}
+    roles: Roles = {}
     for p in block.projections:
         half = p.out_width // 2
         if _is_in(p, host) and p.word in words("fused_kv") and p.splits_into([(0, half), (half, p.out_width)]):
@@ -99,7 +123,7 @@ def _groups(projections: list[Projection], prefix: int) -> list[list[Projection]
     return list(groups.values())
 
 
-def _up_and_down(block: Block, group: list[Projection]) -> dict[str, tuple[Projection, Columns]]:
+def _up_and_down(block: Block, group: list[Projection]) -> Roles:
     """Roles of up (perhaps gate) and down; empty for anything else."""
     down = next((p for p in reversed(group) if p.out_width == block.width), None)
     others = tuple(p for p in group if p is not down)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -23,6 +23,7 @@ from adaptkit.anatomy.tables.families import words
 from adaptkit.anatomy.trace.recorder import Call, Trace
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
+Test = Callable[[str, nn.Module], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,10 @@ class Listing:
         uniform = self.contained and len(kinds) == 1 and len(blocks) == len(self.members)
         return uniform or max(kinds.values(), default=0) > 1
 
+    def passing(self, test: Test, stages: Collection[str]) -> list[str]:
+        """The members that pass a test; stages, which hold blocks found before, do not count."""
+        return [path for path, module in self.members.items() if path not in stages and test(path, module)]
+
 
 def find_stacks(model: nn.Module, trace: Trace | None = None) -> tuple[FoundStack, ...]:
     """Every stack of blocks, in the order of the tree. Empty where nothing repeats.
@@ -93,7 +98,13 @@ def find_stacks(model: nn.Module, trace: Trace | None = None) -> tuple[FoundStac
         trace: of one forward; tells what runs beside what.
     """
     ran = _ran(trace)
-    lists = _listings(model, ran)
+    merged = _joined(_found(_listings(model, ran), ran), model, ran)
+    names = _stack_names(list(merged))
+    return tuple(FoundStack(name, tuple(blocks)) for name, blocks in zip(names, merged.values(), strict=True))
+
+
+def _found(lists: list[Listing], ran: Ran) -> dict[str, list[str]]:
+    """Key -> blocks: of containers, then of numbered names around or beside them; weaker tests where none pass."""
 
     def strict(path: str, module: nn.Module) -> bool:
         return _is_block(module, 2) or (ran.adds_up(path) and _projections(module) >= 2)
@@ -106,10 +117,7 @@ def find_stacks(model: nn.Module, trace: Trace | None = None) -> tuple[FoundStac
     parts = {path for blocks in found.values() for path in blocks}
     named = [each for each in lists if not each.contained and not parts.intersection((each.path, *_around(each.path)))]
     found |= _stacks(named, strict, loose, {outer for path in parts for outer in _around(path)})
-    found = found or _stacks(contained, loose, loose) or _stacks(contained, _is_convolution, loose)
-    merged = _joined(found, model, ran)
-    names = _stack_names(list(merged))
-    return tuple(FoundStack(name, tuple(blocks)) for name, blocks in zip(names, merged.values(), strict=True))
+    return found or _stacks(contained, loose, loose) or _stacks(contained, _is_convolution, loose)
 
 
 def _ran(trace: Trace | None) -> Ran:
@@ -125,21 +133,27 @@ def _listings(model: nn.Module, ran: Ran) -> list[Listing]:
     """Every list of the model, also those of no blocks, in the order of the tree; without members beside others."""
     lists = []
     for path, module in model.named_modules():
-        contained = isinstance(module, CONTAINERS)
-        members = {
-            f"{path}.{name}" if path else name: child
-            for name, child in module.named_children()
-            if any(True for _ in child.parameters()) and (contained or re.search(r"\d", name))
-        }
+        members = _members(path, module)
         beside = ran.beside(members)
-        aside = path.rpartition(".")[2] in words("shortcut") or words("aside") & {*path.split(".")}
-        if members and not aside and 4 * len(beside) <= len(members):
+        if members and not _is_aside(path) and 4 * len(beside) <= len(members):
             ahead = {name: child for name, child in members.items() if name not in beside}
-            lists.append(Listing(path, ahead, contained))
+            lists.append(Listing(path, ahead, isinstance(module, CONTAINERS)))
     return lists
 
 
-Test = Callable[[str, nn.Module], bool]
+def _members(path: str, module: nn.Module) -> dict[str, nn.Module]:
+    """The children with weights, by path: all of a container, the numbered ones of any other module."""
+    contained = isinstance(module, CONTAINERS)
+    return {
+        f"{path}.{name}" if path else name: child
+        for name, child in module.named_children()
+        if any(True for _ in child.parameters()) and (contained or re.search(r"\d", name))
+    }
+
+
+def _is_aside(path: str) -> bool:
+    """What it holds is no part of the main road."""
+    return path.rpartition(".")[2] in words("shortcut") or bool(words("aside") & {*path.split(".")})
 
 
 def _stacks(lists: list[Listing], strict: Test, loose: Test, stages: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -155,23 +169,25 @@ def _stacks(lists: list[Listing], strict: Test, loose: Test, stages: Iterable[st
     for listing in lists:
         groups.setdefault(listing.key, []).append(listing)
     chosen: dict[str, list[str]] = {}
-    stages = set(stages)
-
-    def blocks_of(listing: Listing, test: Test) -> list[str]:
-        return [path for path, module in listing.members.items() if path not in stages and test(path, module)]
-
+    inner = set(stages)
     for key in sorted(groups, key=lambda key: -max(each.depth for each in groups[key])):
         group = sorted(groups[key], key=lambda each: -each.depth)
-        if not any(each.repeats(blocks_of(each, strict)) for each in group):
-            continue
-        kinds = {type(each.members[path]) for each in group for path in blocks_of(each, strict)}
-        for each in group:
-            blocks = blocks_of(each, strict)
-            more = [p for p in blocks_of(each, loose) if not blocks or type(each.members[p]) in kinds]
-            found = list(dict.fromkeys([*blocks, *more]))
-            chosen.setdefault(key, []).extend(found)
-            stages.update(outer for path in found for outer in _around(path))
+        if any(each.repeats(each.passing(strict, inner)) for each in group):
+            chosen[key] = _chosen(group, strict, loose, inner)
     return {key: blocks for key, blocks in chosen.items() if blocks}
+
+
+def _chosen(group: list[Listing], strict: Test, loose: Test, stages: set[str]) -> list[str]:
+    """The blocks of lists that differ in numbers only; what is around them joins the stages."""
+    kinds = {type(each.members[path]) for each in group for path in each.passing(strict, stages)}
+    chosen = []
+    for each in group:
+        blocks = each.passing(strict, stages)
+        more = [path for path in each.passing(loose, stages) if not blocks or type(each.members[path]) in kinds]
+        found = list(dict.fromkeys([*blocks, *more]))
+        chosen += found
+        stages.update(outer for path in found for outer in _around(path))
+    return chosen
 
 
 def _around(path: str) -> list[str]:
@@ -230,8 +246,11 @@ def _stack_names(paths: Sequence[str]) -> list[str]:
     parts = [path.split(".") for path in paths]
     shared = next((i for i, column in enumerate(zip(*parts, strict=False)) if len(set(column)) > 1), 0)
     names = [re.sub(r"_(model|tower|stack)$", "", path[shared]).rstrip("*_") for path in parts]
-    if len(set(names)) == len(names) and all(names):
-        return names
+    return names if len(set(names)) == len(names) and all(names) else _whole_names(paths)
+
+
+def _whole_names(paths: Sequence[str]) -> list[str]:
+    """The whole path as a word, with a number where several are alike."""
     names = [re.sub(r"[.*]+", "_", path).strip("_") or "main" for path in paths]
     before = [names[:i].count(name) for i, name in enumerate(names)]
     return [f"{name}{count + 1}" if count else name for name, count in zip(names, before, strict=True)]

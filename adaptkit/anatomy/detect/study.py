@@ -7,16 +7,16 @@ from torch import nn
 from adaptkit.anatomy.detect.block import Block, read_block
 from adaptkit.anatomy.detect.block_sites import block_sites, branch_notes, unnamed
 from adaptkit.anatomy.detect.branches import find_branches
-from adaptkit.anatomy.detect.hook_points import HookPoint, find_hook_points
+from adaptkit.anatomy.detect.final import final_site
+from adaptkit.anatomy.detect.hook_points import find_hook_points
 from adaptkit.anatomy.detect.mixtures import refined
 from adaptkit.anatomy.detect.module_tree import list_modules
 from adaptkit.anatomy.detect.sequence_sites import attention_sites, sequence_site
 from adaptkit.anatomy.detect.stacks import FoundStack, find_stacks
-from adaptkit.anatomy.layers import norm_width
 from adaptkit.anatomy.site import Anatomy, Site, Stack
 from adaptkit.anatomy.tables.families import Family, family_of, row
 from adaptkit.anatomy.trace.probe import probe, probe_stack
-from adaptkit.anatomy.trace.recorder import Trace, from_tree
+from adaptkit.anatomy.trace.recorder import Call, Trace, from_tree
 
 
 def study(model: nn.Module, *, name: str = "") -> Anatomy:
@@ -53,6 +53,48 @@ def study(model: nn.Module, *, name: str = "") -> Anatomy:
     )
 
 
+def _calls(trace: Trace, stack: FoundStack) -> list[Call]:
+    return [call for call in trace.calls if call.path in stack.blocks]
+
+
+def _first_start(trace: Trace, stack: FoundStack) -> int:
+    """Stacks in order of execution; one that did not run comes last."""
+    return min((call.start for call in _calls(trace, stack)), default=1 << 60)
+
+
+def _last_start(trace: Trace, stack: FoundStack) -> int:
+    return max((call.start for call in _calls(trace, stack)), default=-1)
+
+
+def _study_stack(
+    model: nn.Module, trace: Trace, found: FoundStack, exceptions: Family, *, last: bool
+) -> tuple[Stack, list[Site], list[str]]:
+    """One stack with its sites and what there is to say of them."""
+    trace = _reaching(model, trace, found)
+    modules = dict(model.named_modules(remove_duplicate=False))
+    blocks = [block for call in _calls(trace, found) if (block := read_block(modules, trace, call))]
+    if not blocks:
+        return Stack(found.name, found.blocks, 0), [], [f"the {found.name} blocks hold no projection."]
+    stack = Stack(found.name, tuple(block.path for block in blocks), blocks[-1].width)
+    sites, notes = _entry_sites(model, trace, stack, blocks[0]), _on_the_trace(trace, found)
+    for layer, block in enumerate(blocks):
+        its_sites, its_notes = _study_block(model, trace, block, found.name, layer, exceptions)
+        sites += its_sites
+        notes += its_notes
+    final = final_site(modules, trace, blocks[-1], found.name, last=last)
+    if final.layout == "btd" and final.width != stack.width:
+        sites = [site for site in sites if site.name not in ("block.in", "block.out")]
+        notes.append("the last norm reads another stream than the blocks return first: no block.in and block.out.")
+    return stack, [*sites, final], notes + _on_sharing(stack)
+
+
+def _reaching(model: nn.Module, trace: Trace, found: FoundStack) -> Trace:
+    """The trace, or where the forward went past this stack, that of its part of the model alone."""
+    if trace.ran and _calls(trace, found):
+        return trace
+    return probe_stack(model, found.blocks, _entry_widths(model, found.blocks))
+
+
 def _entry_widths(model: nn.Module, paths: tuple[str, ...]) -> dict[str, int]:
     """Channels of what these blocks read, from the tree; 0 for one that holds no projection."""
     tree, modules = from_tree(model, ""), dict(model.named_modules(remove_duplicate=False))
@@ -60,93 +102,35 @@ def _entry_widths(model: nn.Module, paths: tuple[str, ...]) -> dict[str, int]:
     return {path: block.in_width if block else 0 for path, block in blocks.items()}
 
 
-def _first_start(trace: Trace, stack: FoundStack) -> int:
-    """Stacks in order of execution; one that did not run comes last."""
-    return min((call.start for call in trace.calls if call.path in stack.blocks), default=1 << 60)
+def _entry_sites(model: nn.Module, trace: Trace, stack: Stack, first: Block) -> list[Site]:
+    """`embed.in` and `embed.out`; neither where the first block is not given one tensor."""
+    if trace.ran and not first.call.inputs:
+        return []
+    out = Site("embed.out", stack.name, None, first.path, "before", first.in_width, first.in_layout)
+    beginning = sequence_site(model, stack, out)
+    return [beginning, out] if beginning else [out]
 
 
-def _last_start(trace: Trace, stack: FoundStack) -> int:
-    return max((call.start for call in trace.calls if call.path in stack.blocks), default=-1)
+def _study_block(
+    model: nn.Module, trace: Trace, block: Block, stack: str, layer: int, exceptions: Family
+) -> tuple[list[Site], list[str]]:
+    branches = refined(block, find_branches(block, interleaved=exceptions.fused == "interleaved"))
+    points = find_hook_points(block, branches, trace, exceptions.norm) if branches else ()
+    sites = block_sites(block, stack, layer, branches, points) + attention_sites(model, branches, stack, layer)
+    return sites, branch_notes(branches, points) + unnamed(model, block, branches)
 
 
-def _study_stack(
-    model: nn.Module, trace: Trace, found: FoundStack, exceptions: Family, *, last: bool
-) -> tuple[Stack, list[Site], list[str]]:
-    calls = [call for call in trace.calls if call.path in found.blocks]
-    notes = []
-    if not trace.ran or not calls:  # the forward went past this stack: run its part of the model alone
-        trace = probe_stack(model, found.blocks, _entry_widths(model, found.blocks))
-        calls = [call for call in trace.calls if call.path in found.blocks]
-    if not trace.ran:
-        of = f"the {found.name} blocks" if found.name else "the blocks"
-        notes.append(f"no forward of {of} without data ({trace.why}): their sites follow the module tree.")
-    modules = dict(model.named_modules(remove_duplicate=False))
-    blocks = [block for call in calls if (block := read_block(modules, trace, call))]
-    if not blocks:
-        return Stack(found.name, found.blocks, 0), [], [f"the {found.name} blocks hold no projection."]
-    enters = blocks[0].call.inputs or not trace.ran
-    sites = [_stack_site("embed.out", found.name, blocks[0], HookPoint(blocks[0].path, "before"))] if enters else []
-    for layer, block in enumerate(blocks):
-        branches = refined(block, find_branches(block, interleaved=exceptions.fused == "interleaved"))
-        points = find_hook_points(block, branches, trace, exceptions.norm) if branches else ()
-        sites += block_sites(block, found.name, layer, branches, points)
-        sites += attention_sites(model, branches, found.name, layer)
-        notes += branch_notes(branches, points) + unnamed(model, block, branches)
-    sites.append(_final(model, trace, blocks[-1], found.name, last=last))
-    if sites[-1].layout == "btd" and sites[-1].width != blocks[-1].width:
-        sites = [site for site in sites if site.name not in ("block.in", "block.out")]
-        notes.append("the last norm reads another stream than the blocks return first: no block.in and block.out.")
-    shared = _shared(blocks)
-    if shared:
-        notes.append(f"{shared}: an adapter there acts in every one of these layers.")
-    stack = Stack(found.name, tuple(block.path for block in blocks), blocks[-1].width)
-    beginning = sequence_site(model, stack, sites[0]) if enters else None
-    return stack, [beginning, *sites] if beginning else sites, notes
+def _on_the_trace(trace: Trace, found: FoundStack) -> list[str]:
+    if trace.ran:
+        return []
+    of = f"the {found.name} blocks" if found.name else "the blocks"
+    return [f"no forward of {of} without data ({trace.why}): their sites follow the module tree."]
 
 
-def _stack_site(name: str, stack: str, block: Block, point: HookPoint) -> Site:
-    before = point.when == "before"
-    width, layout = (block.in_width, block.in_layout) if before else (block.width, block.layout)
-    return Site(name, stack, None, point.path, point.when, width, layout)
-
-
-def _final(model: nn.Module, trace: Trace, block: Block, stack: str, *, last: bool) -> Site:
-    """After the norm that reads what the last block returned, else after that block.
-
-    Maps of the last stack pass whatever else has weights before the pooling (EfficientNet: 320 -> 1280 channels;
-    DenseNet: a norm over all that its blocks returned); a last norm may read another stream than the first (TNT).
-    """
-    modules = dict(model.named_modules(remove_duplicate=False))
-    later = [call for call in trace.calls if call.start > block.call.end] if trace.ran else []
-    readers = [call for call in later if call.inputs[:1] == (block.call.output,)]
-    if last and block.layout in ("bchw", "bhwd"):
-        for call in reversed(later):
-            around = [c for c in later if c.start <= call.start and call.end <= c.end]
-            own = any(True for _ in modules[call.path].parameters(recurse=False))
-            if own and all(_is_map(c.in_shape) and _is_map(c.out_shape) for c in around):
-                ahead = norm_width(modules[call.path]) != call.out_shape[-1] or block.layout == "bchw"
-                width = call.out_shape[1 if ahead else -1]
-                return Site("final.out", stack, None, call.path, "after", width, "bchw" if ahead else "bhwd")
-    elif last and later and not readers:
-        for call in reversed(later):
-            width = norm_width(modules[call.path])
-            if width and len(call.out_shape) == 3 and call.out_shape[-1] == width:
-                return Site("final.out", stack, None, call.path, "after", width)
-    for call in readers:
-        once = len(trace.of(call.path)) == 1  # BLIP's last norm also norms the pooled vector
-        if once and norm_width(modules[call.path]) == block.width:
-            return _stack_site("final.out", stack, block, HookPoint(call.path, "after"))
-    return _stack_site("final.out", stack, block, HookPoint(block.path, "after"))
-
-
-def _is_map(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[2:] != (1, 1)
-
-
-def _shared(blocks: list[Block]) -> str:
-    paths = [block.path for block in blocks]
-    for path in dict.fromkeys(paths):
-        layers = [str(layer) for layer, other in enumerate(paths) if other == path]
+def _on_sharing(stack: Stack) -> list[str]:
+    for path in dict.fromkeys(stack.blocks):
+        layers = [str(layer) for layer, other in enumerate(stack.blocks) if other == path]
         if len(layers) > 1:
-            return f"layers {', '.join(layers)} share one module ({path})"
-    return ""
+            shared = f"layers {', '.join(layers)} share one module ({path})"
+            return [f"{shared}: an adapter there acts in every one of these layers."]
+    return []

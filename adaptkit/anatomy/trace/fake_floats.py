@@ -25,19 +25,21 @@ class FakeFloatMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
-        if not any(tensor.is_meta for tensor in tensors):
+        fake = {value.is_meta for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)}
+        if True not in fake:
             return func(*args, **kwargs)
-        answer = _ANSWERS.get(func)
-        if answer is not None:
-            return answer(func, *args, **kwargs)
+        if func in _ANSWERS:
+            return _ANSWERS[func](func, *args, **kwargs)
         if func is aten._to_copy.default and _leaves_meta(kwargs):
             return _full(args[0], kwargs.get("dtype") or args[0].dtype)
-        if all(tensor.is_meta for tensor in tensors):
-            return func(*args, **kwargs)
-        if func._schema.name.endswith("_") and isinstance(args[0], Tensor) and not args[0].is_meta:
-            return args[0]  # values nobody knows are written into a real tensor: it keeps its own
-        return func(*tree_map(_to_meta, args), **tree_map(_to_meta, kwargs))
+        return _mixed(func, args, kwargs) if False in fake else func(*args, **kwargs)
+
+
+def _mixed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Real tensors meet fake ones: the result is fake, unless it is written into a real one, which keeps its values."""
+    if func._schema.name.endswith("_") and isinstance(args[0], Tensor) and not args[0].is_meta:
+        return args[0]
+    return func(*tree_map(_to_meta, args), **tree_map(_to_meta, kwargs))
 
 
 def _to_meta(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -32,47 +32,66 @@ NATIVE = (
     "input_ids", "decoder_input_ids", "pixel_values", "pixel_values_videos", "input_values", "input_features",
     "past_values", "audio_mel", "flattened_patches", "input_points", "pixel_values_video",
 )  # fmt: skip
+MASKS = ("attention_mask", "decoder_attention_mask", "input_features_mask")
+LAYOUTS = ("bbox", "pixel_attention_mask", "spatial_shapes", "pixel_position_ids")
 
 
 def native_forms(model: nn.Module) -> Iterator[dict[str, Any]]:
     """Guesses for a whole model or a part of it that reads text, pixels, sound or series, likeliest first."""
-    parameters = inspect.signature(model.forward).parameters
+    parameters = _parameters(model)
     required = [name for name, parameter in parameters.items() if _is_required(parameter)]
+    seen = set()
+    for level, attempts in _levels(parameters):
+        names = tuple(dict.fromkeys([*required, *level]))
+        if level and names not in seen:
+            seen.add(names)
+            for form in itertools.islice(_combined(names, model, 0), attempts):
+                yield form | _fixed(parameters)
+
+
+def _levels(parameters: Mapping[str, inspect.Parameter]) -> list[tuple[list[str], int]]:
+    """Which arguments to give besides those required, and how many guesses each choice is worth."""
     native = [name for name in parameters if name in NATIVE]
     text = [name for name in native if name.endswith("input_ids")]
-    fixed = {"use_cache": False} if "use_cache" in parameters else {}
-    masks = [name for name in parameters if name in ("attention_mask", "decoder_attention_mask", "input_features_mask")]
-    rest = [
-        name for name in parameters if name in ("bbox", "pixel_attention_mask", "spatial_shapes", "pixel_position_ids")
-    ]
-    levels = [(native, 6), (text, 1), (text + masks, 1), (native + masks, ATTEMPTS), (native + masks + rest, ATTEMPTS)]
-    seen = set()
-    for level, attempts in levels:
-        names = tuple(dict.fromkeys([*required, *level]))
-        if not names or not level or names in seen:
-            continue
-        seen.add(names)
-        for form in itertools.islice(_combined(names, model, 0), attempts):
-            yield form | fixed
+    masks = [name for name in parameters if name in MASKS]
+    rest = [name for name in parameters if name in LAYOUTS]
+    return [(native, 6), (text, 1), (text + masks, 1), (native + masks, ATTEMPTS), (native + masks + rest, ATTEMPTS)]
 
 
 def inner_forms(module: nn.Module, width: int) -> Iterator[dict[str, Any]]:
     """Guesses for a part that reads a stream of this width: an encoder without its embeddings, or one block."""
-    parameters = inspect.signature(module.forward).parameters
+    parameters = _parameters(module)
     required = [name for name, parameter in parameters.items() if _is_required(parameter)]
-    stream = next((name for name in parameters if name in STREAM), None)
-    if stream is None:
-        stream = next((n for n in required if n not in NATIVE and not re.search("mask|ids|grid|_attentions", n)), None)
+    stream = _stream_argument(parameters, required)
     if stream is None or not width:
         return
-    fixed = {"use_cache": False} if "use_cache" in parameters else {}
     others = [name for name in required if name != stream]
-    wanted = [name for name in parameters if name in _POSITIONS and name not in others]
-    masked = [name for name in parameters if name == "attention_mask" and name not in others]
-    for names in dict.fromkeys((*others, *more) for more in ([], wanted, [*wanted, *masked])):
+    for names in _beside_the_stream(parameters, others):
         for shape in ((B, T, width), (T, width), (B, width, SIDE, SIDE), (B, SIDE, SIDE, width), (B, width, T)):
             for form in _combined(names, module, width):
-                yield {stream: _floats(*shape)} | form | fixed
+                yield {stream: _floats(*shape)} | form | _fixed(parameters)
+
+
+def _stream_argument(parameters: Mapping[str, inspect.Parameter], required: Iterable[str]) -> str | None:
+    """The argument that takes the stream: by its name, else the first required one that is nothing else."""
+    named = (name for name in parameters if name in STREAM)
+    unknown = (n for n in required if n not in NATIVE and not re.search("mask|ids|grid|_attentions", n))
+    return next(itertools.chain(named, unknown), None)
+
+
+def _beside_the_stream(parameters: Mapping[str, inspect.Parameter], others: list[str]) -> list[tuple[str, ...]]:
+    """Which arguments to give besides the stream: those required, then positions, then a mask too."""
+    positions = [name for name in parameters if name in _POSITIONS and name not in others]
+    masks = [name for name in parameters if name == "attention_mask" and name not in others]
+    return list(dict.fromkeys((*others, *more) for more in ([], positions, [*positions, *masks])))
+
+
+def _parameters(module: nn.Module) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(module.forward).parameters
+
+
+def _fixed(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    return {"use_cache": False} if "use_cache" in parameters else {}
 
 
 def _combined(names: tuple[str, ...], module: nn.Module, width: int) -> Iterator[dict[str, Any]]:
@@ -123,25 +142,31 @@ def _pixels(name: str, module: nn.Module, config: Any) -> list[Tensor]:
 
 
 def _sound(name: str, module: nn.Module, config: Any) -> list[Tensor]:
-    """Raw sound (B, samples), spectrograms in both orders, or a series (B, steps, channels)."""
+    """Raw sound (B, samples) and spectrograms in both orders, or a series (B, steps, channels)."""
+    if name == "past_values":
+        return _series(config)
     mels = int(setting(config, "num_mel_bins", "n_mels", "input_feat_per_channel", "feature_size", "input_feat_size",
                        "feature_projection_input_dim", "input_dim", default=80) or 80)  # fmt: skip
-    positions = int(setting(config, "max_source_positions", default=1500) or 1500)
-    first = next((found[0] for inner in module.modules() if (found := widths(inner))), mels)
-    spectrum = [_floats(B, mels, 2 * positions), _floats(B, 400, mels), _floats(B, mels, 400)]
-    if first not in (1, mels):  # frames may be stacked before the first projection
-        spectrum += [_floats(B, 400, first), _floats(B, first, 400)]
+    spectrum = _spectrograms(module, config, mels)
     if name in ("input_features", "audio_mel"):
         return spectrum
-    if name == "past_values":
-        steps = int(setting(config, "context_length", default=64) or 64)
-        return [
-            _floats(B, steps, int(setting(config, "num_input_channels", "input_size", default=1) or 1)),
-            _floats(B, steps),
-        ]
     length = int(setting(config, "max_length", default=1024) or 1024)
     raw = [_floats(B, 16000), _floats(B, int(setting(config, "audio_channels", default=1) or 1), 24000)]
     return [_floats(B, length, mels), *raw] if setting(config, "time_stride", default=None) else [*raw, *spectrum]
+
+
+def _spectrograms(module: nn.Module, config: Any, mels: int) -> list[Tensor]:
+    """(B, mels, F) and (B, F, mels); frames may be stacked before the first projection."""
+    positions = int(setting(config, "max_source_positions", default=1500) or 1500)
+    first = next((found[0] for inner in module.modules() if (found := widths(inner))), mels)
+    spectrum = [_floats(B, mels, 2 * positions), _floats(B, 400, mels), _floats(B, mels, 400)]
+    return spectrum if first in (1, mels) else [*spectrum, _floats(B, 400, first), _floats(B, first, 400)]
+
+
+def _series(config: Any) -> list[Tensor]:
+    steps = int(setting(config, "context_length", default=64) or 64)
+    channels = int(setting(config, "num_input_channels", "input_size", default=1) or 1)
+    return [_floats(B, steps, channels), _floats(B, steps)]
 
 
 def _rotations(module: nn.Module, width: int) -> list[tuple[Tensor, Tensor]]:

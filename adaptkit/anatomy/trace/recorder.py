@@ -81,21 +81,28 @@ class Recorder(FakeFloatMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = super().__torch_dispatch__(func, types, args, kwargs)
         if func in (torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor):
-            a, b = args[:2]
-            if isinstance(b, torch.Tensor) and a.shape == b.shape:
-                self.keep += [a, b, out]
-                self.trace.adds[id(out)] = (id(a), id(b))
-                owners = (self.owner(a), self.owner(b))
-                self.trace.added |= {id(a), id(b), *(owner.output for owner in owners if owner)}
+            self.note_add(args[0], args[1], out)
         elif func.is_view and isinstance(args[0], torch.Tensor):
-            owner = self.owner(args[0])
-            if owner is not None:
-                views = out if isinstance(out, (list, tuple)) else (out,)
-                owner.views += [(tuple(v.shape), v.stride(), int(v.storage_offset())) for v in views]
-            if id(args[0]) in self.trace.adds and _is_flattened(args[0], out):
-                self.keep.append(out)
-                self.trace.adds[id(out)] = self.trace.adds[id(args[0])]
+            self.note_view(args[0], out)
         return out
+
+    def note_add(self, a: torch.Tensor, b: Any, total: torch.Tensor) -> None:
+        """An add of two tensors of one shape."""
+        if isinstance(b, torch.Tensor) and a.shape == b.shape:
+            self.keep += [a, b, total]
+            self.trace.adds[id(total)] = (id(a), id(b))
+            owners = (self.owner(a), self.owner(b))
+            self.trace.added |= {id(a), id(b), *(owner.output for owner in owners if owner)}
+
+    def note_view(self, tensor: torch.Tensor, out: Any) -> None:
+        """One view of a tensor, or several; the rows of a residual sum are that sum."""
+        owner = self.owner(tensor)
+        if owner is not None:
+            views = out if isinstance(out, (list, tuple)) else (out,)
+            owner.views += [(tuple(v.shape), v.stride(), int(v.storage_offset())) for v in views]
+        if id(tensor) in self.trace.adds and _is_flattened(tensor, out):
+            self.keep.append(out)
+            self.trace.adds[id(out)] = self.trace.adds[id(tensor)]
 
     def owner(self, tensor: torch.Tensor) -> Call | None:
         """The call that returned this tensor, or what it is a view of."""
