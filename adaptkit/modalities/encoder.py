@@ -13,13 +13,12 @@ from adaptkit import kinds
 from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.kinds import Kinds
 from adaptkit.modalities.context import BackboneContext
-from adaptkit.modalities.pooling import POOLS, AttentionPool
 from adaptkit.modalities.tower import Tower
 from adaptkit.pooling import POOLS, AttentionPool
 from adaptkit.sides import Side
 
 if TYPE_CHECKING:
-    from adaptkit.recipe import Modality
+    from adaptkit.recipe import ModalityTable
 
 # B batch, T tokens, E width of the encoder's output
 
@@ -79,7 +78,7 @@ class Encoder(nn.Module):
             self.register_buffer("fill", torch.full((width,), torch.nan))  # NaN until `fit`
 
     @classmethod
-    def build(cls, modality: Modality, name: str, context: BackboneContext) -> Encoder:
+    def build(cls, modality: ModalityTable, name: str, context: BackboneContext) -> Encoder:
         """The encoder that `[modality.NAME]` asks for.
 
         Raises:

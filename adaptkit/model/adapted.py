@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
-from adaptkit.anatomy.calling import Call, Prefix, prepare, run
 from adaptkit.anatomy.calling.forward import Call, Prefix, prepare, run
 from adaptkit.fusions import BACKBONE
 from adaptkit.modalities import Encoder

@@ -13,7 +13,6 @@ from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, res
 from adaptkit.errors import RecipeError
 from adaptkit.formats import load_data
 from adaptkit.modalities import Encoder
-from adaptkit.plan.counts import Counts, own_size, size
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
 from adaptkit.plan.parameters import Counts, own_size, size, unfrozen_parameters

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from adaptkit.plan.unfreezing import unfrozen_parameters
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.anatomy import fingerprint
-from adaptkit.anatomy.calling import Call
+from adaptkit.anatomy.calling.forward import Call
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.model.adapted import Encoded

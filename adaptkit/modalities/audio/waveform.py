@@ -12,7 +12,6 @@ import numpy as np
 
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.modalities.encoder import finite, kept
-from adaptkit.modalities.pooling import kept
 
 # S samples at the rate that is wanted, N samples of the source, C channels
 

@@ -23,7 +23,6 @@ from adaptkit.modalities.encoder import (
     tower_of,
 )
 from adaptkit.modalities.features.table import FeaturesModality
-from adaptkit.modalities.pooling import kept
 from adaptkit.modalities.tower import Tower
 
 # B batch, T tokens, W width of a vector, E width of the encoder's output: W, or the tower's

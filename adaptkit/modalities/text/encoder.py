@@ -11,7 +11,6 @@ from torch import Tensor
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, kept, present_of, shared, tower_of
-from adaptkit.modalities.pooling import kept
 from adaptkit.modalities.text.table import TextModality
 from adaptkit.modalities.tower import Tower
 

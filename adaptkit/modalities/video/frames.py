@@ -12,7 +12,6 @@ import numpy as np
 
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.modalities.encoder import kept
-from adaptkit.modalities.pooling import kept
 
 # F frames, H height, W width, C channels
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.errors import SiteError
-from adaptkit.fusions import FUSIONS, Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
+from adaptkit.fusions import Concat, CrossModal, Fusion, GatedUnit, LowRankFusion, TensorFusion
 from adaptkit.fusions.cross_modal import Layer, Transformer
 from adaptkit.kinds import FUSIONS
 from adaptkit.sides import Side

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from adaptkit.modalities.pooling import kept
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.encoder import kept
 from adaptkit.modalities.features.table import FeaturesModality
-from adaptkit.recipe.modality import FeaturesModality
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(["first", "last", "middle", "even"]))

@@ -11,11 +11,10 @@ import av
 import numpy as np
 import pytest
 import torch
-from adaptkit.modalities.pooling import kept
 from PIL import Image
 
 from adaptkit.errors import DataError, UnavailableError
-from adaptkit.modalities import BackboneContext, Encoder, frames
+from adaptkit.modalities import BackboneContext, Encoder
 from adaptkit.modalities.encoder import kept
 from adaptkit.modalities.video import frames
 from adaptkit.modalities.video.frames import frames_length, read_frames
