@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from adaptkit.errors import RecipeError
 from adaptkit.recipe.optimizers import optimizer_names
 from adaptkit.registry import nearest
+from adaptkit.surgery import carried
 
 
 def optimizers() -> dict[str, type[Optimizer]]:
@@ -31,8 +32,7 @@ def build_optimizer(
     name: str,
     lr: float,
     weight_decay: float = 0.0,
-    options: Mapping[str, Any] | None = None,
-    where: str = "train.optimizer",
+    **options: Any,
 ) -> Optimizer:
     """The optimizer over the trainable parameters of the model, in their order in the model.
 
@@ -46,23 +46,22 @@ def build_optimizer(
         lr: learning rate.
         weight_decay: for everything but biases and norms.
         options: further keywords of the class.
-        where: what an error names.
 
     Raises:
         RecipeError: unknown optimizer or keyword, or a value that the class refuses.
     """
     known = optimizers()
     if name.lower() not in known:
-        raise RecipeError(f"unknown optimizer {name!r}.", where=where, hint=nearest(name.lower(), known))
+        raise RecipeError(f"unknown optimizer {name!r}.", where="train.optimizer", hint=nearest(name.lower(), known))
     kind = known[name.lower()]
-    keywords: dict[str, Any] = {"lr": lr, **(options or {})}
+    keywords: dict[str, Any] = {"lr": lr, **options}
     accepted = inspect.signature(kind.__init__).parameters
     if weight_decay or "weight_decay" in accepted:
         keywords["weight_decay"] = weight_decay
     for key in keywords:
         if key not in accepted or key == "params":
             hint = nearest(key, set(accepted) - {"self", "params"})
-            raise RecipeError(f"{kind.__name__} has no keyword {key!r}.", where=where, hint=hint)
+            raise RecipeError(f"{kind.__name__} has no keyword {key!r}.", where="train.optimizer", hint=hint)
     decayed, exempt = split_parameters(model)
     groups = [{"params": decayed}, {"params": exempt, "weight_decay": 0.0}]
     if "weight_decay" not in accepted:
@@ -70,7 +69,7 @@ def build_optimizer(
     try:
         return kind([group for group in groups if group["params"]], **keywords)
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"{kind.__name__} refuses its keywords: {error}", where=where) from error
+        raise RecipeError(f"{kind.__name__} refuses its keywords: {error}", where="train.optimizer") from error
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -87,12 +86,21 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return decayed, exempt
 
 
+def idle_adapters(model: nn.Module) -> Iterator[str]:
+    """`NAME at PATH` of every adapter none of whose parameters has a gradient: its host did not run."""
+    for path, module in model.named_modules():
+        for name, adapter in carried(module).items():
+            trained = [parameter for parameter in adapter.parameters() if parameter.requires_grad]
+            if trained and all(parameter.grad is None for parameter in trained):
+                yield f"{name} at {path}"
+
+
 def warmup_steps(warmup: float, total: int) -> int:
     """A share of all steps if below 1, else a number of steps."""
     return round(warmup * total) if 0 < warmup < 1 else int(warmup)
 
 
-def rate(name: str, step: int, warmup: int, total: int) -> float:
+def lr_factor(name: str, step: int, warmup: int, total: int) -> float:
     """Factor on the learning rate at a step (0-based).
 
     Warm-up rises linearly and reaches 1 at step `warmup - 1`, so that no step has rate 0. After it, with the
@@ -110,7 +118,7 @@ def rate(name: str, step: int, warmup: int, total: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * share))
 
 
-class Schedule:
+class LRSchedule:
     """Warm-up and decay per step; for "plateau", a reduction whenever the validation score stops improving.
 
     Args:
@@ -134,7 +142,7 @@ class Schedule:
     ) -> None:
         self._optimizer = optimizer
         self._warmup = warmup_steps(warmup, total)
-        self._by_step = LambdaLR(optimizer, lambda step: rate(name, step, self._warmup, total))
+        self._by_step = LambdaLR(optimizer, lambda step: lr_factor(name, step, self._warmup, total))
         self._plateau = (
             # threshold 0: torch's relative default would call a worse score better where scores are negative.
             ReduceLROnPlateau(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from adaptkit.errors import RecipeError
-from adaptkit.training.optimisation import Schedule, build_optimizer, rate, split_parameters, warmup_steps
+from adaptkit.training.optimisation import LRSchedule, build_optimizer, lr_factor, split_parameters, warmup_steps
 
 
 def model() -> nn.Module:
@@ -29,7 +29,7 @@ def test_any_optimizer_by_name(name: str) -> None:
 
 
 def test_keywords_reach_the_class() -> None:
-    optimizer = build_optimizer(model(), name="sgd", lr=0.1, options={"momentum": 0.9, "nesterov": True})
+    optimizer = build_optimizer(model(), name="sgd", lr=0.1, momentum=0.9, nesterov=True)
     assert optimizer.param_groups[0]["momentum"] == 0.9
 
 
@@ -40,7 +40,7 @@ def test_unknown_optimizer_gets_a_suggestion() -> None:
 
 def test_unknown_keyword_is_named() -> None:
     with pytest.raises(RecipeError, match=r"SGD has no keyword 'momentun'.*momentum"):
-        build_optimizer(model(), name="sgd", lr=0.1, options={"momentun": 0.9})
+        build_optimizer(model(), name="sgd", lr=0.1, momentun=0.9)
 
 
 def test_weight_decay_where_the_class_has_none() -> None:
@@ -51,7 +51,7 @@ def test_weight_decay_where_the_class_has_none() -> None:
 
 def test_a_value_the_class_refuses() -> None:
     with pytest.raises(RecipeError, match="AdamW refuses"):
-        build_optimizer(model(), name="adamw", lr=0.1, options={"betas": [2.0, 0.9]})
+        build_optimizer(model(), name="adamw", lr=0.1, betas=[2.0, 0.9])
 
 
 def test_warmup_is_steps_or_a_share() -> None:
@@ -69,9 +69,9 @@ def test_warmup_is_steps_or_a_share() -> None:
     ],
 )
 def test_values_of_the_schedules(name: str, expected: list[float]) -> None:
-    assert [rate(name, step, 2, 6) for step in range(6)] == pytest.approx(expected)
+    assert [lr_factor(name, step, 2, 6) for step in range(6)] == pytest.approx(expected)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = Schedule(optimizer, name=name, warmup=2, total=6)
+    schedule = LRSchedule(optimizer, name=name, warmup=2, total=6)
     found = []
     for _ in range(6):
         found.append(schedule.lr)
@@ -82,7 +82,7 @@ def test_values_of_the_schedules(name: str, expected: list[float]) -> None:
 
 def test_plateau_reduces_after_patience_and_only_after_the_warmup() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = Schedule(optimizer, name="plateau", warmup=2, total=100, factor=0.5, patience=1)
+    schedule = LRSchedule(optimizer, name="plateau", warmup=2, total=100, factor=0.5, patience=1)
     schedule.after_validation(-1.0)
     for _ in range(2):
         optimizer.step()
@@ -98,7 +98,7 @@ def test_plateau_reduces_after_patience_and_only_after_the_warmup() -> None:
 
 @pytest.mark.parametrize("name", ["linear", "plateau"])
 def test_a_schedule_continues_from_its_state(name: str) -> None:
-    def run(schedule: Schedule, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+    def run(schedule: LRSchedule, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
         rates = []
         for _ in range(steps):
             optimizer.step()
@@ -107,9 +107,9 @@ def test_a_schedule_continues_from_its_state(name: str) -> None:
             rates.append(schedule.lr)
         return rates
 
-    def build() -> tuple[Schedule, torch.optim.Optimizer]:
+    def build() -> tuple[LRSchedule, torch.optim.Optimizer]:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        return Schedule(optimizer, name=name, warmup=3, total=12), optimizer
+        return LRSchedule(optimizer, name=name, warmup=3, total=12), optimizer
 
     whole = run(*build(), 12)
     schedule, optimizer = build()

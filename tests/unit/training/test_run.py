@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from adaptkit.errors import DataError, Diverged, RunError, UnavailableError
 from adaptkit.recipe import load_recipe
 from adaptkit.training import Reporter, list_runs, read_run, train
-from adaptkit.training.checkpoint import load_best, load_last
+from adaptkit.training.checkpoint import LAST, load_best, read_checkpoint
 from adaptkit.training.report import StepDone, Validated
 
 
@@ -202,20 +202,20 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_state(tiny_recipe: Path, tmp_
     (run,) = list_runs(tmp_path)
     assert run.status == "diverged"
     assert "not finite" in run.message
-    found = load_last(run.path / "checkpoints")
+    found = read_checkpoint(run.path / "checkpoints" / LAST)
     assert found is not None
-    assert found[0].step == 8
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in found[1].values())
-    assert load_best(run.path / "checkpoints").trainable.keys() == found[1].keys()
+    assert found["progress"]["step"] == 8
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found["trainable"].values())
+    assert load_best(run.path / "checkpoints").trainable.keys() == found["trainable"].keys()
 
 
 def test_a_step_that_breaks_the_parameters_does_not_replace_the_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(tiny_recipe, ['train.optimizer={name="sgd", lr=1e38}'])
     with pytest.raises(Diverged):
         train(recipe, runs=tmp_path)
-    found = load_last(list_runs(tmp_path)[0].path / "checkpoints")
+    found = read_checkpoint(list_runs(tmp_path)[0].path / "checkpoints" / LAST)
     assert found is not None
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in found[1].values())
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found["trainable"].values())
 
 
 def test_a_failure_is_recorded(tiny_recipe: Path, tmp_path: Path) -> None:
