@@ -20,7 +20,7 @@ from adaptkit.artifact.initial import Sources, initialise
 from adaptkit.artifact.save import fingerprints, save_artifact
 from adaptkit.atomic import write_json
 from adaptkit.data import epoch_order
-from adaptkit.errors import Diverged
+from adaptkit.errors import Diverged, RunError
 from adaptkit.evaluation.material import Material, droppable
 from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.predicting import write_predictions
@@ -73,6 +73,7 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
         StopRequested: a stop was asked for; the state is saved.
         Diverged: loss, gradient or parameters are not finite; the last finite state is saved.
         OutOfMemory: a batch does not fit.
+        RunError: something moved what is frozen; there is no artifact then.
     """
     plan, spec, checkpoints = run.plan, run.plan.recipe.train, folder / "checkpoints"
     done = read_result(checkpoints / "result.json")
@@ -96,10 +97,7 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
         model.load_trainable_state(best.trainable)
         metrics, ablations, warnings = test(run, model, best, seed, folder / "predictions")
 
-    # Frozen means frozen: what was not to move has not moved by a bit.
-    moving = {"": plan.unfrozen} | {name: tower.unfrozen for name, tower in plan.towers.items()}
-    changed = {name for name, found in fingerprints(model).items() if found != before[name] and not moving[name]}
-    assert not changed, f"the frozen backbone, or the frozen tower of a modality, has changed: {changed}"
+    refuse_moved(model, before, where=str(run.path))
     several = f"Trained with seed {seed}, one of {len(spec.seeds)} ({', '.join(map(str, spec.seeds))})."
     save_artifact(
         model,
@@ -257,6 +255,23 @@ def test(
     for text in dict.fromkeys(warnings):
         run.report.note(text)
     return metrics, ablations, warnings
+
+
+def refuse_moved(model: AdaptedModel, before: Mapping[str, str], *, where: str) -> None:
+    """Frozen means frozen: a backbone or tower of which nothing was to move is what it was, to the bit.
+
+    Raises:
+        RunError: it is not.
+    """
+    moving = {"": model.plan.unfrozen} | {name: tower.unfrozen for name, tower in model.plan.towers.items()}
+    moved = [name for name, found in fingerprints(model).items() if found != before[name] and not moving[name]]
+    if moved:
+        what = " and ".join(f"the tower of {name}" if name else "the backbone" for name in moved)
+        raise RunError(
+            f"{what} is frozen and has other values than before the training; no artifact is written.",
+            where=where,
+            hint="A hook, a callback or an adapter writes into its tensors. The checkpoints are kept.",
+        )
 
 
 def idle_note(adapters: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ def train(
 
     Raises:
         ArtifactError: an adapter's `init_from` cannot be read.
-        RunError: the run folder exists or cannot be written, or there is nothing to resume.
+        RunError: the run folder exists or cannot be written, there is nothing to resume, or what is frozen moved.
         Diverged: loss, gradient or parameters are not finite; the last good state is kept.
         OutOfMemory: a batch does not fit.
         Interrupted: the user stopped it; the state is saved.
