@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from adaptkit.data.formats import FORMATS
 from adaptkit.data.load import load_data, load_samples
-from adaptkit.data.order import epoch_order
 from adaptkit.data.sample import DataSet, Sample
 
-__all__ = ["FORMATS", "DataSet", "Sample", "epoch_order", "load_data", "load_samples"]
+__all__ = ["FORMATS", "DataSet", "Sample", "load_data", "load_samples"]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from adaptkit.atomic import write_bytes
 from adaptkit.errors import Diverged, RunError
-from adaptkit.training.optimisation import LRSchedule
 from adaptkit.training.packing import all_finite, pack, unpack
 from adaptkit.training.rng import restore_rng_state, rng_state
+from adaptkit.training.schedules import LRSchedule
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"

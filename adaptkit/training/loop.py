@@ -19,7 +19,6 @@ from torch import nn
 from adaptkit.artifact.initial import Sources, initialise
 from adaptkit.artifact.save import fingerprints, save_artifact
 from adaptkit.atomic import write_json
-from adaptkit.data import epoch_order
 from adaptkit.errors import Diverged, RunError
 from adaptkit.evaluation.material import Material, droppable
 from adaptkit.evaluation.measure import Measured
@@ -32,10 +31,14 @@ from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, l
 from adaptkit.training.interrupt import Stop, StopRequested
 from adaptkit.training.log import METRICS, Log, forget_after
 from adaptkit.training.machine import build_accelerator, memory_errors
-from adaptkit.training.optimisation import LRSchedule, build_optimizer, idle_adapters
+from adaptkit.training.optimizers import build_optimizer, idle_adapters
 from adaptkit.training.report import Evaluated, Reporter, SeedStarted, StepDone, Validated
 from adaptkit.training.result import SeedResult, Splits, read_result
 from adaptkit.training.rng import preserved_rng_state, seed_everything
+from adaptkit.training.samplers import build_order
+from adaptkit.training.schedules import LRSchedule
+
+SAMPLER: dict[str, Any] = {"name": "shuffle"}  # with its keys; the recipe has no table for it yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +122,12 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
     """Train to the last epoch, from the last checkpoint if there is one."""
     spec, tasks, samples = run.plan.recipe.train, run.material.tasks, run.material.data.splits["train"]
     collate, total = run.material.collate(model), total_steps(spec, len(samples))
+    order = build_order(samples, dict(model.named_encoders()), tasks, seed, **SAMPLER)
 
     accelerator = build_accelerator(spec.precision)
     model.to(accelerator.device)
     optimizer = build_optimizer(model, **spec.optimizer.model_dump())
-    schedule = LRSchedule(optimizer, total=total, **spec.schedule.model_dump())
+    schedule = LRSchedule(optimizer, total=total, **spec.schedule.model_dump(exclude_none=True))
     prepared: Any = accelerator.prepare_optimizer(optimizer)
     training = Training(model, prepared, schedule, accelerator, checkpoints)
     training.resume()
@@ -133,8 +137,8 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
 
     try:
         while not now.finished:
-            order = epoch_order(len(samples), seed, now.epoch).tolist()
-            for group in batch_groups(samples, order, collate, spec, start=now.batch, steps=total - now.step):
+            indices = order(now.epoch)
+            for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=total - now.step):
                 first, lr = training.idle is None, schedule.lr
                 loss = train_step(training, tasks, group, clip=spec.clip)
                 if first and training.idle:

@@ -45,19 +45,11 @@ def environment(device: str) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "packages": {"adaptkit": __version__, **{name: version(name) for name in _PACKAGES}},
+        "packages": {"adaptkit": __version__, **{name: metadata.version(name) for name in _PACKAGES}},
         "device": device,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
     }
-
-
-def version(package: str) -> str | None:
-    """Installed version; None if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 @contextmanager

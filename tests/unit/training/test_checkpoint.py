@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adaptkit.errors import Diverged
 from adaptkit.training.checkpoint import BEST, LAST, Best, Progress, Training, load_best, read_checkpoint, save_best
 from adaptkit.training.machine import build_accelerator
-from adaptkit.training.optimisation import LRSchedule
+from adaptkit.training.schedules import LRSchedule
 
 GOOD = {"weight": torch.ones(3)}
 BAD = {"weight": torch.tensor([1.0, math.inf, 0.0])}

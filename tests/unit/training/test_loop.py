@@ -16,7 +16,7 @@ from adaptkit.tasks.regression import RegressionTask
 from adaptkit.training.checkpoint import Training
 from adaptkit.training.loop import train_step
 from adaptkit.training.machine import build_accelerator
-from adaptkit.training.optimisation import LRSchedule
+from adaptkit.training.schedules import LRSchedule
 
 
 class Line(nn.Module):

@@ -1,57 +1,18 @@
 from __future__ import annotations
 
+import math
+from copy import copy
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from adaptkit.errors import RecipeError
-from adaptkit.training.optimisation import LRSchedule, build_optimizer, lr_factor, split_parameters, warmup_steps
-
-
-def model() -> nn.Module:
-    net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    net[2].weight.requires_grad_(False)
-    return net
-
-
-def test_biases_and_norms_are_not_decayed_and_frozen_parameters_are_left_out() -> None:
-    net = model()
-    decayed, exempt = split_parameters(net)
-    assert [id(p) for p in decayed] == [id(net[0].weight)]
-    assert {id(p) for p in exempt} == {id(p) for p in (net[0].bias, net[1].weight, net[1].bias, net[2].bias)}
-
-
-@pytest.mark.parametrize("name", ["adamw", "Adam", "SGD", "rmsprop", "NAdam"])
-def test_any_optimizer_by_name(name: str) -> None:
-    optimizer = build_optimizer(model(), name=name, lr=0.1, weight_decay=0.5)
-    assert type(optimizer).__name__.lower() == name.lower()
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
-
-
-def test_keywords_reach_the_class() -> None:
-    optimizer = build_optimizer(model(), name="sgd", lr=0.1, momentum=0.9, nesterov=True)
-    assert optimizer.param_groups[0]["momentum"] == 0.9
-
-
-def test_unknown_optimizer_gets_a_suggestion() -> None:
-    with pytest.raises(RecipeError, match=r"unknown optimizer 'adamv'.*adam"):
-        build_optimizer(model(), name="adamv", lr=0.1)
-
-
-def test_unknown_keyword_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"SGD has no keyword 'momentun'.*momentum"):
-        build_optimizer(model(), name="sgd", lr=0.1, momentun=0.9)
-
-
-def test_weight_decay_where_the_class_has_none() -> None:
-    build_optimizer(model(), name="rprop", lr=0.1)
-    with pytest.raises(RecipeError, match="Rprop has no keyword 'weight_decay'"):
-        build_optimizer(model(), name="rprop", lr=0.1, weight_decay=0.1)
-
-
-def test_a_value_the_class_refuses() -> None:
-    with pytest.raises(RecipeError, match="AdamW refuses"):
-        build_optimizer(model(), name="adamw", lr=0.1, betas=[2.0, 0.9])
+from adaptkit.training.schedules import SCHEDULES, LRSchedule, plateau, warmup_steps
 
 
 def test_warmup_is_steps_or_a_share() -> None:
@@ -69,7 +30,6 @@ def test_warmup_is_steps_or_a_share() -> None:
     ],
 )
 def test_values_of_the_schedules(name: str, expected: list[float]) -> None:
-    assert [lr_factor(name, step, 2, 6) for step in range(6)] == pytest.approx(expected)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
     schedule = LRSchedule(optimizer, name=name, warmup=2, total=6)
     found = []
@@ -119,3 +79,42 @@ def test_a_schedule_continues_from_its_state(name: str) -> None:
     other.load_state_dict(state_of_optimizer)
     again.load_state_dict(state)
     assert run(again, other, 7) == whole[5:]
+
+
+@given(st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5, 1.0])), st.integers(0, 3))
+def test_plateau_reduces_where_torch_does(scores: list[float | None], patience: int) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    torchs = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=patience, threshold=0.0, eps=0.0)
+    for end, score in enumerate(scores, 1):
+        if score is not None:
+            torchs.step(score)
+        seen = [(step, each) for step, each in enumerate(scores[:end])]
+        assert plateau(end, warmup=0, scores=seen, patience=patience) == optimizer.param_groups[0]["lr"]
+
+
+def test_a_schedule_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the warm-up for nothing, and what it names of `warmup`, `total` and `scores`."""
+    monkeypatch.setattr("adaptkit.training.schedules.SCHEDULES", registry := copy(SCHEDULES))
+
+    @registry.register("inverse_sqrt")
+    def inverse_sqrt(step: int, *, warmup: int, offset: int = 1) -> float:
+        return math.sqrt(offset / (step - warmup + offset))
+
+    def schedule(**keys: Any) -> LRSchedule:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+        return LRSchedule(optimizer, name="inverse_sqrt", total=10, warmup=2, **keys)
+
+    moving, found = schedule(offset=4), []
+    for _ in range(4):
+        found.append(moving.lr)
+        moving.after_step()
+    assert found == pytest.approx([1.0, 2.0, 2.0, 2 * math.sqrt(4 / 5)])
+    with pytest.raises(RecipeError, match=r"inverse_sqrt has no keyword 'ofset'.*offset"):
+        schedule(ofset=4)
+    with pytest.raises(RecipeError, match=r"inverse_sqrt has no keyword 'scores'"):
+        schedule(scores=[])
+
+
+def test_an_unknown_schedule() -> None:
+    with pytest.raises(RecipeError, match=r"unknown schedule 'cosin'.*cosine"):
+        LRSchedule(torch.optim.SGD([nn.Parameter()], lr=1.0), name="cosin", total=3)
