@@ -64,7 +64,7 @@ class DataError(AdaptkitError):
 
 
 class RunError(AdaptkitError):
-    """A run folder is missing, exists already or cannot be written (exit code 4)."""
+    """A run folder is missing, exists already or cannot be written; a run did what it must not (exit code 4)."""
 
     code = 4
 

@@ -5,15 +5,6 @@ It names no format and no task: those are kinds, and read and check by what is h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from adaptkit.data.sample import DataSet, Sample
 
-from adaptkit.lazy import lazily
-
-if TYPE_CHECKING:
-    from adaptkit.data.order import epoch_order
-    from adaptkit.data.sample import DataSet, Sample
-
-_HOMES = {"DataSet": "sample", "Sample": "sample", "epoch_order": "order"}
-
-__all__ = ["DataSet", "Sample", "epoch_order"]
-__getattr__, __dir__ = lazily(__name__, _HOMES)
+__all__ = ["DataSet", "Sample"]

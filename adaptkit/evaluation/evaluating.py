@@ -12,8 +12,7 @@ import torch
 from adaptkit.artifact.load import artifact_folder, load_artifact
 from adaptkit.errors import UsageError
 from adaptkit.evaluation.material import Material, droppable, gather
-from adaptkit.evaluation.measure import Measured, measure
-from adaptkit.evaluation.monitor import build_monitor
+from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.robustness import RATES, Lack, check_rates, robustness_of
 from adaptkit.model import AdaptedModel
 from adaptkit.plan import Plan
@@ -61,27 +60,19 @@ class Subject:
     Attributes:
         model: the model.
         material: data and tasks.
-        batch_size: samples per forward.
+        batch_size: samples per forward; None for the recipe's.
         told: warnings of what was measured.
     """
 
     model: AdaptedModel
     material: Material
-    batch_size: int
+    batch_size: int | None
     told: list[str]
 
     def look(self, split: str, dropped: Collection[str] = (), rate: float | None = None) -> Measured:
         """One pass over a split; of one with a rate, only what is undefined is told."""
-        found = measure(
-            self.model,
-            self.material.tasks,
-            self.material.data.splits[split],
-            self.material.collate(self.model),
-            batch_size=self.batch_size,
-            precision=self.model.plan.recipe.train.precision,
-            drop=dropped,
-            rate=1.0 if rate is None else rate,
-        )
+        share = 1.0 if rate is None else rate
+        found = self.material.measure(self.model, split, batch_size=self.batch_size, drop=dropped, rate=share)
         without = f" without {', '.join(dropped)}" if dropped else ""
         if rate is None or None in found.metrics.values():
             self.told.extend(f"{split}{without}: {warning}" for warning in found.warnings)
@@ -125,8 +116,7 @@ def evaluate(
     wanted_drop = check_drop(plan, drop)
     material = gather(plan)
     chosen = _check_splits(splits, material.data.splits, ("validation", *material.tests))
-    size = batch_size or plan.recipe.train.eval_batch_size or plan.recipe.train.batch_size
-    subject = Subject(model, material, size, [])
+    subject = Subject(model, material, batch_size, [])
 
     results = {split: subject.look(split).metrics for split in chosen}
     on = [split for split in chosen if split == "test"]
@@ -138,8 +128,8 @@ def evaluate(
         ablations = {"+".join(wanted_drop): {split: subject.look(split, wanted_drop).metrics for split in chosen}}
     elif on:
         ablations = {name: {split: subject.look(split, [name]).metrics for split in on} for name in droppable(plan)}
-    monitored = build_monitor(material.tasks).metrics
-    return Evaluation(folder, results, ablations, tuple(dict.fromkeys(subject.told)), lacks, monitored)
+    told = tuple(dict.fromkeys(subject.told))
+    return Evaluation(folder, results, ablations, told, lacks, material.monitor.metrics)
 
 
 def _check_robustness(

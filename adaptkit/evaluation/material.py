@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adaptkit.data import DataSet, Sample
 from adaptkit.data.collate import Collator
+from adaptkit.evaluation.measure import Measured, measure
+from adaptkit.evaluation.monitor import Monitor, build_monitor
 from adaptkit.formats import load_data
 from adaptkit.model import AdaptedModel
 from adaptkit.plan import Plan
@@ -29,6 +31,35 @@ class Material:
     def collate(self, model: AdaptedModel) -> Callable[[Sequence[Sample]], dict[str, Any]]:
         """Samples -> batch, with the model's encoders."""
         return Collator(model.encoders, self.tasks, model.plan.recipe.data.drop)  # type: ignore[arg-type]
+
+    def measure(
+        self,
+        model: AdaptedModel,
+        split: str,
+        *,
+        batch_size: int | None = None,
+        drop: Collection[str] = (),
+        rate: float = 1.0,
+        between: Callable[[], None] | None = None,
+    ) -> Measured:
+        """`measure` a split in the precision of the recipe and, by default, in batches of its size."""
+        spec = model.plan.recipe.train
+        return measure(
+            model,
+            self.tasks,
+            self.data.splits[split],
+            self.collate(model),
+            batch_size=batch_size or spec.eval_batch_size or spec.batch_size,
+            precision=spec.precision,
+            drop=drop,
+            rate=rate,
+            between=between,
+        )
+
+    @property
+    def monitor(self) -> Monitor:
+        """The number that chooses the best epoch and the best seed."""
+        return build_monitor(self.tasks)
 
     @property
     def tests(self) -> tuple[str, ...]:

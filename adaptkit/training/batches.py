@@ -4,69 +4,62 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-from adaptkit.data import Sample, epoch_order
+from adaptkit.data import Sample
+from adaptkit.model import AdaptedModel
+from adaptkit.recipe import Train
 
 Batch = dict[str, Any]
+Collate = Callable[[Sequence[Sample]], Batch]
 
 
-@dataclass(frozen=True, slots=True)
-class Epochs:
-    """Every batch of a training as a function of (seed, epoch, position), so that a resumed run repeats them.
+def total_steps(spec: Train, samples: int) -> int:
+    """Optimizer steps of a training that does not stop early; the last one of an epoch may have fewer batches."""
+    batches = -(-samples // spec.batch_size)
+    steps = spec.epochs * -(-batches // spec.accumulation)
+    return steps if spec.max_steps is None else min(steps, spec.max_steps)
 
-    Attributes:
+
+def batch_groups(
+    samples: Sequence[Sample], order: Sequence[int], collate: Collate, spec: Train, *, start: int, steps: int
+) -> Iterator[list[Batch]]:
+    """The batches of each optimizer step of an epoch.
+
+    Args:
         samples: the training split.
+        order: indices of samples.
         collate: samples -> batch.
-        seed: of the order.
-        batch_size: samples per forward.
-        accumulation: batches per optimizer step; the last step of an epoch may have fewer.
-        workers: processes that prepare batches.
+        spec: the recipe's [train] table.
+        start: batches of the epoch that are used up already.
+        steps: optimizer steps at most.
     """
+    chunks = chunked(order, spec.batch_size)[start : start + steps * spec.accumulation]
+    group: list[Batch] = []
+    for number, batch in enumerate(load_batches(samples, chunks, collate, spec.workers), 1):
+        group.append(batch)
+        if len(group) == spec.accumulation or number == len(chunks):
+            yield group
+            group = []
 
-    samples: Sequence[Sample]
-    collate: Callable[[Sequence[Sample]], Batch]
-    seed: int
-    batch_size: int
-    accumulation: int = 1
-    workers: int = 0
 
-    @property
-    def batches_per_epoch(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
+def fit_encoders(model: AdaptedModel, samples: Sequence[Sample], collate: Collate, spec: Train) -> None:
+    """Give encoders with `missing = "mean"` the mean of the training split."""
+    for name, encoder in model.named_encoders():
+        if encoder.needs_fit and name not in model.plan.recipe.data.drop:
+            batches = load_batches(samples, chunked(range(len(samples)), spec.batch_size), collate, spec.workers)
+            encoder.fit(batch["inputs"][name] for batch in batches)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-self.batches_per_epoch // self.accumulation)
 
-    def groups(self, epoch: int, start: int, limit: int) -> Iterator[list[Batch]]:
-        """The batches of each optimizer step.
-
-        Args:
-            epoch: index of the epoch.
-            start: batches of it that are used up already.
-            limit: steps at most.
-        """
-        order = epoch_order(len(self.samples), self.seed, epoch).tolist()
-        chunks = [order[at : at + self.batch_size] for at in range(0, len(order), self.batch_size)]
-        chunks = chunks[start : start + limit * self.accumulation]
-        group: list[Batch] = []
-        for number, batch in enumerate(load_batches(self.samples, chunks, self.collate, self.workers), 1):
-            group.append(batch)
-            if len(group) == self.accumulation or number == len(chunks):
-                yield group
-                group = []
+def chunked(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [order[at : at + size] for at in range(0, len(order), size)]
 
 
 def load_batches(
-    samples: Sequence[Sample],
-    chunks: Sequence[Sequence[int]],
-    collate: Callable[[Sequence[Sample]], Batch],
-    workers: int = 0,
+    samples: Sequence[Sample], chunks: Sequence[Sequence[int]], collate: Collate, workers: int = 0
 ) -> Iterator[Batch]:
     """One batch per chunk of indices, in order. Draws nothing from torch's global generator."""
     loader = DataLoader(

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from adaptkit.atomic import unwritable, write_text
 
+METRICS = "metrics.jsonl"
+
 
 class Log(Protocol):
     """Where numbers go while a training runs."""
@@ -42,8 +44,15 @@ class MetricsLog:
             raise unwritable(self._path, error) from error
 
 
-def forget_after(path: Path, *, seed: int, step: int) -> None:
-    """Drop the lines a crashed run wrote after its last checkpoint, which a resumed run writes again."""
+def forget_after(path: Path, *, seed: int, step: int, epochs: int) -> None:
+    """Drop the lines a crashed run wrote after its last checkpoint, which a resumed run writes again.
+
+    Args:
+        path: metrics.jsonl.
+        seed: whose lines.
+        step: optimizer steps made at the checkpoint.
+        epochs: epochs validated at the checkpoint.
+    """
     if not path.exists():
         return
     kept = []
@@ -52,7 +61,8 @@ def forget_after(path: Path, *, seed: int, step: int) -> None:
             line = json.loads(text)
         except ValueError:
             continue  # the half line of a crash
-        if line["seed"] != seed or line["step"] <= step:
+        again = line["step"] > step or (line["kind"] == "validation" and line["epoch"] > epochs)
+        if line["seed"] != seed or not again:
             kept.append(text)
     write_text(path, "".join(f"{text}\n" for text in kept))
 

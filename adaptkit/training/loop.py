@@ -1,183 +1,284 @@
-"""The training of one seed: epochs of steps, a validation after each, early stopping, checkpoints."""
+"""The training of one seed, in the order in which it happens.
+
+model -> optimizer -> epochs of steps, each with a validation and a checkpoint -> test with the best state -> artifact
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-from torch import Tensor
+import torch
+from accelerate.utils import send_to_device
+from torch import nn
 
-from adaptkit.errors import Diverged
-from adaptkit.recipe import Train
-from adaptkit.training.batches import Epochs
-from adaptkit.training.checkpoint import Best, Progress, load_last, save_best, save_last
-from adaptkit.training.engine import Engine
+from adaptkit.artifact.initial import Sources, initialise
+from adaptkit.artifact.save import fingerprints, save_artifact
+from adaptkit.atomic import write_json
+from adaptkit.errors import Diverged, RunError
+from adaptkit.evaluation.material import Material, droppable
+from adaptkit.evaluation.measure import Measured
+from adaptkit.evaluation.predicting import write_predictions
+from adaptkit.model import AdaptedModel, build_model
+from adaptkit.plan import Plan
+from adaptkit.tasks import Task
+from adaptkit.training.batches import Batch, batch_groups, fit_encoders, total_steps
+from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
 from adaptkit.training.interrupt import Stop, StopRequested
-from adaptkit.training.log import Log
-from adaptkit.training.report import Reporter, SeedStarted, StepDone, Validated
+from adaptkit.training.log import METRICS, Log, forget_after
+from adaptkit.training.machine import build_accelerator, memory_errors
+from adaptkit.training.optimizers import build_optimizer, idle_adapters
+from adaptkit.training.report import Evaluated, Reporter, SeedStarted, StepDone, Validated
+from adaptkit.training.result import SeedResult, Splits, read_result
+from adaptkit.training.rng import preserved_rng_state, seed_everything
+from adaptkit.training.samplers import build_order
+from adaptkit.training.schedules import LRSchedule
 
-
-class Trainable(Protocol):
-    """What the loop needs of a model."""
-
-    def trainable_state(self) -> dict[str, Tensor]: ...
-    def load_trainable_state(self, state: dict[str, Tensor]) -> None: ...
+SAMPLER: dict[str, Any] = {"name": "shuffle"}  # with its keys; the recipe has no table for it yet
 
 
 @dataclass(frozen=True, slots=True)
-class Validation:
-    """Metrics of the validation split, and the one number (more is better) that chooses the best epoch."""
-
-    metrics: dict[str, float | None]
-    monitor: str
-    score: float | None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class SeedTraining:
-    """Everything one training works with. `begin` takes up the last checkpoint, if there is one.
+class Run:
+    """What the seeds of a run share.
 
     Attributes:
-        model: what is trained; the engine holds the same one.
-        engine: makes the optimizer steps.
-        epochs: gives the batches.
-        validate: evaluates the validation split, calling its argument between two batches.
-        spec: the recipe's [train] table.
-        checkpoints: folder of this seed's checkpoints.
+        path: the run folder.
+        plan: what is built.
+        material: data and tasks.
+        initial: what the model starts from.
         log: numbers go here.
         report: events go here.
-        stop: asked between two steps.
-        progress: how far the training is.
+        stop: asked between two batches.
     """
 
-    model: Trainable
-    engine: Engine
-    epochs: Epochs
-    validate: Callable[[Callable[[], None]], Validation]
-    spec: Train
-    checkpoints: Path
+    path: Path
+    plan: Plan
+    material: Material
+    initial: Sources
     log: Log
     report: Reporter
     stop: Stop
-    progress: Progress = field(default_factory=Progress)
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole training, unless it stops early."""
-        return total_steps(self.spec, self.epochs)
 
-    def run(self) -> Progress:
-        """Train to the end.
+def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
+    """Train (or go on training) one seed; its result is read back if it was finished before.
 
-        Raises:
-            StopRequested: a stop was asked for; the state is saved.
-            Diverged: loss, gradient or parameters are not finite; the last finite state is saved.
-            OutOfMemory: a batch does not fit.
-        """
-        self.report.seed_started(SeedStarted(self.epochs.seed, self.progress.step))
-        try:
-            while not self.progress.finished:
-                self._train_epoch()
-                self._end_epoch()
-        except StopRequested:
-            self._save()
-            raise
-        except Diverged:
-            # The bad step was not made, so what the model holds is good, unless the step before broke it.
-            with suppress(Diverged):
-                self._save()
-            raise
-        return self.progress
+    Args:
+        run: what all seeds share.
+        seed: this one.
+        folder: gets checkpoints/, predictions/ and artifact/.
 
-    def begin(self) -> None:
-        """Take up the last checkpoint; at the very start, write the first one. Call it once, before `run`."""
-        saved = load_last(self.checkpoints)
-        if saved is None:
-            self._save()
-        else:
-            self.progress, trainable, engine = saved
-            self.model.load_trainable_state(trainable)
-            self.engine.load_state_dict(engine)
+    Raises:
+        StopRequested: a stop was asked for; the state is saved.
+        Diverged: loss, gradient or parameters are not finite; the last finite state is saved.
+        OutOfMemory: a batch does not fit.
+        RunError: something moved what is frozen; there is no artifact then.
+    """
+    plan, spec, checkpoints = run.plan, run.plan.recipe.train, folder / "checkpoints"
+    done = read_result(checkpoints / "result.json")
+    if done is not None:
+        return done
 
-    def _train_epoch(self) -> None:
-        now = self.progress
-        for group in self.epochs.groups(now.epoch, now.batch, self.steps - now.step):
-            lr = self.engine.schedule.lr
-            first = self.engine.idle is None
-            loss = self.engine.step(group)
-            if first and self.engine.idle:
-                self._tell_idle(self.engine.idle)
-            now = self.progress
-            self.progress = replace(
-                now,
-                batch=now.batch + len(group),
-                step=now.step + 1,
-                loss_sum=now.loss_sum + loss,
-                loss_steps=now.loss_steps + 1,
-            )
-            self._tell_step(loss, lr)
-            self.stop.check()
+    model = build_model(plan, seed=seed)
+    published = fingerprints(model)
+    fit_encoders(model, run.material.data.splits["train"], run.material.collate(model), spec)
+    notes = initialise(model, run.initial)
+    for text in notes:
+        run.report.note(text)
+    before = fingerprints(model) if model.initialised else published
+    if spec.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
 
-    def _tell_idle(self, adapters: tuple[str, ...]) -> None:
-        """An adapter whose host never runs would do nothing, silently; an expert may just not have been chosen."""
-        some = ", ".join(adapters[:3]) + (f" and {len(adapters) - 3} more" if len(adapters) > 3 else "")
-        self.report.note(f"no gradient in the first step: {some}; the backbone may make no use of these places")
+    seed_everything(seed)
+    with memory_errors():
+        progress = fit(run, model, seed, checkpoints)
+        best = load_best(checkpoints)
+        model.load_trainable_state(best.trainable)
+        metrics, ablations, warnings = test(run, model, best, seed, folder / "predictions")
 
-    def _tell_step(self, loss: float, lr: float) -> None:
-        now = self.progress
-        event = StepDone(self.epochs.seed, now.epoch + 1, now.step, self.steps, loss, lr)
-        self.report.step_done(event)
-        if now.step % self.spec.log_every == 0 or now.step == self.steps:
-            values = {"loss": now.loss_sum / now.loss_steps, "lr": lr}
-            self.log.write("train", seed=event.seed, epoch=event.epoch, step=event.step, values=values)
-            self.progress = replace(now, loss_sum=0.0, loss_steps=0)
+    refuse_moved(model, before, where=str(run.path))
+    several = f"Trained with seed {seed}, one of {len(spec.seeds)} ({', '.join(map(str, spec.seeds))})."
+    save_artifact(
+        model,
+        folder / "artifact",
+        base_fingerprint=published.pop(""),
+        tower_fingerprints=published,
+        metrics=metrics,
+        seed=seed,
+        note=several if len(spec.seeds) > 1 else "",
+        force=True,
+    )
+    score, told = run.material.monitor.score(best.metrics), tuple(dict.fromkeys([*notes, *warnings]))
+    result = SeedResult(seed, metrics, ablations, score, progress.best_epoch, progress.epoch, progress.step, told)
+    write_json(checkpoints / "result.json", result.as_dict())
+    return result
 
-    def _end_epoch(self) -> None:
-        result = self.validate(self.stop.check)
-        self.engine.schedule.after_validation(result.score)
-        now = self.progress
-        stopping = self.spec.early_stopping
-        best = now.best_epoch == 0 or is_gain(result.score, now.best_score)
-        if best:
-            save_best(self.checkpoints, Best(self.model.trainable_state(), result.metrics, result.warnings))
-            now = replace(now, best_score=result.score, best_epoch=now.epoch + 1)
-        if is_gain(result.score, now.reference, stopping.min_delta if stopping else 0.0):
-            now = replace(now, reference=result.score, stale=0)
-        else:
-            now = replace(now, stale=now.stale + 1)
-        self._tell_validation(result, best)
-        early = stopping is not None and now.stale >= stopping.patience
-        finished = early or now.epoch + 1 >= self.spec.epochs or now.step >= self.steps
-        if early and now.epoch + 1 < self.spec.epochs:
-            self.report.note(f"stopped early: no better {result.monitor} for {now.stale} epochs")
-        self.progress = replace(now, epoch=now.epoch + 1, batch=0, finished=finished)
-        self._save()
 
-    def _tell_validation(self, result: Validation, best: bool) -> None:
-        now, seed = self.progress, self.epochs.seed
-        self.log.write(
-            "validation",
-            seed=seed,
-            epoch=now.epoch + 1,
-            step=now.step,
-            values={**result.metrics, "best": best},
+def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress:
+    """Train to the last epoch, from the last checkpoint if there is one."""
+    spec, tasks, samples = run.plan.recipe.train, run.material.tasks, run.material.data.splits["train"]
+    collate, total = run.material.collate(model), total_steps(spec, len(samples))
+    order = build_order(samples, dict(model.named_encoders()), tasks, seed, **SAMPLER)
+
+    accelerator = build_accelerator(spec.precision)
+    model.to(accelerator.device)
+    optimizer = build_optimizer(model, **spec.optimizer.model_dump())
+    schedule = LRSchedule(optimizer, total=total, **spec.schedule.model_dump(exclude_none=True))
+    prepared: Any = accelerator.prepare_optimizer(optimizer)
+    training = Training(model, prepared, schedule, accelerator, checkpoints)
+    training.resume()
+    now = training.progress
+    forget_after(run.path / METRICS, seed=seed, step=now.step, epochs=now.epoch)
+    run.report.seed_started(SeedStarted(seed, now.step))
+
+    try:
+        while not now.finished:
+            indices = order(now.epoch)
+            for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=total - now.step):
+                first, lr = training.idle is None, schedule.lr
+                loss = train_step(training, tasks, group, clip=spec.clip)
+                if first and training.idle:
+                    run.report.note(idle_note(training.idle))
+                now.count(len(group), loss)
+                if now.step % spec.log_every == 0 or now.step == total:
+                    values = {"loss": now.mean_loss(), "lr": lr}
+                    run.log.write("train", seed=seed, epoch=now.epoch + 1, step=now.step, values=values)
+                run.report.step_done(StepDone(seed, now.epoch + 1, now.step, total, loss, lr))
+                run.stop.check()
+            end_epoch(run, training, seed, total)
+            training.save()
+    except StopRequested:
+        training.save()
+        raise
+    except Diverged:
+        # The bad step was not made, so what the model holds is good, unless the step before broke it.
+        with suppress(Diverged):
+            training.save()
+        raise
+    return now
+
+
+def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Batch], *, clip: float | None) -> float:
+    """One optimizer step over the group; returns the mean loss of its samples.
+
+    Every batch weighs by its number of samples, so a short last batch or a short last group counts right
+    and accumulation equals one large batch (up to class weights, which normalise within a batch).
+
+    Raises:
+        Diverged: loss or gradient is not finite; the parameters are as before the step.
+    """
+    model, optimizer, accelerator = training.model, training.optimizer, training.accelerator
+    samples = sum(len(batch["ids"]) for batch in group)
+    losses = []
+    model.train()
+    for batch in group:
+        batch = send_to_device(batch, accelerator.device)
+        with accelerator.autocast():
+            logits = model(batch["inputs"])
+        # Losses in float32: in half precision a sum over a batch loses digits.
+        terms = [task.weight * task.loss(logits[name].float(), batch["targets"][name]) for name, task in tasks.items()]
+        loss = torch.stack(terms).sum() * (len(batch["ids"]) / samples)
+        accelerator.backward(loss)
+        losses.append(loss.detach())
+    mean = float(torch.stack(losses).sum())
+
+    trained = [parameter for kind in optimizer.param_groups for parameter in kind["params"]]
+    if clip is not None:
+        norm = accelerator.clip_grad_norm_(trained, clip)
+        assert norm is not None, "a single process always has a norm"
+    else:
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+    scaled = accelerator.scaler is not None  # a scaler skips steps with infinite gradients by itself
+    if not math.isfinite(mean) or not (scaled or math.isfinite(norm)):
+        optimizer.zero_grad()
+        what = "gradient" if math.isfinite(mean) else "loss"
+        raise Diverged(f"the {what} is not finite any more (loss {mean}).", hint=LOWER_RATE)
+    if training.idle is None:
+        training.idle = tuple(idle_adapters(model))
+
+    optimizer.step()
+    if not optimizer.step_was_skipped:
+        training.schedule.after_step()
+    optimizer.zero_grad()
+    return mean
+
+
+def end_epoch(run: Run, training: Training, seed: int, total: int) -> None:
+    """Validate, keep the state if it is the best so far, and see whether that was the last epoch."""
+    spec, monitor, now = run.plan.recipe.train, run.material.monitor, training.progress
+    with preserved_rng_state():
+        found = run.material.measure(training.model, "validation", between=run.stop.check)
+    score = monitor.score(found.metrics)
+    training.schedule.after_validation(score)
+
+    stopping = spec.early_stopping
+    best = now.judge(score, stopping.min_delta if stopping else 0.0)
+    if best:
+        save_best(training.checkpoints, Best(training.model.trainable_state(), found.metrics, found.warnings))
+    early = stopping is not None and now.stale >= stopping.patience
+    now.epoch, now.batch = now.epoch + 1, 0
+    now.finished = early or now.epoch >= spec.epochs or now.step >= total
+
+    values = {**found.metrics, "best": best}
+    run.log.write("validation", seed=seed, epoch=now.epoch, step=now.step, values=values)
+    run.report.validated(Validated(seed, now.epoch, spec.epochs, found.metrics, monitor.name, best))
+    if early and now.epoch < spec.epochs:
+        run.report.note(f"stopped early: no better {monitor.name} for {now.stale} epochs")
+
+
+def test(
+    run: Run, model: AdaptedModel, best: Best, seed: int, predictions: Path
+) -> tuple[Splits, dict[str, Splits], list[str]]:
+    """Metrics of every split, those of `test` without each modality, and why a metric is undefined.
+
+    The validation split was measured in the best state already.
+    """
+    data, tasks, monitor = run.material.data, run.material.tasks, run.material.monitor.name
+    metrics: Splits = {"validation": best.metrics}
+    warnings = [f"validation: {text}" for text in best.warnings]
+
+    def look(split: str, drop: tuple[str, ...] = ()) -> Measured:
+        found = run.material.measure(model, split, drop=drop, between=run.stop.check)
+        run.report.evaluated(Evaluated(seed, split, drop, found.metrics, monitor))
+        without = f" without {', '.join(drop)}" if drop else ""
+        warnings.extend(f"{split}{without}: {text}" for text in found.warnings)
+        return found
+
+    for split in run.material.tests:
+        found = look(split)
+        metrics[split] = found.metrics
+        rows = zip(*(data.targets(split, task) for task in tasks), strict=True)
+        targets = [dict(zip(tasks, row, strict=True)) for row in rows]
+        write_predictions(predictions / f"{split}.jsonl", tasks, found.ids, found.logits, targets)
+    dropped = droppable(run.plan) if "test" in data.splits else ()
+    ablations: dict[str, Splits] = {name: {"test": look("test", (name,)).metrics} for name in dropped}
+    for text in dict.fromkeys(warnings):
+        run.report.note(text)
+    return metrics, ablations, warnings
+
+
+def refuse_moved(model: AdaptedModel, before: Mapping[str, str], *, where: str) -> None:
+    """Frozen means frozen: a backbone or tower of which nothing was to move is what it was, to the bit.
+
+    Raises:
+        RunError: it is not.
+    """
+    moving = {"": model.plan.unfrozen} | {name: tower.unfrozen for name, tower in model.plan.towers.items()}
+    moved = [name for name, found in fingerprints(model).items() if found != before[name] and not moving[name]]
+    if moved:
+        what = " and ".join(f"the tower of {name}" if name else "the backbone" for name in moved)
+        raise RunError(
+            f"{what} is frozen and has other values than before the training; no artifact is written.",
+            where=where,
+            hint="A hook, a callback or an adapter writes into its tensors. The checkpoints are kept.",
         )
-        self.report.validated(Validated(seed, now.epoch + 1, self.spec.epochs, result.metrics, result.monitor, best))
-
-    def _save(self) -> None:
-        save_last(self.checkpoints, self.progress, self.model.trainable_state(), self.engine.state_dict())
 
 
-def is_gain(score: float | None, before: float | None, margin: float = 0.0) -> bool:
-    """Whether a score is better than the one before by more than the margin; an undefined one never is."""
-    return score is not None and (before is None or score > before + margin)
-
-
-def total_steps(spec: Train, epochs: Epochs) -> int:
-    """Optimizer steps of a training that does not stop early."""
-    steps = spec.epochs * epochs.steps_per_epoch
-    return steps if spec.max_steps is None else min(steps, spec.max_steps)
+def idle_note(adapters: Sequence[str]) -> str:
+    """An adapter whose host never runs would do nothing, silently; an expert may just not have been chosen."""
+    some = ", ".join(adapters[:3]) + (f" and {len(adapters) - 3} more" if len(adapters) > 3 else "")
+    return f"no gradient in the first step: {some}; the backbone may make no use of these places"

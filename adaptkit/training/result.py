@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -108,3 +109,12 @@ def _combine(tables: Sequence[Mapping[str, Any]], rule: Any) -> dict[str, Any]:
         else:
             combined[key] = None if any(value is None for value in values) else float(rule(values))
     return combined
+
+
+def read_result(path: Path) -> SeedResult | None:
+    """The result of a seed that was finished before; None if it has to be (re)made."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return SeedResult(**{**content, "warnings": tuple(content["warnings"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

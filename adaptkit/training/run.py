@@ -14,16 +14,15 @@ from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
 from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import Recipe, bundled_folder, digest, resolved_toml
-from adaptkit.training.engine import build_accelerator
-from adaptkit.training.environment import environment
+from adaptkit.training.batches import total_steps
 from adaptkit.training.folder import RunInfo, create_run, set_status
 from adaptkit.training.interrupt import Stop, StopRequested
-from adaptkit.training.log import Log, Logs, MetricsLog
-from adaptkit.training.loop import total_steps
+from adaptkit.training.log import METRICS, Log, Logs, MetricsLog
+from adaptkit.training.loop import Run, train_seed
+from adaptkit.training.machine import build_accelerator, environment
 from adaptkit.training.report import Reporter, RunStarted
 from adaptkit.training.result import RunResult, SeedResult, best_of, mean, std
 from adaptkit.training.resume import run_to_resume
-from adaptkit.training.seed import SeedRun
 from adaptkit.training.tensorboard import TensorBoardLog, require_tensorboard
 
 
@@ -49,7 +48,7 @@ def train(
 
     Raises:
         ArtifactError: an adapter's `init_from` cannot be read.
-        RunError: the run folder exists or cannot be written, or there is nothing to resume.
+        RunError: the run folder exists or cannot be written, there is nothing to resume, or what is frozen moved.
         Diverged: loss, gradient or parameters are not finite; the last good state is kept.
         OutOfMemory: a batch does not fit.
         Interrupted: the user stopped it; the state is saved.
@@ -65,23 +64,20 @@ def train(
     material = gather(plan)
     if resume:
         named = None if resume is True else Path(resume)
-        run = set_status(run_to_resume(runs, plan.recipe, material.data.hash, named=named), "running")
+        info = set_status(run_to_resume(runs, plan.recipe, material.data.hash, named=named), "running")
     else:
         name, mark = plan.recipe.name, digest(plan.recipe)
-        run = create_run(runs, name=name, digest=mark, data=material.data.hash, force=force)
-    with _closing(run, plan, report), Stop() as stop, _logs(run, spec.tensorboard) as log:
+        info = create_run(runs, name=name, digest=mark, data=material.data.hash, force=force)
+    with _closing(info, plan, report), Stop() as stop, _logs(info, spec.tensorboard) as log:
         if not resume:
-            _write_beginning(run, plan, device)
-        seeds = SeedRun(plan, material, log, report, stop, run.path / METRICS, initial)
-        report.run_started(_started(run, seeds, device))
-        results = [seeds.run(seed, seed_folder(run.path, spec.seeds, seed)) for seed in spec.seeds]
-        result = _finish(run, plan, results, seeds.monitor.name, time.monotonic() - began)
-        set_status(run, "finished")
-        report.run_finished(run.path, result.seconds)
+            _write_beginning(info.path, plan, device)
+        run = Run(info.path, plan, material, initial, log, report, stop)
+        report.run_started(_started(run, device))
+        results = [train_seed(run, seed, seed_folder(info.path, spec.seeds, seed)) for seed in spec.seeds]
+        result = _finish(run, results, time.monotonic() - began)
+        set_status(info, "finished")
+        report.run_finished(info.path, result.seconds)
     return result
-
-
-METRICS = "metrics.jsonl"
 
 
 def seed_folder(run: Path, seeds: list[int], seed: int) -> Path:
@@ -133,36 +129,34 @@ def _logs(run: RunInfo, tensorboard: bool) -> Iterator[Log]:
         log.close()
 
 
-def _write_beginning(run: RunInfo, plan: Plan, device: str) -> None:
+def _write_beginning(folder: Path, plan: Plan, device: str) -> None:
     recipe = plan.recipe
     resolved = resolved_toml(recipe)
-    write_text(run.path / "recipe.toml", recipe.text or resolved)
-    write_text(run.path / "resolved.toml", resolved)
-    write_json(run.path / "plan.json", plan.as_dict())
-    env = {**environment(device), "recipe_folder": str(recipe.base.resolve())}
-    write_json(run.path / "env.json", env)
+    write_text(folder / "recipe.toml", recipe.text or resolved)
+    write_text(folder / "resolved.toml", resolved)
+    write_json(folder / "plan.json", plan.as_dict())
+    write_json(folder / "env.json", {**environment(device), "recipe_folder": str(recipe.base.resolve())})
 
 
-def _started(run: RunInfo, seeds: SeedRun, device: str) -> RunStarted:
-    plan, material = seeds.plan, seeds.material
-    spec, counts = plan.recipe.train, plan.parameters
+def _started(run: Run, device: str) -> RunStarted:
+    spec, counts, data = run.plan.recipe.train, run.plan.parameters, run.material.data
     return RunStarted(
         run=run.path,
-        name=plan.recipe.name,
+        name=run.plan.recipe.name,
         seeds=tuple(spec.seeds),
         epochs=spec.epochs,
-        steps=total_steps(spec, seeds.epochs(spec.seeds[0])),
+        steps=total_steps(spec, len(data.splits["train"])),
         trainable=counts.trainable,
         total=counts.total,
         device=device,
-        data=material.data.description,
+        data=data.description,
     )
 
 
-def _finish(run: RunInfo, plan: Plan, results: list[SeedResult], monitor: str, seconds: float) -> RunResult:
+def _finish(run: Run, results: list[SeedResult], seconds: float) -> RunResult:
     """Bring the best seed's artifact and predictions to the top, and write summary.json."""
     best = best_of(results)
-    source = seed_folder(run.path, plan.recipe.train.seeds, best.seed)
+    source = seed_folder(run.path, run.plan.recipe.train.seeds, best.seed)
     if source != run.path:
         for name in ("artifact", "predictions"):
             with new_folder(run.path / name, replace=True) as temporary:
@@ -172,9 +166,9 @@ def _finish(run: RunInfo, plan: Plan, results: list[SeedResult], monitor: str, s
         artifact=run.path / "artifact",
         metrics=mean([r.metrics for r in results]) if len(results) > 1 else best.metrics,
         ablations=mean([r.ablations for r in results]) if len(results) > 1 else best.ablations,
-        parameters=plan.parameters.as_dict(),
+        parameters=run.plan.parameters.as_dict(),
         seconds=round(seconds, 3),
-        monitor=monitor,
+        monitor=run.material.monitor.name,
         best_seed=best.seed,
         std=std([r.metrics for r in results]),
         ablations_std=std([r.ablations for r in results]),

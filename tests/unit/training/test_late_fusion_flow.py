@@ -96,10 +96,10 @@ out_tokens = 3
 
 
 def write(folder: Path) -> None:
-    chance = random.Random(0)
+    rng = random.Random(0)
 
     def sequence(width: int) -> list[list[float]]:
-        return [[round(chance.gauss(0, 1), 3) for _ in range(width)] for _ in range(chance.randint(1, 4))]
+        return [[round(rng.gauss(0, 1), 3) for _ in range(width)] for _ in range(rng.randint(1, 4))]
 
     for split, size in (("train", 16), ("validation", 8), ("test", 8)):
         rows = [
@@ -108,7 +108,7 @@ def write(folder: Path) -> None:
                 "text": sequence(3),
                 "audio": None if index == 3 else sequence(2),
                 "vision": sequence(2),
-                "sentiment": chance.gauss(0, 1),
+                "sentiment": rng.gauss(0, 1),
             }
             for index in range(size)
         ]

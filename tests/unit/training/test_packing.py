@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import math
-import random
 
-import numpy as np
 import pytest
 import torch
 
 from adaptkit.errors import RunError
-from adaptkit.training.chance import random_state, restore_random_state, seed_everything
 from adaptkit.training.packing import all_finite, pack, unpack
 
 
@@ -45,19 +42,6 @@ def test_damaged_bytes_are_a_clear_error(damage) -> None:
     content = pack({"x": torch.ones(100)})
     with pytest.raises(RunError, match="not a readable checkpoint"):
         unpack(damage(content), where="last.safetensors")
-
-
-def test_every_generator_continues() -> None:
-    def draw() -> tuple[float, float, float]:
-        return random.random(), float(np.random.rand()), float(torch.rand(()))
-
-    seed_everything(3)
-    draw()
-    np.random.randn()  # leaves a spare Gaussian in numpy's generator
-    state = unpack(pack(random_state()), where="here")
-    expected = draw(), draw()
-    restore_random_state(state)
-    assert (draw(), draw()) == expected
 
 
 def test_all_finite() -> None:

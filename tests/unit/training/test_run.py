@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from safetensors.torch import load_file
 from adaptkit.errors import DataError, Diverged, RunError, UnavailableError
 from adaptkit.recipe import load_recipe
 from adaptkit.training import Reporter, list_runs, read_run, train
-from adaptkit.training.checkpoint import load_best, load_last
+from adaptkit.training.checkpoint import LAST, load_best, read_checkpoint
 from adaptkit.training.report import StepDone, Validated
 
 
@@ -202,20 +204,56 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_state(tiny_recipe: Path, tmp_
     (run,) = list_runs(tmp_path)
     assert run.status == "diverged"
     assert "not finite" in run.message
-    found = load_last(run.path / "checkpoints")
+    found = read_checkpoint(run.path / "checkpoints" / LAST)
     assert found is not None
-    assert found[0].step == 8
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in found[1].values())
-    assert load_best(run.path / "checkpoints").trainable.keys() == found[1].keys()
+    assert found["progress"]["step"] == 8
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found["trainable"].values())
+    assert load_best(run.path / "checkpoints").trainable.keys() == found["trainable"].keys()
 
 
 def test_a_step_that_breaks_the_parameters_does_not_replace_the_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(tiny_recipe, ['train.optimizer={name="sgd", lr=1e38}'])
     with pytest.raises(Diverged):
         train(recipe, runs=tmp_path)
-    found = load_last(list_runs(tmp_path)[0].path / "checkpoints")
+    found = read_checkpoint(list_runs(tmp_path)[0].path / "checkpoints" / LAST)
     assert found is not None
-    assert all(bool(torch.isfinite(tensor).all()) for tensor in found[1].values())
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in found["trainable"].values())
+
+
+MOVING = """
+import sys
+from pathlib import Path
+
+import torch
+
+from adaptkit.errors import RunError
+from adaptkit.recipe import load_recipe
+from adaptkit.training import train
+
+
+def move(module, args):
+    if isinstance(module, torch.nn.LayerNorm) and not module.weight.requires_grad:
+        module.weight.data[0] += 1e-3
+
+
+recipe, runs = map(Path, sys.argv[1:])
+torch.nn.modules.module.register_module_forward_pre_hook(move)
+try:
+    train(load_recipe(recipe, ["train.epochs=1"]), runs=runs)
+except RunError as error:
+    sys.exit(f"{__debug__}: {error}")
+"""
+
+
+def test_frozen_means_frozen_also_where_asserts_are_not_run(tiny_recipe: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-O", "-c", MOVING, str(tiny_recipe), str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (run,) = list_runs(tmp_path / "runs")
+    assert done.stderr.splitlines()[-1].startswith(f"False: {run.path}  the backbone is frozen and has other values")
+    assert run.status == "failed"
+    assert (run.path / "checkpoints" / LAST).exists()
+    assert not (run.path / "artifact").exists()
 
 
 def test_a_failure_is_recorded(tiny_recipe: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Randomness: seeding it, and taking its state along in a checkpoint."""
+"""The random generators: seeding them, and keeping their state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> dict[str, Any]:
+def rng_state() -> dict[str, Any]:
     """The state of every generator, in plain values and tensors."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
@@ -32,8 +32,8 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Continue every generator where `random_state` found it."""
+def restore_rng_state(state: dict[str, Any]) -> None:
+    """Continue every generator where `rng_state` found it."""
     random.setstate(state["python"])
     kind, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
@@ -43,10 +43,10 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def chance_untouched() -> Iterator[None]:
+def preserved_rng_state() -> Iterator[None]:
     """Leave every generator as it was: libraries imported on first use draw from Python's."""
-    state = random_state()
+    state = rng_state()
     try:
         yield
     finally:
-        restore_random_state(state)
+        restore_rng_state(state)

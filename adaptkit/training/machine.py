@@ -1,0 +1,73 @@
+"""The machine a training runs on: its device and precision, what env.json says of it, and running out of its memory."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from adaptkit import __version__
+from adaptkit.errors import OutOfMemory, UnavailableError
+
+_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_PACKAGES = ("torch", "transformers", "timm", "accelerate", "numpy", "scikit-learn", "safetensors")
+
+
+def build_accelerator(precision: str) -> Accelerator:
+    """Accelerate's view of the machine for this precision.
+
+    Raises:
+        UnavailableError: fp16 without a GPU, or several processes.
+    """
+    # Accelerate keeps the precision for the whole process; a second training may want another one.
+    AcceleratorState._reset_state()
+    try:
+        accelerator = Accelerator(mixed_precision=_MIXED[precision])
+    except ValueError as error:
+        raise UnavailableError(f'train.precision = "{precision}" does not work here: {error}') from error
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise UnavailableError('train.precision = "fp16" needs a GPU.', hint='Use "bf16" or "fp32" on the CPU.')
+    if accelerator.num_processes > 1:
+        raise UnavailableError("training runs in one process.", hint="Start it without `accelerate launch`.")
+    return accelerator
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Content of env.json: what a result may depend on besides the recipe."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "packages": {"adaptkit": __version__, **{name: metadata.version(name) for name in _PACKAGES}},
+        "device": device,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn the ways of running out of memory into one error.
+
+    Raises:
+        OutOfMemory: with what to change.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+            text = str(error).lower()
+            if "out of memory" not in text and "can't allocate memory" not in text:
+                raise
+        raise OutOfMemory(
+            "the machine ran out of memory.",
+            hint="Lower train.batch_size and raise train.accumulation by the same factor, "
+            "or set train.gradient_checkpointing = true.",
+        ) from error
