@@ -1,6 +1,6 @@
 """The adapted model: backbone, encoders, the fusion place, heads.
 
-`adapted.py` is the model; `calling.py` calls any backbone, `pooling.py` makes one vector of its hidden states,
+`adapted.py` is the model; `inference.py` predicts with it, `pooling.py` makes one vector of its hidden states,
 `costing.py` counts what a training step takes.
 """
 

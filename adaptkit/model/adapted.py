@@ -15,6 +15,7 @@ from adaptkit.anatomy.calling import Call, Prefix, prepare, run
 from adaptkit.encoders import Encoder
 from adaptkit.fusion import BACKBONE
 from adaptkit.heads import build_task_head
+from adaptkit.model.inference import Predicts
 from adaptkit.model.pooling import mean, pool
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
 from adaptkit.model.state import Saved
@@ -46,7 +47,7 @@ class Encoded:
     blocks: Mapping[str, Side]
 
 
-class AdaptedModel(Saved):
+class AdaptedModel(Predicts, Saved):
     """What a plan describes, ready to train or to predict. Made by `build_model`.
 
     Attributes:
