@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from adaptkit.cli.answer import Answer
+from adaptkit.cli.answer import Answer, note
 from adaptkit.cli.metrics import metric_table, robustness_table
 from adaptkit.cli.options import RUNS, Force, Json, RunArgument, RunsFolder
 from adaptkit.cli.runs import chosen_run
 from adaptkit.cli.tables import several
 from adaptkit.errors import UsageError
 
+STANDARD = "-"  # standard input, or standard output
+
 Drop = Annotated[
     str,
     typer.Option(
         "--drop", metavar="NAMES", help="Leave out these modalities, separated by commas.", show_default=False
+    ),
+]
+Input = Annotated[
+    str,
+    typer.Option(
+        "--input",
+        metavar="FILE",
+        help="Samples: .jsonl, .csv, .tsv or .parquet; - for lines of JSON from standard input.",
+        show_default=False,
+    ),
+]
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        metavar="FILE",
+        help="Predictions: .jsonl, .csv, .tsv or .parquet; - for lines of JSON to standard output, which is the "
+        "default for --input -.",
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", metavar="N", min=1, help="Samples per forward. Default: the recipe's.", show_default=False
     ),
 ]
 
@@ -75,39 +105,53 @@ def evaluate(
 
 def predict(
     run: RunArgument = None,
-    source: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="Samples, one JSON object per line.", show_default=False),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="FILE", help="Predictions, as .jsonl or .parquet.", show_default=False),
-    ] = None,
+    source: Input = "",
+    output: Output = "",
     drop: Drop = "",
+    batch_size: BatchSize = None,
     folder: RunsFolder = RUNS,
     force: Force = False,
     json: Json = False,
 ) -> Answer:
-    """Predict for the samples of a .jsonl file.
+    """Predict for samples without targets.
 
-    Each line is a JSON object whose keys are the columns of the recipe.
+    The input has the columns of the recipe's modalities; others are ignored. Paths in it start from its folder.
     """
+    output = output or (STANDARD if source == STANDARD else "")
     for option, value in (("--input", source), ("--output", output)):
-        if value is None:
+        if not value:
             raise UsageError(
                 f"{option} FILE is missing.", where="adaptkit predict", hint='Try "adaptkit predict --help".'
             )
-    assert source is not None
-    assert output is not None
-    from adaptkit.evaluation import predict as write_predictions
+    if json and output == STANDARD:
+        raise UsageError(
+            "--json and the predictions cannot both have standard output.",
+            where="adaptkit predict",
+            hint="Add --output FILE, or leave --json out: each prediction is a JSON object.",
+        )
+    from adaptkit.evaluation import predict as predict_samples
 
     model = chosen_run(run, folder)
-    count = write_predictions(model, source, output, drop=_names(drop), force=force)
+    options: dict[str, Any] = {"drop": _names(drop), "batch_size": batch_size, "force": force}
+    options["input"] = sys.stdin.buffer if source == STANDARD else source
+    if output == STANDARD:
+        return Answer({}, lambda out: _stream(predict_samples, model, options))
+    count = predict_samples(model, output=output, **options)
 
     def show(out: Console) -> None:
         out.print(f"{several(count, 'prediction')} in {output}", soft_wrap=True)
 
     return Answer({"run": model, "output": output, "predictions": count}, show)
+
+
+def _stream(predict_samples: Callable[..., int], model: Path, options: dict[str, Any]) -> None:
+    """Predicts only when the command shows its answer: before that, standard output is not its own.
+
+    Whatever a library prints goes to stderr still.
+    """
+    lines = sys.stdout
+    with redirect_stdout(sys.stderr):
+        note(several(predict_samples(model, output=lines, **options), "prediction"))
 
 
 def _names(text: str) -> tuple[str, ...]:

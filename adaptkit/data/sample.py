@@ -28,6 +28,8 @@ class Sample:
     @property
     def place(self) -> str:
         """How errors name it: `train.jsonl:7 (sample 42)`."""
+        if self.where == self.id:
+            return self.where
         return f"{self.where} (sample {self.id})" if self.where else f"sample {self.id}"
 
 
@@ -51,13 +53,23 @@ class Samples(Sequence[Sample]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        row = self.rows[index]
-        inputs = {name: _value(row.values, columns) for name, columns in self._inputs.items()}
-        return Sample(row.id, inputs, {name: row.values[column] for name, column in self._targets.items()}, row.where)
+        return sample_of(self.rows[index], self._inputs, self._targets)
 
     def targets(self, task: str) -> Targets:
         """The targets of one task, in order; nothing else of the samples is read."""
         return Targets(self.rows, self._targets[task])
+
+
+def sample_of(row: Row, inputs: Mapping[str, str | tuple[str, ...]], targets: Mapping[str, str]) -> Sample:
+    """A row as a sample.
+
+    Args:
+        row: as a format gives it.
+        inputs: modality -> its column, or its columns where it is a table.
+        targets: task -> its column.
+    """
+    found = {name: _value(row.values, columns) for name, columns in inputs.items()}
+    return Sample(row.id, found, {name: row.values[column] for name, column in targets.items()}, row.where)
 
 
 class Targets(Sequence[Any]):

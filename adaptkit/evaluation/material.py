@@ -12,6 +12,7 @@ from adaptkit.evaluation.measure import Measured, measure
 from adaptkit.evaluation.monitor import Monitor, build_monitor
 from adaptkit.formats import load_data
 from adaptkit.model import AdaptedModel
+from adaptkit.model.inference import build_tasks
 from adaptkit.plan import Plan
 from adaptkit.tasks import Task
 
@@ -75,17 +76,6 @@ def gather(plan: Plan) -> Material:
     """
     data = load_data(plan.recipe)
     return Material(data, build_tasks(plan, data))
-
-
-def build_tasks(plan: Plan, data: DataSet | None) -> dict[str, Task]:
-    """The tasks of a plan with its labels; without data, losses have no weights by frequency."""
-    tasks = {}
-    for name, spec in plan.recipe.task.items():
-        labels = plan.labels.get(name)
-        known = spec.model_copy(update={"labels": list(labels)}) if labels else spec
-        targets = None if data is None else data.targets("train", name)
-        tasks[name] = Task.build(known, name, targets)
-    return tasks
 
 
 def droppable(plan: Plan) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from adaptkit.data import Sample
 from adaptkit.evaluation.metrics import compute
 from adaptkit.evaluation.monitor import metric_name
+from adaptkit.model.inference import infer
 from adaptkit.tasks import Task
 
 # B samples of a batch, N samples of the split, O outputs of a task
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +68,12 @@ def measure(
     outputs: dict[str, list[Tensor]] = {name: [] for name in tasks}
     targets: dict[str, list[Tensor]] = {name: [] for name in tasks}
     loss = 0.0
-    for batch, logits in forward_all(
-        model, samples, collate, batch_size=batch_size, precision=precision, drop=drop, rate=rate, between=between
-    ):
+    for at in range(0, len(samples), batch_size):
+        if between is not None:
+            between()
+        batch = collate([samples[index] for index in range(at, min(at + batch_size, len(samples)))])
+        inputs = batch["inputs"] if rate == 1 else without(batch["inputs"], batch["ids"], drop, rate)
+        logits = infer(model, inputs, precision, drop if rate == 1 else ())
         ids += batch["ids"]
         for name, task in tasks.items():
             target = batch["targets"][name]
@@ -85,34 +87,6 @@ def measure(
     return Measured({"loss": loss / max(1, len(ids)), **metrics}, told, ids, joined, wanted)
 
 
-def forward_all(
-    model: nn.Module,
-    samples: Sequence[Sample],
-    collate: Callable[[Sequence[Sample]], dict[str, Any]],
-    *,
-    batch_size: int,
-    precision: str = "fp32",
-    drop: Collection[str] = (),
-    rate: float = 1.0,
-    between: Callable[[], None] | None = None,
-) -> Iterator[tuple[dict[str, Any], dict[str, Tensor]]]:
-    """Every batch in order with its float32 logits; without gradients, in evaluation mode."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        for at in range(0, len(samples), batch_size):
-            if between is not None:
-                between()
-            batch = collate([samples[index] for index in range(at, min(at + batch_size, len(samples)))])
-            inputs = batch["inputs"] if rate == 1 else without(batch["inputs"], batch["ids"], drop, rate)
-            with torch.no_grad(), autocast(device, precision):
-                logits = model(_on(inputs, device), drop=drop if rate == 1 else ())
-            yield batch, {name: value.float() for name, value in logits.items()}
-    finally:
-        model.train(was_training)
-
-
 def without(inputs: Mapping[str, Any], ids: Sequence[str], drop: Collection[str], rate: float) -> dict[str, Any]:
     """A batch in which some samples lack the dropped modalities: for every modality the same ones."""
     kept = torch.tensor([not lacks(name, rate) for name in ids])  # (B,)
@@ -124,14 +98,6 @@ def lacks(name: str, rate: float) -> bool:
     """Whether a sample is among the share that lacks a modality; by its id, so that it is at every higher rate too."""
     drawn = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
     return drawn < rate * 2**64
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The computation type of the recipe's `train.precision` (fp16 runs as bf16 off a GPU)."""
-    dtype = _AUTOCAST.get(precision, torch.bfloat16)
-    if device.type == "cpu":
-        dtype = torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=precision in _AUTOCAST)
 
 
 def _metrics(
@@ -153,9 +119,3 @@ def _metrics(
             found[metric_name(name, metric, several=len(tasks) > 1)] = value
         told += [f"{name}: {note}" for note in notes]
     return found, tuple(told)
-
-
-def _on(inputs: Any, device: torch.device) -> Any:
-    if isinstance(inputs, Tensor):
-        return inputs.to(device)
-    return {name: _on(value, device) for name, value in inputs.items()}

@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.evaluation.calibration import calibration
-from adaptkit.evaluation.emotions import per_label
+from adaptkit.evaluation.conventions import Values, mosi, per_label, sims
 from adaptkit.evaluation.retrieval import retrieval
-from adaptkit.evaluation.sentiment import mosi, sims
 from adaptkit.tasks.metric import CLASSIFICATION, METRICS, MULTILABEL, REGRESSION, RETRIEVAL, Metric, metrics_of
 
 __all__ = ["METRICS", "Metric", "compute", "metrics_of"]
 
-Values = dict[str, float | None]
 ZERO: dict[str, Any] = {"zero_division": 0}  # 0/0 in a ratio counts as 0
+BINS = 15  # of the calibration error
 
 # N samples, C labels, O outputs
 
@@ -88,6 +86,32 @@ def _classification(scores: np.ndarray, targets: np.ndarray, labels: Sequence[st
         values["accuracy_top5"] = float(top_k_accuracy_score(targets, scores, k=5, labels=np.arange(len(labels))))
     constant = len(targets) > 1 and bool((predicted == predicted[0]).all())
     return values, [f"every sample is predicted as {labels[int(predicted[0])]!r}"] if constant else []
+
+
+def calibration(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float | None]:
+    """Expected calibration error, Brier score and negative log-likelihood of (N, C) probabilities.
+
+    The first is that of Guo et al. 2017, eq. 3: samples in 15 bins (a, b] of the predicted label's probability,
+    mean distance of accuracy and confidence, weighted by the bins' sizes. The second is Brier's own (1950): summed
+    over all labels, so that it lies between 0 and 2. The third takes probabilities below 2.2e-16 as that number.
+    """
+    from sklearn.metrics import log_loss
+
+    p = probabilities / probabilities.sum(1, keepdims=True)  # exact in float64: log_loss asks for it
+    everything = np.arange(p.shape[1])
+    true = targets[:, None] == everything  # (N, C)
+    return {
+        "ece": _expected_error(p.max(1), p.argmax(1) == targets),
+        "brier": float(((p - true) ** 2).sum(1).mean()),
+        "nll": float(log_loss(targets, p, labels=everything)),
+    }
+
+
+def _expected_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    edges = np.linspace(0, 1, BINS + 1)[1:-1]
+    bins = np.digitize(confidence, edges, right=True)  # (N,)
+    distances = np.bincount(bins, weights=right.astype(np.float64) - confidence, minlength=BINS)
+    return float(np.abs(distances).sum() / len(confidence))
 
 
 def _multilabel(scores: np.ndarray, targets: np.ndarray, threshold: float) -> tuple[Values, list[str]]:

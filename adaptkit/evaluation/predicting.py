@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from adaptkit.artifact.load import load_artifact
-from adaptkit.atomic import new_file
-from adaptkit.data.collate import Collator
-from adaptkit.errors import UnavailableError, UsageError
 from adaptkit.evaluation.evaluating import best_device, check_drop
-from adaptkit.evaluation.material import build_tasks
-from adaptkit.evaluation.measure import forward_all
-from adaptkit.formats import load_samples
-from adaptkit.registry import nearest
+from adaptkit.evaluation.prediction_files import Write, check_output, to_line, written
+from adaptkit.formats.load import checked_suffix, load_samples, stream_samples
+from adaptkit.model.inference import Prediction, prediction_lines, predictions
 from adaptkit.tasks import Task
-
-Line = dict[str, Any]
-_SUFFIXES = (".jsonl", ".parquet")
-_ROWS = 4096  # of a parquet row group
 
 
 def predict(
     source: str | Path,
-    input: Path,
-    output: Path,
+    input: str | Path | Iterable[bytes],
+    output: str | Path | TextIO,
     *,
     drop: Collection[str] = (),
     batch_size: int | None = None,
@@ -39,16 +29,18 @@ def predict(
     base: Path | None = None,
     force: bool = False,
 ) -> int:
-    """Predict every line of a .jsonl file.
+    """Predict every sample of a file or a stream. For samples in memory there is `AdaptedModel.predict`.
 
-    A line of the output has the sample's `id` and, for classification, `label` and `probabilities`; with
-    several tasks, these under each task's name. A retrieval task searches among the samples of the file and gives
-    the ids of the ten nearest.
+    A prediction has the sample's `id` and, for classification, `label` and `probabilities`; with several tasks, these
+    under each task's name. A retrieval task searches among all samples of the input and gives the ids of the ten
+    nearest. Samples are read and predictions written batch by batch, so that neither needs to fit in memory.
 
     Args:
         source: a run or artifact folder.
-        input: .jsonl file with the columns of the recipe's modalities; paths in it start from its folder.
-        output: .jsonl, or .parquet (needs pyarrow). Written at once, when all is predicted.
+        input: .jsonl, .csv, .tsv or .parquet with the columns of the recipe's modalities; paths in it start from its
+            folder. Or lines of JSON, such as `sys.stdin.buffer`; paths in them start from the current folder.
+        output: .jsonl, .csv, .tsv or .parquet; complete or not there at all. Or an open text file, such as
+            `sys.stdout`, that gets lines of JSON as soon as they are known.
         drop: modalities to leave out.
         batch_size: samples per forward; by default the recipe's.
         device: by default the accelerator, if there is one.
@@ -59,57 +51,26 @@ def predict(
         The number of predictions.
 
     Raises:
-        UsageError: the output exists or is of another kind; an unknown modality.
-        UnavailableError: parquet without pyarrow.
+        UsageError: the output exists, input or output is of another kind; an unknown modality; a batch size below 1.
         DataError: the input is not there or lacks a column, or a value does not fit.
         ArtifactError: see `load_artifact`.
     """
-    _check_output(output, force)
+    if isinstance(input, str | Path):
+        checked_suffix(Path(input))
+    opened = _opened(output, force)
     model = load_artifact(source, device=device or best_device(), base=base)
-    plan = model.plan
-    dropped = check_drop(plan, drop)
-    samples = load_samples(plan.recipe, Path(input))
-    tasks = build_tasks(plan, None)
-    size = batch_size or plan.recipe.train.eval_batch_size or plan.recipe.train.batch_size
-    batches = forward_all(
-        model,
-        samples,
-        Collator(model.encoders, {}, plan.recipe.data.drop),  # type: ignore[arg-type]
-        batch_size=size,
-        precision=plan.recipe.train.precision,
-        drop=dropped,
-    )
-    found = ((batch["ids"], logits) for batch, logits in batches)
-    if samples and any(task.collective for task in tasks.values()):
-        found = iter([_joined(found)])
-    with _writer(output) as write:
-        for ids, logits in found:
-            for line in prediction_lines(tasks, ids, logits):
-                write(line)
-    return len(samples)
-
-
-def prediction_lines(
-    tasks: Mapping[str, Task],
-    ids: Sequence[str],
-    logits: Mapping[str, Tensor],
-    targets: Sequence[Mapping[str, Any]] | None = None,
-) -> Iterator[Line]:
-    """One line per sample; what a task predicts stands directly in it if there is only one task.
-
-    Args:
-        tasks: name -> task.
-        ids: of the samples.
-        logits: task -> (N, O).
-        targets: raw targets of the samples, where they are known: tasks that search find those, and ids otherwise.
-    """
-    decoded = {}
-    for name, task in tasks.items():
-        items = [str(target[name]) for target in targets] if targets is not None and task.collective else ids
-        decoded[name] = task.decode(logits[name], items)
-    for index, name in enumerate(ids):
-        found = {task: values[index] for task, values in decoded.items()}
-        yield {"id": name, **(next(iter(found.values())) if len(found) == 1 else found)}
+    recipe = model.plan.recipe
+    if isinstance(input, str | Path):
+        samples = load_samples(recipe, Path(input))
+    else:
+        samples = stream_samples(recipe, input, str(getattr(input, "name", "<lines>")))
+    found = predictions(model, samples, batch_size=batch_size, drop=check_drop(model.plan, drop))
+    count = 0
+    with opened as write:
+        for prediction in found:
+            write(prediction)
+            count += 1
+    return count
 
 
 def write_predictions(
@@ -121,78 +82,23 @@ def write_predictions(
 ) -> None:
     """The predictions of a split as .jsonl, each with the raw `target` beside it."""
     tensors = {name: torch.from_numpy(values) for name, values in logits.items()}
-    with _writer(path) as write:
+    with written(path) as write:
         for line, target in zip(prediction_lines(tasks, ids, tensors, targets), targets, strict=True):
             write({**line, "target": next(iter(target.values())) if len(target) == 1 else dict(target)})
 
 
-def _joined(batches: Iterable[tuple[Sequence[str], dict[str, Tensor]]]) -> tuple[list[str], dict[str, Tensor]]:
-    """All batches as one, in the memory of the CPU."""
-    every = [(ids, {name: value.cpu() for name, value in logits.items()}) for ids, logits in batches]
-    names = every[0][1] if every else {}
-    together = {name: torch.cat([logits[name] for _, logits in every]) for name in names}
-    return [name for ids, _ in every for name in ids], together
-
-
-def _check_output(path: Path, force: bool) -> None:
-    if path.suffix not in _SUFFIXES:
-        hint = nearest(path.suffix, _SUFFIXES)
-        raise UsageError(f"cannot write {path.suffix or 'a file without suffix'}.", where=str(path), hint=hint)
-    if path.exists() and not force:
-        raise UsageError("exists already.", where=str(path), hint="Add --force to replace it.")
-    if path.suffix == ".parquet":
-        _pyarrow()
+def _opened(output: str | Path | TextIO, force: bool) -> AbstractContextManager[Write]:
+    """Checked now, opened when it is entered."""
+    if not isinstance(output, str | Path):
+        return _lines(output)
+    check_output(Path(output), force)
+    return written(Path(output))
 
 
 @contextmanager
-def _writer(path: Path) -> Iterator[Callable[[Line], Any]]:
-    with new_file(path) as temporary:
-        if path.suffix == ".parquet":
-            with _parquet_writer(temporary) as write:
-                yield write
-            return
-        with temporary.open("w", encoding="utf-8") as file:
-            yield lambda line: file.write(json.dumps(line, ensure_ascii=False, default=_plain) + "\n")
+def _lines(stream: TextIO) -> Iterator[Write]:
+    def write(prediction: Prediction) -> None:
+        stream.write(to_line(prediction))
+        stream.flush()  # whoever reads them waits for each
 
-
-@contextmanager
-def _parquet_writer(path: Path) -> Iterator[Callable[[Line], Any]]:
-    arrow, parquet = _pyarrow()
-    waiting: list[Line] = []
-    opened: list[Any] = []
-
-    def flush() -> None:
-        schema = opened[0].schema if opened else None
-        table = arrow.Table.from_pylist(waiting, schema=schema)
-        if not opened:
-            opened.append(parquet.ParquetWriter(path, table.schema))
-        opened[0].write_table(table)
-        waiting.clear()
-
-    def write(line: Line) -> None:
-        waiting.append(line)
-        if len(waiting) == _ROWS:
-            flush()
-
-    try:
-        yield write
-        if waiting or not opened:
-            flush()
-    finally:
-        for writer in opened:
-            writer.close()
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            "writing .parquet needs pyarrow.", hint="Run pip install pyarrow, or write .jsonl."
-        ) from error
-    return pyarrow, parquet
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+    yield write

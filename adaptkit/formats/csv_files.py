@@ -38,22 +38,29 @@ def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     splits, digest = {}, hashlib.sha256()
     for split in SPLITS:
         path = root / getattr(data, split)
-        splits[split] = _read(path, root, columns, data)
+        splits[split] = csv_rows(path, root, columns, delimiter=data.delimiter, list_separator=data.list_separator)
         digest.update(f"{split} {digest_of(path)} {data.delimiter} {data.list_separator}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
     return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"csv files in {root} ({counts})")
 
 
-def _read(path: Path, root: Path, columns: tuple[Column, ...], data: Csv) -> ArrowTable:
+def csv_rows(
+    path: Path, root: Path, columns: tuple[Column, ...], *, delimiter: str = ",", list_separator: str = "|"
+) -> ArrowTable:
+    """The rows of one file, checked; paths in it are resolved against `root` and may not leave it.
+
+    Raises:
+        DataError: as `read_csv`.
+    """
     presence = Presence(columns)
     names = [column.name for column in columns]
     schema = pa.schema([(LINE, pa.int64()), (ID, pa.string()), *((name, pa.string()) for name in names)])
     absent = {column.name: "" if column.many else None for column in columns}  # no label is a list without any
-    decode = {column.name: _Cell(data.list_separator) for column in columns}
+    decode = {column.name: _Cell(list_separator) for column in columns}
 
     def batches() -> Iterator[pa.RecordBatch]:
         kept: list[tuple[Any, ...]] = []
-        for line, cells in _records(path, presence, data.delimiter):
+        for line, cells in _records(path, presence, delimiter):
             kept.append((line, cells.get("id") or None, *[cells[name] or absent[name] for name in names]))
             if len(kept) == BATCH:
                 yield _batch(kept, schema)

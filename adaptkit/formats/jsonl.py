@@ -6,7 +6,7 @@ import hashlib
 import json
 import mmap
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,31 @@ def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: A
     return JsonLines(path, root, columns, starts, numbers)
 
 
+def jsonl_rows(lines: Iterable[bytes], name: str, root: Path, columns: tuple[Column, ...]) -> Iterator[Row]:
+    """Rows of lines that come one by one, each read when it is asked for.
+
+    Args:
+        lines: of a manifest.
+        name: of their source.
+        root: resolved folder that paths are relative to.
+        columns: what is read of each row.
+
+    Raises, while iterating:
+        DataError: as `read_manifest`; that no row has a column is known at the end.
+    """
+    named, presence, empty = set(), Presence(columns), True
+    for _, _, where, record in _parsed(lines, name, None):
+        row = _row(record, columns, root, where)
+        presence.see(row.values, where)
+        presence.check_required()
+        named |= record.keys()
+        empty = False
+        yield row
+    if empty:
+        raise DataError("there are no rows.", where=name)
+    presence.check_columns(named, name)
+
+
 class JsonLines(Rows):
     """Lines of a checked manifest, parsed when they are asked for; only where they start is in memory."""
 
@@ -83,10 +108,7 @@ class JsonLines(Rows):
 
     def row(self, index: int) -> Row:
         """Parsed anew each time."""
-        where = f"{self.path.name}:{self._numbers[index]}"
-        record = self._record(index)
-        values = {c.name: checked(record.get(c.name), c, self.root, where) for c in self.columns}
-        return Row(str(record.get("id", where)), values, where)
+        return _row(self._record(index), self.columns, self.root, f"{self.path.name}:{self._numbers[index]}")
 
     def column(self, name: str) -> Iterator[Any]:
         """The values of one column; paths are not looked at."""
@@ -102,22 +124,36 @@ class JsonLines(Rows):
 
 
 def _records(path: Path, digest: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
-    """Line number, byte where it starts, `file:line`, and the object, of every line that is not empty."""
-    start = 0
+    """`_parsed` of a file."""
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):  # only at \n: U+2028 is a character like others
-                if digest is not None:
-                    digest.update(line)
-                text = line.decode("utf-8")
-                if text.strip():
-                    where = f"{path.name}:{number}"
-                    yield number, start, where, _object(text.rstrip("\r\n"), where)
-                start += len(line)
+            yield from _parsed(file, path.name, digest)
     except FileNotFoundError:
         raise DataError(f"the file {path} does not exist.", where=path.name) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"the file {path} cannot be read: {error}.", where=path.name) from None
+
+
+def _parsed(lines: Iterable[bytes], name: str, digest: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:
+    """Line number, byte where it starts, `file:line`, and the object, of every line that is not empty."""
+    start = 0
+    for number, line in enumerate(lines, start=1):  # only at \n: U+2028 is a character like others
+        if digest is not None:
+            digest.update(line)
+        where = f"{name}:{number}"
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"this is not UTF-8: {error.reason} at byte {error.start}.", where=where) from None
+        if text.strip():
+            yield number, start, where, _object(text.rstrip("\r\n"), where)
+        start += len(line)
+
+
+def _row(record: Mapping[str, Any], columns: tuple[Column, ...], root: Path, where: str) -> Row:
+    values = {column.name: checked(record.get(column.name), column, root, where) for column in columns}
+    named = record.get("id")
+    return Row(where if named is None else str(named), values, where)
 
 
 def _object(text: str, where: str) -> dict[str, Any]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptkit.data.rows import FORMATS, Column
-from adaptkit.data.sample import DataSet, Samples
-from adaptkit.errors import DataError
-from adaptkit.formats.jsonl import read_manifest
+from adaptkit.data.rows import FORMATS, Column, Row
+from adaptkit.data.sample import DataSet, Sample, Samples, sample_of
+from adaptkit.errors import DataError, UsageError
+from adaptkit.formats.csv_files import csv_rows
+from adaptkit.formats.jsonl import jsonl_rows, read_manifest
+from adaptkit.formats.parquet import parquet_rows
 from adaptkit.recipe.located import located
 
 if TYPE_CHECKING:
     from adaptkit.recipe import ModalityTable, Recipe
 
 Columns = Mapping[str, "Column | tuple[Column, ...]"]
+SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")  # of files that `load_samples` reads
 
 
 def load_data(recipe: Recipe) -> DataSet:
@@ -39,22 +42,65 @@ def load_data(recipe: Recipe) -> DataSet:
 
 
 def load_samples(recipe: Recipe, path: Path) -> Samples:
-    """Samples without targets from a .jsonl file, for prediction. Paths in it start from its folder.
+    """Samples without targets from one file, for prediction, lazily. Paths in it start from its folder.
+
+    Args:
+        recipe: names the columns. Others in the file, and ids that are there twice, are fine.
+        path: .jsonl, .csv, .tsv or .parquet. A .csv is separated by the recipe's `data.delimiter` where it has one.
 
     Raises:
-        DataError: as for the format `jsonl`.
+        UsageError: a file of another kind.
+        DataError: as for the formats of these names.
     """
     inputs = input_columns(recipe)
-    rows = read_manifest(path, path.resolve().parent, _merged(inputs, {}))
+    columns, root, suffix = _merged(inputs, {}), path.resolve().parent, checked_suffix(path)
+    rows: Sequence[Row]
+    if suffix == ".jsonl":
+        rows = read_manifest(path, root, columns)
+    elif suffix == ".parquet":
+        rows = parquet_rows(path, root, columns)
+    else:
+        comma = recipe.data.delimiter if recipe.data.format == "csv" else ","
+        rows = csv_rows(path, root, columns, delimiter="\t" if suffix == ".tsv" else comma)
+    if not rows:
+        raise DataError("the file has no rows.", where=str(path))
     return Samples(rows, _names(inputs), {})
+
+
+def stream_samples(recipe: Recipe, lines: Iterable[bytes], name: str) -> Iterator[Sample]:
+    """Samples without targets from lines of JSON, each read when it is asked for. Paths start from the current folder.
+
+    Args:
+        recipe: names the columns.
+        lines: each a JSON object.
+        name: of their source, for errors.
+
+    Raises, while iterating:
+        DataError: as `load_samples`; that no line had a column is known at the end.
+    """
+    inputs = input_columns(recipe)
+    names = _names(inputs)
+    for row in jsonl_rows(lines, name, Path().resolve(), _merged(inputs, {})):
+        yield sample_of(row, names, {})
+
+
+def checked_suffix(path: Path) -> str:
+    """The suffix of a file that `load_samples` reads.
+
+    Raises:
+        UsageError: it has another one.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        message = f"cannot read {path.suffix or 'a file without suffix'}."
+        raise UsageError(message, where=str(path), hint=f"Possible: {', '.join(SUFFIXES)}.")
+    return suffix
 
 
 def input_columns(recipe: Recipe) -> Columns:
     """Modality -> the column it is read from, or those of a table; none for what `drop` makes absent."""
     return {
-        name: _input(name, modality, needed=modality.missing == "error")
-        for name, modality in recipe.modality.items()
-        if name not in recipe.data.drop
+        name: columns_of(name, modality) for name, modality in recipe.modality.items() if name not in recipe.data.drop
     }
 
 
@@ -63,11 +109,12 @@ def target_columns(recipe: Recipe) -> dict[str, Column]:
     return {name: Column(task.column or name, "target", many=task.many) for name, task in recipe.task.items()}
 
 
-def _input(name: str, modality: ModalityTable, *, needed: bool) -> Column | tuple[Column, ...]:
+def columns_of(name: str, modality: ModalityTable) -> Column | tuple[Column, ...]:
+    """The column that a modality is read from, or those of a table."""
     cells = modality.cells
     if cells:
         return tuple(Column(column, "cell", required=False) for column in cells)
-    return Column(modality.column or name, modality.kind, required=needed)
+    return Column(modality.column or name, modality.kind, required=modality.missing == "error")
 
 
 def _merged(inputs: Columns, targets: Mapping[str, Column]) -> tuple[Column, ...]:

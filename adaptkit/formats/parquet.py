@@ -35,11 +35,19 @@ def read_parquet(data: Parquet, base: Path, columns: tuple[Column, ...]) -> Spli
     splits, digest = {}, hashlib.sha256()
     for split in SPLITS:
         path = root / getattr(data, split)
-        rows = unpacked(path, columns)
-        splits[split] = checked_table(ArrowTable(rows, columns, root, path.name))
+        splits[split] = parquet_rows(path, root, columns)
         digest.update(f"{split} {digest_of(path)}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
     return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"parquet files in {root} ({counts})")
+
+
+def parquet_rows(path: Path, root: Path, columns: tuple[Column, ...]) -> ArrowTable:
+    """The rows of one file, checked; paths in it are resolved against `root` and may not leave it.
+
+    Raises:
+        DataError: as `read_parquet`.
+    """
+    return checked_table(ArrowTable(unpacked(path, columns), columns, root, path.name))
 
 
 def unpacked(path: Path, columns: tuple[Column, ...]) -> ArrowRows:
@@ -58,7 +66,9 @@ def unpacked(path: Path, columns: tuple[Column, ...]) -> ArrowRows:
     except FileNotFoundError:
         raise DataError(f"the file {path} does not exist.", where=path.name) from None
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"the file {path} is not readable Parquet: {error}.", where=path.name) from None
+        raise DataError(
+            f"the file {path} is not readable Parquet: {str(error).rstrip('.')}.", where=path.name
+        ) from None
 
 
 def checked_table(table: ArrowTable) -> ArrowTable:

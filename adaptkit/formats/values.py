@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Presence:
         self.columns = tuple(columns)
         self.absent: tuple[Column, str] | None = None
 
-    def see(self, values: dict[str, Any], where: str) -> None:
+    def see(self, values: Mapping[str, Any], where: str) -> None:
         """Take note of the first absent value that is required."""
         if self.absent is None:
             for column in self.columns:

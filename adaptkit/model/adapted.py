@@ -14,6 +14,7 @@ from adaptkit.anatomy import load, skeleton
 from adaptkit.anatomy.calling.forward import Call, Prefix, prepare, run
 from adaptkit.fusions import BACKBONE
 from adaptkit.modalities import Encoder
+from adaptkit.model.inference import Predicts
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
 from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
@@ -44,7 +45,7 @@ class Encoded:
     blocks: Mapping[str, Side]
 
 
-class AdaptedModel(TrainableState):
+class AdaptedModel(Predicts, TrainableState):
     """What a plan describes, ready to train or to predict. Made by `build_model`.
 
     Attributes:

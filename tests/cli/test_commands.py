@@ -168,20 +168,6 @@ def test_no_finished_run(cli: Cli, tmp_path: Path) -> None:
         assert (outcome.code, outcome.out) == (4, "")
 
 
-def test_predict(cli: Cli, tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out.jsonl"
-    words = ["predict", tiny_run, "--input", tiny_data / "test.jsonl", "--output", output]
-    assert cli(*words, "--json").json["predictions"] == len(output.read_text().splitlines()) == 16
-    assert cli(*words).code == 2
-    assert cli(*words, "--force").code == 0
-
-
-def test_predict_without_its_input_file(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
-    outcome = cli("predict", tiny_run, "--input", tmp_path / "none.jsonl", "--output", tmp_path / "out.jsonl")
-    assert outcome.code == 4
-    assert not (tmp_path / "out.jsonl").exists()
-
-
 def test_export(cli: Cli, tiny_run: Path, tmp_path: Path) -> None:
     target = tmp_path / "mine"
     words = ["export", tiny_run, "--adapter-only", "--output", target]

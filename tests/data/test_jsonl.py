@@ -102,7 +102,7 @@ def test_a_manifest_without_rows_or_without_a_file_is_refused(tmp_path: Path) ->
     with pytest.raises(DataError, match="does not exist"):
         read_manifest(tmp_path / "nowhere.jsonl", tmp_path, (TEXT,))
     (tmp_path / "latin.jsonl").write_bytes(b'{"text": "caf\xe9"}\n')
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"latin\.jsonl:1  this is not UTF-8"):
         read_manifest(tmp_path / "latin.jsonl", tmp_path, (TEXT,))
 
 

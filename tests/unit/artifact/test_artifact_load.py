@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save, save_file
 
 from adaptkit.artifact import load_artifact, save_artifact
@@ -17,7 +19,7 @@ from adaptkit.artifact.format import sha256
 from adaptkit.errors import ArtifactError, RunError
 from adaptkit.model import build_model
 from adaptkit.plan import make_plan
-from adaptkit.recipe import load_recipe
+from adaptkit.recipe import load_recipe, parse_recipe
 
 
 @pytest.fixture
@@ -64,6 +66,53 @@ def test_the_card_tells_what_it_is(artifact: Path) -> None:
     assert "| fuse | gmu | `mlp.out` | 0-1 | 480 |" in card
     assert "| answer | no, yes |" in card
     assert f"{described['metrics']['test']['accuracy']:.4f}" in card
+
+
+def snippet_of(artifact: Path) -> str:
+    (found,) = re.findall(r"```python\n(.*?)```", (artifact / "README.md").read_text(), re.DOTALL)
+    return found.replace("THIS_FOLDER", artifact.as_posix())
+
+
+def test_the_snippet_of_the_card_runs(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    snippet = snippet_of(artifact)
+    assert '    "question": "some text",  # a text\n    "features": [0.0] * 4,    # a list, an array' in snippet
+    exec(snippet, {})
+    expected = load_artifact(artifact).predict([{"question": "some text", "features": [0.0] * 4}])
+    assert capsys.readouterr().out == f"{expected}\n"
+
+
+@pytest.mark.parametrize("column", [None, "facts"])
+def test_the_snippet_has_what_the_data_calls_it(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], column: str
+) -> None:
+    """Columns, not modalities, as in files; those of a table; nothing of what the recipe drops."""
+    side = {"route": "side", "missing": "zero"}
+    table = {"kind": "table", "columns": ["year"], "categorical": ["land"], **({"column": column} if column else {})}
+    document = {
+        "schema": 1,
+        "name": "films",
+        "backbone": {"model": tiny_bert.as_posix()},
+        "modality": {
+            "plot": {"kind": "text", "route": "backbone", "column": 'the "plot"'},
+            "poster": {"kind": "image", "size": 4, **side},
+            "sound": {"kind": "features", "width": 3, **side},
+            "table": {**table, **side},
+        },
+        "adapter": {"fuse": {"kind": "gmu", "at": ["mlp.out"], "sides": ["poster", "sound", "table"]}},
+        "data": {"format": "jsonl", "root": "nowhere", "drop": ["sound"]},
+        "task": {"good": {"kind": "classification", "labels": ["no", "yes"]}},
+    }
+    model = build_model(make_plan(parse_recipe(document)))
+    encoder: Any = model.encoders["table"]
+    encoder.fit([encoder.collate([encoder.prepare(cells, "") for cells in ((1990, "a"), (2000, "b"))], [])])
+    snippet = snippet_of(save_artifact(model, tmp_path / "films"))
+    lines = ['"the \\"plot\\"": "some text",', '"poster": "image.png",']
+    lines += ['"facts": {"year": 1.0, "land": "a"},'] if column else ['"year": 1.0,', '"land": "a",']
+    assert re.findall(r"^    (.*?,) +# ", snippet, re.MULTILINE) == lines
+    Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
+    monkeypatch.chdir(tmp_path)
+    exec(snippet, {})
+    assert "probabilities" in capsys.readouterr().out
 
 
 def damages() -> dict[str, tuple[Callable[[Path], Any], str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from adaptkit.artifact import load_artifact
 from adaptkit.errors import UsageError
 from adaptkit.evaluation import evaluate, predict
 from adaptkit.evaluation.material import droppable
@@ -103,6 +104,18 @@ def test_predictions_name_items(run: Path, recipe: Path, tmp_path: Path) -> None
     (first, *_) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert len(first["items"]) == 10  # of the 16 samples of the file
     assert set(first["items"]) <= {f"test{number}" for number in range(16)}
+
+
+def test_memory_is_searched_as_a_whole(run: Path, recipe: Path, tmp_path: Path) -> None:
+    """Whatever the batches; the first prediction needs the last sample."""
+    predict(run, recipe.parent / "test.jsonl", tmp_path / "out.jsonl", batch_size=5, device="cpu")
+    rows = [json.loads(line) for line in (recipe.parent / "test.jsonl").read_text().splitlines()]
+    model, read = load_artifact(run), []
+    found = model.predict_iter((read.append(row["id"]) or row for row in rows), batch_size=5)
+    assert next(found) == json.loads((tmp_path / "out.jsonl").read_text().partition("\n")[0])
+    assert len(read) == 16
+    assert model.predict(rows, batch_size=5)[1:] == list(found)
+    assert model.predict([]) == []
 
 
 def test_parameters_are_counted(recipe: Path) -> None:
