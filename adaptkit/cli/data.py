@@ -51,7 +51,7 @@ def import_data(
     This alone reads pickles, and admits nothing but arrays, text and numbers in them. A recipe then names ROOT.
     With --variant the store is ROOT/adaptkit-NAME.
     """
-    from adaptkit.benchmarks import find_benchmark, import_benchmark
+    from adaptkit.benchmarks.benchmark import find_benchmark, import_benchmark
 
     given = _options(options or (), find_benchmark(format).options(), format)
     note(f"importing {format} from {root}")
@@ -84,7 +84,7 @@ def synth_data(
 
     It holds a signal that no modality has alone, so that an import and a recipe can be tried without the data.
     """
-    from adaptkit.benchmarks import synthesise
+    from adaptkit.benchmarks.benchmark import synthesise
 
     synthesise(format, folder, variant=variant, samples=samples, seed=seed, force=force)
     files = sum(path.is_file() for path in folder.rglob("*"))
@@ -134,7 +134,7 @@ def stats_data(
         splits = check_store(store, whole=False).splits
     else:
         from adaptkit.data.stats import described
-        from adaptkit.formats import load_data
+        from adaptkit.formats.load import load_data
 
         recipe = _recipe(source, sets or ())
         kinds, tasks = ({name: m.kind for name, m in table.items()} for table in (recipe.modality, recipe.task))
@@ -145,10 +145,10 @@ def stats_data(
 def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     import torch
 
-    from adaptkit.benchmarks import BENCHMARKS
+    from adaptkit.benchmarks.benchmark import BENCHMARKS
     from adaptkit.data.checking import check_samples, damage
     from adaptkit.data.store import find_store
-    from adaptkit.formats import load_data
+    from adaptkit.formats.load import load_data
     from adaptkit.plan.planning import backbone_of, output_width
     from adaptkit.plan.streams import build_encoders
     from adaptkit.recipe import located
@@ -166,7 +166,7 @@ def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]
 
 
 def _check_benchmark(name: str, root: Path, variant: str) -> tuple[Any, dict[str, Any]]:
-    from adaptkit.benchmarks import find_benchmark
+    from adaptkit.benchmarks.benchmark import find_benchmark
     from adaptkit.data.checking import Findings, check_sources, check_store
     from adaptkit.data.store import find_store
 
@@ -192,7 +192,7 @@ def _first(error: DataError) -> tuple[str, str, str]:
 
 
 def _recipe(source: str, sets: Sequence[str]) -> Any:
-    from adaptkit.benchmarks import BENCHMARKS
+    from adaptkit.benchmarks.benchmark import BENCHMARKS
     from adaptkit.recipe import load_recipe
 
     if source in BENCHMARKS:
@@ -203,7 +203,7 @@ def _recipe(source: str, sets: Sequence[str]) -> Any:
 
 
 def _benchmark_name(name: str) -> str:
-    from adaptkit.benchmarks import find_benchmark
+    from adaptkit.benchmarks.benchmark import find_benchmark
 
     return find_benchmark(name).name
 

@@ -67,7 +67,7 @@ def _beginning(plan: Plan) -> dict[str, str]:
 
 
 def _data_lines(recipe: Recipe) -> dict[str, str]:
-    from adaptkit.formats import load_data
+    from adaptkit.formats.load import load_data
 
     data = load_data(recipe)
     counts = ", ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items())

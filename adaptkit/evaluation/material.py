@@ -10,11 +10,11 @@ from adaptkit.data import DataSet, Sample
 from adaptkit.data.collate import Collator
 from adaptkit.evaluation.measure import Measured, measure
 from adaptkit.evaluation.monitor import Monitor, build_monitor
-from adaptkit.formats import load_data
+from adaptkit.formats.load import load_data
 from adaptkit.model import AdaptedModel
 from adaptkit.model.inference import build_tasks
 from adaptkit.plan import Plan
-from adaptkit.tasks import Task
+from adaptkit.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)

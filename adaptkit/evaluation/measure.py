@@ -15,7 +15,7 @@ from adaptkit.data import Sample
 from adaptkit.evaluation.metrics import compute
 from adaptkit.evaluation.monitor import metric_name
 from adaptkit.model.inference import infer
-from adaptkit.tasks import Task
+from adaptkit.tasks.task import Task
 
 # B samples of a batch, N samples of the split, O outputs of a task
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adaptkit.tasks import Task
+from adaptkit.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from adaptkit.evaluation.evaluating import best_device, check_drop
 from adaptkit.evaluation.prediction_files import Write, check_output, to_line, written
 from adaptkit.formats.load import checked_suffix, load_samples, stream_samples
 from adaptkit.model.inference import Prediction, prediction_lines, predictions
-from adaptkit.tasks import Task
+from adaptkit.tasks.task import Task
 
 
 def predict(

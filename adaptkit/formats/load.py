@@ -60,7 +60,7 @@ def load_samples(recipe: Recipe, path: Path) -> Samples:
     elif suffix == ".parquet":
         rows = parquet_rows(path, root, columns)
     else:
-        comma = recipe.data.delimiter if recipe.data.format == "csv" else ","
+        comma = getattr(recipe.data, "delimiter", ",")
         rows = csv_rows(path, root, columns, delimiter="\t" if suffix == ".tsv" else comma)
     if not rows:
         raise DataError("the file has no rows.", where=str(path))

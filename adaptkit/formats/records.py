@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from adaptkit.data.rows import Column
 from adaptkit.data.sample import Sample
 from adaptkit.errors import DataError
-from adaptkit.formats import Column
 from adaptkit.formats.load import columns_of, target_columns
 from adaptkit.registry import nearest
 

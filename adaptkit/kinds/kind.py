@@ -97,8 +97,8 @@ def table_of(kind: Kind, base: type[BaseTable], tag: str = "kind") -> type[BaseT
                 hint="Give the keyword another name.",
             )
     named = above.model_fields[tag]
-    given = {"default": kind.name} if named.default == kind.name else {}
-    fields: dict[str, Any] = {tag: (Literal[kind.name], Field(description=kind.summary, examples=[kind.name], **given))}
+    default: Any = kind.name if named.default == kind.name else ...
+    fields: dict[str, Any] = {tag: (Literal[kind.name], Field(default, description=kind.summary, examples=[kind.name]))}
     fields |= {key.name: _field(key) for key in kind.keys.values()}
     made = create_model(f"{base.__name__}_{kind.name}", __base__=above, __doc__=above.__doc__, **fields)
     made.__reduce__ = lambda self: (_unpickled, (kind, base, tag, self.model_fields_set, self.__dict__))
@@ -121,8 +121,8 @@ def _field(key: Key) -> tuple[Any, Any]:
                 raise
             raise PydanticCustomError("key", "{text}", {"text": f"should be {in_words(key.type)}"}) from None
 
-    given = {} if key.required else {"default": key.default}
-    return Annotated[_lenient(key.type), WrapValidator(check)], Field(description=key.doc, **given)
+    default: Any = ... if key.required else key.default
+    return Annotated[_lenient(key.type), WrapValidator(check)], Field(default, description=key.doc)
 
 
 def _lenient(kind: Any) -> Any:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
 from adaptkit.anatomy.calling.forward import Call, Prefix, prepare, run
-from adaptkit.fusions import BACKBONE
-from adaptkit.modalities import Encoder
+from adaptkit.fusions.base import BACKBONE
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.model.inference import Predicts
 from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
 from adaptkit.model.state import TrainableState

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptkit.modalities import Encoder
 from adaptkit.modalities.audio.encoder import AudioEncoder
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan

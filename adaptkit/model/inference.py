@@ -15,7 +15,7 @@ from adaptkit.data.collate import Collator
 from adaptkit.errors import UsageError
 from adaptkit.formats.records import Record, read_records
 from adaptkit.plan import Plan
-from adaptkit.tasks import Task
+from adaptkit.tasks.task import Task
 
 # B samples of a batch, N samples of all batches, O outputs of a task
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from adaptkit import sides
-from adaptkit.adapters import ADAPTERS
+from adaptkit.adapters.base import ADAPTERS
 from adaptkit.errors import SiteError
 from adaptkit.sides import Side
 from adaptkit.surgery.graft import FUSION, Graft

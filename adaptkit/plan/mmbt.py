@@ -11,7 +11,7 @@ from torch import nn
 from adaptkit.anatomy import InputSpec, ModelRef
 from adaptkit.anatomy.calling.segments import Segments
 from adaptkit.errors import RecipeError, SiteError
-from adaptkit.modalities import Encoder
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.streams import spans_of
 from adaptkit.recipe import Recipe
 

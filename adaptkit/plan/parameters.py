@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from adaptkit.errors import SiteError
-from adaptkit.modalities import Encoder
+from adaptkit.modalities.encoder import Encoder
 
 WORDS = ("norm", "bias", "all")
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
 from adaptkit.errors import RecipeError
-from adaptkit.formats import load_data
-from adaptkit.modalities import Encoder
+from adaptkit.formats.load import load_data
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
 from adaptkit.plan.parameters import Counts, own_size, size, unfrozen_parameters
@@ -30,7 +30,7 @@ from adaptkit.plan.towers import (
 from adaptkit.recipe import Recipe, located
 from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import Adapters
-from adaptkit.tasks import Task
+from adaptkit.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from torch import nn
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, InputSpec
 from adaptkit.errors import SiteError
-from adaptkit.fusions import BACKBONE, FUSIONS, Fusion
-from adaptkit.modalities import Encoder
+from adaptkit.fusions.base import BACKBONE, FUSIONS, Fusion
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.streams import side_shapes
 from adaptkit.recipe import Recipe
 from adaptkit.tasks.task import TASKS

@@ -13,7 +13,8 @@ from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, runnable_on_meta, tokenizer_for
 from adaptkit.anatomy.calling.segments import input_embedding
 from adaptkit.errors import RecipeError, SiteError
-from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.modalities.context import BackboneContext
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.recipe import Recipe
 
 

@@ -12,7 +12,7 @@ import torch
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, ModelRef, study
 from adaptkit.errors import RecipeError, SiteError
-from adaptkit.modalities import Encoder
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.tower import Tower
 from adaptkit.plan.grafting import PlanContext, with_prompts
 from adaptkit.plan.parameters import unfrozen_parameters

@@ -35,9 +35,9 @@ class Draft:
         """This draft's keys laid over another one's. A table of another kind replaces the one below it."""
         replaced: list[tuple[str, ...]] = []
         document = _merged(below.document, self.document, (), replaced)
-        plugins = [draft.document.get("plugins") for draft in (below, self)]
-        if all(isinstance(named, list) for named in plugins):  # each file brings its own
-            document["plugins"] = [*dict.fromkeys(name for named in plugins for name in named)]
+        own, others = self.document.get("plugins"), below.document.get("plugins")
+        if isinstance(own, list) and isinstance(others, list):  # each file brings its own
+            document["plugins"] = [*others, *(name for name in own if name not in others)]
         kept = {key: place for key, place in below.places.items() if not any(key[: len(r)] == r for r in replaced)}
         return Draft(document, Places(kept | self.places), below.findings + self.findings)
 

@@ -86,9 +86,9 @@ def of_kind(annotation: Any) -> tuple[type[Table], OfKind] | None:
     if isinstance(annotation, FieldInfo):
         marker = next((item for item in annotation.metadata if isinstance(item, OfKind)), None)
         return None if marker is None else (_table_in(annotation.annotation), marker)
-    base, *marks = get_args(annotation) or (None,)
-    marker = next((item for item in marks if isinstance(item, OfKind)), None)
-    return None if marker is None else (base, marker)
+    parts = get_args(annotation)
+    marker = next((item for item in parts if isinstance(item, OfKind)), None)
+    return None if marker is None else (parts[0], marker)
 
 
 def _table_in(annotation: Any) -> type[Table]:

@@ -25,7 +25,7 @@ from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.predicting import write_predictions
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
-from adaptkit.tasks import Task
+from adaptkit.tasks.task import Task
 from adaptkit.training.batches import Batch, batch_groups, fit_encoders, total_steps
 from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
 from adaptkit.training.interrupt import Stop, StopRequested

@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptkit.data.sample import Samples
 from adaptkit.errors import RecipeError
-from adaptkit.modalities import Encoder
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.registry import Registry, nearest
 from adaptkit.training.keywords import bind
 
