@@ -54,6 +54,7 @@ class Description:
         adaptkit: version that wrote it.
         recipe_sha256: of `recipe`, which holds what no tensor shows, such as LoRA's alpha; "" where nobody took it.
         towers: modality -> the model that its encoder runs, before anything was trained.
+        plugins: name, version and sha256 of those whose kinds the recipe uses; never their code.
         format: version of this format.
     """
 
@@ -71,6 +72,7 @@ class Description:
     adaptkit: str = ""
     recipe_sha256: str = ""
     towers: dict[str, Base] = field(default_factory=dict)
+    plugins: list[dict[str, str]] = field(default_factory=list)
     format: int = FORMAT
 
     def as_dict(self) -> dict[str, Any]:

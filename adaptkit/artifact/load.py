@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from adaptkit.anatomy import fingerprint
 from adaptkit.artifact.format import DESCRIPTION, TENSORS, Base, Description, read_description, sha256
 from adaptkit.artifact.save import refuse_not_finite
 from adaptkit.errors import ArtifactError
+from adaptkit.kinds import POINTS, load_plugin, plugin_of
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
 from adaptkit.recipe import Recipe, parse_recipe
@@ -40,7 +42,12 @@ class Artifact:
 
 
 def load_artifact(
-    path: str | Path, *, device: str | torch.device | None = None, base: Path | None = None
+    path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    base: Path | None = None,
+    plugins: Sequence[str] = (),
+    any_plugin_version: bool = False,
 ) -> AdaptedModel:
     """The adapted model of a run or artifact folder, in evaluation mode.
 
@@ -52,11 +59,16 @@ def load_artifact(
         device: where the model goes; the CPU by default.
         base: folder that relative paths of the recipe start from. By default that of the recipe the run was
             started with, or the current folder.
+        plugins: files and modules of kinds that the recipe uses. An artifact names what it needs and never brings it.
+        any_plugin_version: take these plugins, though the artifact was made with another version of them.
 
     Raises:
-        ArtifactError: a file is missing, damaged, changed or of a newer format, or the backbone is another.
+        ArtifactError: a file is missing, damaged, changed or of a newer format, the backbone is another, or a plugin is
+            missing or of another version.
         UnavailableError: the backbone cannot be had here.
     """
+    for name in plugins:
+        load_plugin(name, any_version=any_plugin_version)
     artifact = read_artifact(artifact_folder(Path(path)))
     model = rebuild(artifact, base=base)
     return model.to(device).eval() if device is not None else model.eval()
@@ -160,6 +172,7 @@ def artifact_recipe(artifact: Artifact, *, base: Path | None = None) -> Recipe:
     try:
         document = tomllib.loads(artifact.description.recipe)
         _refuse_changed(artifact)
+        _refuse_other_plugins(artifact)
         base = base or _recipe_folder(artifact.folder)
         _find(document["backbone"], artifact.description.base, base)
         for name, tower in artifact.description.towers.items():
@@ -168,6 +181,24 @@ def artifact_recipe(artifact: Artifact, *, base: Path | None = None) -> Recipe:
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         where = str(artifact.folder / DESCRIPTION)
         raise ArtifactError(f"the recipe in it is not readable: {error}.", where=where, hint=_AGAIN) from error
+
+
+def _refuse_other_plugins(artifact: Artifact) -> None:
+    """The user's own kinds must be there, and be those that the adapter was trained with."""
+    where = str(artifact.folder / DESCRIPTION)
+    origins = {kind.origin for point in POINTS for kind in point.kinds.values()}
+    for entry in artifact.description.plugins:
+        name = entry["name"]
+        wanted = f"{name} ({entry['version'] or 'sha256:' + entry['sha256'][:8]})"
+        if name not in origins:
+            hint = f"Give your copy of it: --plugin {name}, or load_artifact(..., plugins=[...])."
+            raise ArtifactError(f"it was made with the plugin {wanted}, which is not loaded.", where=where, hint=hint)
+        if not plugin_of(name).fits(**entry):
+            raise ArtifactError(
+                f"it was made with the plugin {wanted}, and {plugin_of(name)} is loaded.",
+                where=where,
+                hint="Load that version, or say that this one will do: --any-plugin-version, any_plugin_version=True.",
+            )
 
 
 def _find(table: dict[str, Any], described: Base, base: Path) -> None:

@@ -17,11 +17,12 @@ from adaptkit.artifact.card import write_card
 from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, Base, Description, sha256
 from adaptkit.atomic import new_folder, write_bytes, write_json, write_text
 from adaptkit.errors import ArtifactError
+from adaptkit.kinds import BUILT_IN, Plugin, kinds_in, loaded_plugins, plugin_of
 from adaptkit.model import AdaptedModel
 from adaptkit.model.towers import path_of
 from adaptkit.plan import Plan
 from adaptkit.plan.streams import reads_text
-from adaptkit.recipe import resolved_toml
+from adaptkit.recipe import Recipe, resolved_toml
 from adaptkit.surgery.graft import FUSION
 
 
@@ -78,6 +79,7 @@ def save_artifact(
         note=note,
         adaptkit=__version__,
         recipe_sha256=sha256(recipe.encode()),
+        plugins=[plugin.as_dict() for plugin in used_plugins(plan.recipe)],
         towers={name: _base(_named(plan, name), tower.ref, towers[name]) for name, tower in plan.towers.items()},
     )
     with new_folder(path, replace=force) as temporary:
@@ -126,3 +128,11 @@ def _named(plan: Plan, modality: str) -> str:
 def _base(name: str, ref: ModelRef, original: str) -> Base:
     found = str(ref.folder.resolve()) if ref.folder is not None else ref.id
     return Base(name, found, ref.library, ref.revision, original)
+
+
+def used_plugins(recipe: Recipe) -> list[Plugin]:
+    """Where the kinds of the recipe come from that are not ours, and what else it names as plugins."""
+    origins = {kind.origin for kind in kinds_in(recipe)} - {BUILT_IN}
+    named = {Path(name).name if name.endswith(".py") else name for name in recipe.plugins}
+    loaded = {plugin.name for plugin in loaded_plugins()}
+    return [plugin_of(origin) for origin in sorted(origins | (named & loaded))]

@@ -66,7 +66,7 @@ def recipe_of_run(run: Path, sets: Sequence[str] = ()) -> Recipe:
         recorded = json_text.loads((run / "env.json").read_text(encoding="utf-8")).get("recipe_folder")
     except (OSError, ValueError):
         recorded = None  # only relative paths of the recipe need it
-    return load_recipe(resolved, sets, base=Path(recorded) if recorded else None)
+    return load_recipe(resolved, sets, base=Path(recorded) if recorded else None, plugins=False)
 
 
 def _row(run: RunInfo) -> dict[str, Any]:

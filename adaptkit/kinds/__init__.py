@@ -8,8 +8,8 @@ Nothing here names a kind, or imports torch.
 from __future__ import annotations
 
 from adaptkit.kinds.key import REQUIRED, Count, Key, Positive, Share
-from adaptkit.kinds.kind import Kind, table_of
-from adaptkit.kinds.plugins import Plugin, load_plugin, loaded_plugins
+from adaptkit.kinds.kind import BUILT_IN, Kind, kinds_in, table_of
+from adaptkit.kinds.plugins import Plugin, load_plugin, loaded_plugins, plugin_of
 from adaptkit.kinds.points import (
     ADAPTERS,
     BENCHMARKS,
@@ -31,6 +31,7 @@ from adaptkit.kinds.registry import Kinds
 __all__ = [
     "ADAPTERS",
     "BENCHMARKS",
+    "BUILT_IN",
     "ENCODERS",
     "FORMATS",
     "FUSIONS",
@@ -51,7 +52,9 @@ __all__ = [
     "Plugin",
     "Positive",
     "Share",
+    "kinds_in",
     "load_plugin",
     "loaded_plugins",
+    "plugin_of",
     "table_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Annotated, Any, Literal, TypeVar
@@ -101,8 +101,21 @@ def table_of(kind: Kind, base: type[BaseTable], tag: str = "kind") -> type[BaseT
     fields: dict[str, Any] = {tag: (Literal[kind.name], Field(default, description=kind.summary, examples=[kind.name]))}
     fields |= {key.name: _field(key) for key in kind.keys.values()}
     made = create_model(f"{base.__name__}_{kind.name}", __base__=above, __doc__=above.__doc__, **fields)
+    made.described = kind  # type: ignore[attr-defined]
     made.__reduce__ = lambda self: (_unpickled, (kind, base, tag, self.model_fields_set, self.__dict__))
     return made
+
+
+def kinds_in(table: BaseModel) -> Iterator[Kind]:
+    """The kinds of a table and of all tables in it."""
+    described = getattr(type(table), "described", None)
+    if isinstance(described, Kind):
+        yield described
+    for name in type(table).model_fields:
+        value = getattr(table, name)
+        for item in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(item, BaseModel):
+                yield from kinds_in(item)
 
 
 def _unpickled(kind: Kind, base: type[BaseTable], tag: str, given: set[str], values: dict[str, Any]) -> BaseTable:

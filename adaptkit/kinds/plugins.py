@@ -33,12 +33,14 @@ class Plugin:
         version: of the distribution it belongs to; "" for a file of its own.
         sha256: of its file.
         source: the file.
+        any_version: it may stand in for another version of itself.
     """
 
     name: str
     version: str
     sha256: str
     source: str
+    any_version: bool = False
 
     def as_dict(self) -> dict[str, str]:
         """What an artifact says of it: never where it lay."""
@@ -47,7 +49,7 @@ class Plugin:
     def fits(self, name: str, version: str, sha256: str) -> bool:
         """Whether this is the plugin that an artifact was made with."""
         same = self.version == version if version else self.sha256 == sha256
-        return self.name == name and same
+        return self.name == name and (same or self.any_version)
 
     def __str__(self) -> str:
         return f"{self.name} {self.version or f'sha256:{self.sha256[:8]}'}"
@@ -61,7 +63,16 @@ def loaded_plugins() -> tuple[Plugin, ...]:
     return tuple(_loaded.values())
 
 
-def load_plugin(name: str, *, base: Path = Path(), where: str = "") -> Plugin:
+def plugin_of(origin: str) -> Plugin:
+    """What brought the kinds of this origin: a loaded plugin, or a module that registered them itself."""
+    if origin in _loaded:
+        return _loaded[origin]
+    file = getattr(sys.modules.get(origin), "__file__", None)
+    sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return Plugin(origin, _version_of(origin), sha256, file or "")
+
+
+def load_plugin(name: str, *, base: Path = Path(), where: str = "", any_version: bool = False) -> Plugin:
     """Import a plugin once; what it registers can be named from then on.
 
     A file that changed since is imported anew, and what it registered before is forgotten.
@@ -70,6 +81,7 @@ def load_plugin(name: str, *, base: Path = Path(), where: str = "") -> Plugin:
         name: a file ("film.py", relative to `base`) or a module ("my_package.adapters").
         base: folder of the recipe.
         where: what an error names.
+        any_version: artifacts that were made with another version of it may use this one.
 
     Raises:
         RecipeError: it is not there, fails, registers nothing, or takes a name that another plugin has.
@@ -86,11 +98,10 @@ def load_plugin(name: str, *, base: Path = Path(), where: str = "") -> Plugin:
     if known is not None and known.source != str(source):
         message = f"two plugins are called {label}: {known.source} and {source}."
         raise RecipeError(message, where=where, hint="Give one file another name.")
-    if known is not None and known.sha256 == sha256:
-        return known
-    _forget(label)
-    plugin = Plugin(label, "" if path is not None else _version_of(name), sha256, str(source))
-    _import(plugin, name if path is None else "", where or name)
+    plugin = Plugin(label, "" if path is not None else _version_of(name), sha256, str(source), any_version)
+    if known is None or known.sha256 != sha256:
+        _forget(label)
+        _import(plugin, name if path is None else "", where or name)
     _loaded[label] = plugin
     return plugin
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from adaptkit.kinds import ADAPTERS, Kind
+from adaptkit.kinds import ADAPTERS, Kind, table_of
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.side_checks import side_conflicts
@@ -85,6 +85,17 @@ class AdapterSpec(Table):
         "initial values.",
     )
     expect: int | None = Field(default=None, ge=1, description="Number of grafts it must make; the plan asserts it.")
+
+    @classmethod
+    def of(cls, **keys: Any) -> AdapterSpec:
+        """The table of one adapter, made in Python: its keys, those of its class among them.
+
+        Raises:
+            RecipeError: an unknown kind.
+            pydantic.ValidationError: wrong keys or values.
+        """
+        ADAPTERS.named(str(keys.get("kind")), where="kind")
+        return table_of(ADAPTERS.kinds[keys["kind"]], cls).model_validate(keys)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from adaptkit.recipe.schema import Origin, Recipe
 _AT_LINE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
 
 
-def load_recipe(source: str | Path, sets: Sequence[str] = (), *, base: Path | None = None) -> Recipe:
+def load_recipe(
+    source: str | Path, sets: Sequence[str] = (), *, base: Path | None = None, plugins: bool = True
+) -> Recipe:
     """Read a recipe.
 
     Args:
@@ -32,6 +34,7 @@ def load_recipe(source: str | Path, sets: Sequence[str] = (), *, base: Path | No
         sets: changes, as `a.b.c=value`, applied in order.
         base: folder that relative paths of the recipe are resolved against; default: the file's folder, and for a
             bundled recipe `recipes` of the current one. (For the copy of a recipe that a run keeps.)
+        plugins: import those that it names. False for a recipe that is not the user's own: they must be loaded already.
 
     Raises:
         RecipeError: the file is missing or no TOML, or everything that is wrong in it.
@@ -39,11 +42,12 @@ def load_recipe(source: str | Path, sets: Sequence[str] = (), *, base: Path | No
     """
     path = find_recipe(source)
     text = read_text(path)
-    draft = read_draft(path, text, folder=folder_of(source, path))
+    draft = read_draft(path, text, folder=folder_of(source, path), plugins=plugins)
     for change in sets:
         draft = draft.with_set(change)
     folder = base or folder_of(source, path)
-    _load_plugins(draft, folder)  # those that --set names
+    if plugins:
+        _load_plugins(draft, folder)  # those that --set names
     recipe = _checked(draft)
     recipe._origin = Origin(path, text, folder, draft.places)
     return recipe
@@ -91,7 +95,7 @@ def _by_place(found: Sequence[Finding], places: Places) -> list[Finding]:
     return sorted(dict.fromkeys(found), key=line)
 
 
-def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: Path) -> Draft:
+def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: Path, plugins: bool = True) -> Draft:
     """The tables of a file, laid over those of the file it extends.
 
     Args:
@@ -99,6 +103,7 @@ def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: P
         text: what is in it.
         above: the files that extend this one, to find a circle.
         folder: where its relative paths start.
+        plugins: import those that it names.
 
     Raises:
         RecipeError: no TOML, or a circle of `extends`.
@@ -108,7 +113,8 @@ def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: P
     places = Places({key: f"{label}:{line}" for key, line in key_lines(text).items()})
     places[()] = label
     base = document.pop("extends", None)
-    _load_plugins(Draft(document, places), folder)
+    if plugins:
+        _load_plugins(Draft(document, places), folder)
     if base is None:
         return Draft(document, places)
     where = places.of(("extends",))
@@ -120,7 +126,7 @@ def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: P
         circle = " -> ".join(shown(file) for file in (*chain, below))
         raise RecipeError(f"extends: goes in a circle ({circle}).", where=where, hint="Extend a file that does not.")
     start = folder_of(base, below)
-    draft = read_draft(below, read_text(below), chain, folder=start).rebased(start, folder)
+    draft = read_draft(below, read_text(below), chain, folder=start, plugins=plugins).rebased(start, folder)
     return Draft(document, places).over(draft)
 
 

@@ -90,9 +90,9 @@ class Case:
         table = {**self.table, "sides": [self.side(word, known) for word in self.sides], "at": words}
         found: list[Graft] = []
         for member, other in self.members.items():
-            found += plan_adapter(f"{name}_{member}", AdapterSpec(**other, at=words), context)
+            found += plan_adapter(f"{name}_{member}", AdapterSpec.of(**other, at=words), context)
         table["sides"] = [side.replace("adapter:", f"adapter:{name}_") for side in table["sides"]]
-        return (*found, *plan_adapter(name, AdapterSpec(**table), context))
+        return (*found, *plan_adapter(name, AdapterSpec.of(**table), context))
 
     def at(self, anatomy: Anatomy) -> list[str]:
         """The places of this case that a model has; those of its second stack where it reads the first."""

@@ -39,7 +39,7 @@ POSTER = torch.randn(3, 1, 5, generator=torch.Generator().manual_seed(6))
 def planned(family: Family, name: str = "a", **table: Any) -> tuple[Graft, ...]:
     """What a recipe's table [adapter.NAME] becomes on this family."""
     return plan_adapter(
-        name, AdapterSpec(**table), PlanContext(family.fresh(), family.anatomy(), {"poster": Shape(5, 1)})
+        name, AdapterSpec.of(**table), PlanContext(family.fresh(), family.anatomy(), {"poster": Shape(5, 1)})
     )
 
 

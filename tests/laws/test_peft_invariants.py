@@ -80,7 +80,7 @@ def over(cases: dict[str, Case]) -> pytest.MarkDecorator:
 
 def planned(family: Family, name: str = "a", **table: Any) -> tuple[Graft, ...]:
     """What a recipe's table [adapter.NAME] becomes on this family."""
-    return plan_adapter(name, AdapterSpec(**table), PlanContext(family.fresh(), family.anatomy()))
+    return plan_adapter(name, AdapterSpec.of(**table), PlanContext(family.fresh(), family.anatomy()))
 
 
 def run(model: nn.Module, family: Family = BERT, **laid_out: Any) -> Outputs:

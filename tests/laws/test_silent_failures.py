@@ -41,7 +41,7 @@ PROJECTIONS = ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down"]
 def planned(family: Family, name: str = "a", **table: Any) -> tuple[Graft, ...]:
     """What a recipe's table [adapter.NAME] becomes on this family."""
     context = PlanContext(family.fresh(), family.anatomy())
-    return plan_adapter(name, AdapterSpec(**{"kind": "lora", "rank": 2} | table), context)
+    return plan_adapter(name, AdapterSpec.of(**{"kind": "lora", "rank": 2} | table), context)
 
 
 def paths(grafts: tuple[Graft, ...]) -> list[str]:

@@ -29,7 +29,7 @@ def context(model: nn.Module, **given: Any) -> PlanContext:
 
 
 def planned(model: nn.Module, given: PlanContext | None = None, name: str = "a", **table: Any) -> tuple[Graft, ...]:
-    return plan_adapter(name, AdapterSpec(**table), given or context(model))
+    return plan_adapter(name, AdapterSpec.of(**table), given or context(model))
 
 
 def stir(model: nn.Module) -> None:
