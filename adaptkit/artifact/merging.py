@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,11 @@ from torch.nn.parameter import UninitializedParameter
 from adaptkit.adapters.base import Adapter
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
-from adaptkit.surgery import Receipt, remove
+from adaptkit.surgery import Receipt
+from adaptkit.surgery.freezing import thaw, would_undo
 from adaptkit.surgery.hooks import adapters_of, bindings
 from adaptkit.surgery.hosts import is_transposed
+from adaptkit.surgery.operation import take_out
 
 # D outputs of a projection, C inputs (of an embedding: its rows)
 
@@ -75,7 +77,7 @@ def _merge_all(model: AdaptedModel) -> None:
     folded = {name: _folded(models[name], receipts[name]) for name in grafted}
     for name, values in folded.items():
         _fold(models[name], receipts[name], values)
-        receipts[name] = Receipt((), (), trainable=receipts[name].trainable)
+        receipts[name] = Receipt(())
     model.receipt, model.tower_receipts = receipts.pop(""), receipts
 
 
@@ -86,16 +88,19 @@ def _folded(model: nn.Module, receipt: Receipt) -> list[tuple[nn.Parameter, Tens
     if not by_host:
         raise ArtifactError("there is no adapter to merge.", hint="Was it merged already?")
     owners = _owners(model)
-    return [
+    changes = [
         change for path, found in by_host.items() for change in _merged(model.get_submodule(path), path, found, owners)
     ]
+    _refuse_undone(model, receipt, changes)
+    return changes
 
 
 def _fold(model: nn.Module, receipt: Receipt, values: list[tuple[nn.Parameter, Tensor]]) -> None:
     with torch.no_grad():
         for parameter, value in values:
             parameter.copy_(value)
-    remove(model, replace(receipt, originals={}))  # the backbone's own trained parameters stay trained
+    take_out(model, receipt)
+    thaw(model, receipt.insertion, restore=False)  # the backbone's own trained parameters stay trained
 
 
 def _by_host(model: nn.Module, receipt: Receipt) -> dict[str, list[Merging]]:
@@ -236,6 +241,17 @@ def _may_stay(adapter: Adapter, when: str, last: bool, found: list[Merging]) -> 
     if when == "before":
         return not inputs_change
     return last and not adapter.reads_weight and not (adapter.reads_input and inputs_change)
+
+
+def _refuse_undone(model: nn.Module, receipt: Receipt, changes: list[tuple[nn.Parameter, Tensor]]) -> None:
+    """An insertion that keeps a copy of a parameter puts it back when it is removed, and would undo the merge."""
+    undone = would_undo(model, receipt.insertion, {id(parameter) for parameter, _ in changes})
+    names = [name for name, parameter in model.named_parameters() if id(parameter) in undone]
+    if names:
+        raise ArtifactError(
+            f"another insertion unfroze {names[0]} and kept its value; removing it would undo the merge.",
+            hint="Merge or remove that insertion first.",
+        )
 
 
 def _refuse_shared(path: str, parameter: nn.Parameter, owners: dict[int, list[str]]) -> None:

@@ -1,8 +1,8 @@
 """Surgery: grafts go into a model and come out again, and the backbone stays bit for bit what it was.
 
 `graft.py` is what goes where, `instantiating.py` makes the adapters, `hooks.py` and `applying.py` are how an adapter is
-bound to its host and applied, `capturing.py` how it reads other places, `operation.py` the insertion and its undoing.
-Nothing here knows a recipe.
+bound to its host and applied, `capturing.py` how it reads other places, `freezing.py` what of the model itself moves,
+`operation.py` the insertion and its undoing. Nothing here knows a recipe.
 """
 
 from __future__ import annotations

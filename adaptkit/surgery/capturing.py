@@ -16,7 +16,7 @@ from adaptkit.adapters.base import Adapter
 from adaptkit.anatomy.layout import as_tokens
 from adaptkit.anatomy.site import Layout, Site
 from adaptkit.surgery.applying import first_tensor, output_tensor
-from adaptkit.surgery.hooks import drop
+from adaptkit.surgery.hooks import drop, ranked, register
 
 # Plain lists on the module that is read, not registered children: the parameters belong to their host alone.
 READERS = {"before": "adapter_input_readers", "after": "adapter_output_readers"}
@@ -41,13 +41,8 @@ class BlockCapture(NamedTuple):
 
 def capture(source: nn.Module, path: str, adapter: Adapter, when: Literal["before", "after"]) -> None:
     """Keep what goes into `source` (or comes out) for an adapter that sits elsewhere."""
-    known = readers(source, when)
-    if not known:
-        if when == "before":
-            source.register_forward_pre_hook(capture_input, with_kwargs=True)
-        else:
-            source.register_forward_hook(capture_output)
-    setattr(source, READERS[when], [*known, Reader(adapter, path)])
+    register(source, capture_input if when == "before" else capture_output, when)
+    setattr(source, READERS[when], [*readers(source, when), Reader(adapter, path)])
 
 
 def release(source: nn.Module, path: str, adapter: Adapter, when: Literal["before", "after"]) -> None:
@@ -66,13 +61,15 @@ def readers(source: nn.Module, when: Literal["before", "after"]) -> list[Reader]
     return list(getattr(source, READERS[when], []))
 
 
+@ranked(2)
 def capture_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Forward pre-hook of a module whose input adapters elsewhere read."""
     for reader in readers(module, "before"):
         reader.adapter.captured[reader.path] = first_tensor(args, kwargs)
 
 
-def capture_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+@ranked(2)
+def capture_output(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
     """Forward hook of a module whose output adapters elsewhere read."""
     for reader in readers(module, "after"):
         reader.adapter.captured[reader.path] = output_tensor(output)
@@ -81,8 +78,7 @@ def capture_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> Non
 def capture_block(source: nn.Module, block: Site) -> None:
     """Keep what a block returns for the running forward, for adapters of other towers."""
     known: BlockCapture | None = getattr(source, CAPTURED, None)
-    if known is None:
-        source.register_forward_hook(capture_block_output)
+    register(source, capture_block_output, "after")
     readers = 1 + (known.readers if known else 0)
     setattr(source, CAPTURED, BlockCapture(block.address, block.layout, block.stack, readers))
 
@@ -97,7 +93,8 @@ def release_block(source: nn.Module) -> None:
     drop(source, capture_block_output)
 
 
-def capture_block_output(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+@ranked(2)
+def capture_block_output(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
     """Forward hook of a block that other towers read."""
     known: BlockCapture = getattr(module, CAPTURED)
     states: Tensor = output_tensor(output)

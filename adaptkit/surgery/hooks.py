@@ -7,13 +7,17 @@ keyword arguments.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Adapter
 from adaptkit.surgery.applying import Binding, apply_adapter, first_tensor, output_tensor
+
+Hook = Callable[..., Any]
+RANKS: dict[Hook, int] = {}  # of our hooks at one module: prompts first, then adapters, then whoever reads elsewhere
 
 
 class Adapters(nn.ModuleDict):
@@ -53,11 +57,34 @@ def attach(host: nn.Module, name: str, adapter: Adapter, binding: Binding) -> No
     container = cast(Adapters, host.adapters)
     container[name] = adapter
     container.bindings[name] = binding
-    if binding.when == "before" and before not in host._forward_pre_hooks.values():
-        host.register_forward_pre_hook(before, with_kwargs=True)
-    if binding.when == "after" and after not in host._forward_hooks.values():
-        # Before any other, so that whoever records hidden states records them as they go on.
-        host.register_forward_hook(after, with_kwargs=True, prepend=True)
+    if binding.when == "before":
+        register(host, before, "before")
+    elif binding.when == "after":
+        register(host, after, "after")
+
+
+def ranked(rank: int) -> Callable[[Hook], Hook]:
+    """Decorator of our hooks. At one module they run in the order of their ranks, whatever the order they came in."""
+
+    def add(hook: Hook) -> Hook:
+        RANKS[hook] = rank
+        return hook
+
+    return add
+
+
+def register(module: nn.Module, hook: Hook, when: Literal["before", "after"]) -> None:
+    """Make a module call one of our hooks with everything it is given; once, before the hooks of anybody else.
+
+    So whoever records hidden states records them as they go on.
+    """
+    hooks = cast(OrderedDict[int, Hook], module._forward_pre_hooks if when == "before" else module._forward_hooks)
+    if hook in hooks.values():
+        return
+    add = module.register_forward_pre_hook if when == "before" else module.register_forward_hook
+    add(hook, with_kwargs=True)
+    for key in sorted((key for key, known in hooks.items() if known in RANKS), key=lambda key: -RANKS[hooks[key]]):
+        hooks.move_to_end(key, last=False)
 
 
 def detach(host: nn.Module, name: str) -> None:
@@ -70,7 +97,7 @@ def detach(host: nn.Module, name: str) -> None:
         del host.adapters
 
 
-def drop(host: nn.Module, hook: Callable) -> None:
+def drop(host: nn.Module, hook: Hook) -> None:
     """Remove our hook by identity: a handle would point at the original of a copied model."""
     for hooks, flags in (
         (host._forward_hooks, host._forward_hooks_with_kwargs),
@@ -81,6 +108,7 @@ def drop(host: nn.Module, hook: Callable) -> None:
             flags.pop(key, None)
 
 
+@ranked(1)
 def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
     """Forward pre-hook: the adapters that change the host's input."""
     container = cast(Adapters, module.adapters)
@@ -96,6 +124,7 @@ def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return args, {**kwargs, key: h}
 
 
+@ranked(0)
 def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """Forward hook: the adapters that change the host's output (of a tuple or ModelOutput, its first tensor)."""
     container = cast(Adapters, module.adapters)

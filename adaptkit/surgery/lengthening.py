@@ -18,7 +18,7 @@ from adaptkit import sides
 from adaptkit.anatomy.detect.sequence_sites import arguments_of
 from adaptkit.errors import SiteError
 from adaptkit.surgery.applying import first_tensor, output_tensor
-from adaptkit.surgery.hooks import adapters_of, bindings, drop
+from adaptkit.surgery.hooks import adapters_of, bindings, drop, ranked, register
 
 # B batch, T tokens, L tokens of all prompts of a host, D width
 
@@ -41,15 +41,13 @@ def attach(model: nn.Module, path: str, name: str) -> None:
     host = model.get_submodule(path)
     arguments = arguments_of(host)
     if "inputs_embeds" in arguments:
-        if prepend not in host._forward_pre_hooks.values():
-            setattr(host, ARGUMENTS, arguments)
-            host.register_forward_pre_hook(prepend, with_kwargs=True, prepend=True)
-            host.register_forward_hook(cut_first, with_kwargs=True)
+        setattr(host, ARGUMENTS, arguments)
+        register(host, prepend, "before")
+        register(host, cut_first, "after")
         return
     last = last_block(model, path)
-    if append not in host._forward_pre_hooks.values():
-        host.register_forward_pre_hook(append, with_kwargs=True, prepend=True)
-        last.register_forward_hook(cut_last, prepend=True)
+    register(host, append, "before")
+    register(last, cut_last, "after")
     setattr(last, CUT, Cut(bindings(host)[name].stack, prompt_length(host)))
 
 
@@ -97,6 +95,7 @@ def prompt(host: nn.Module, stream: Tensor) -> tuple[Tensor, str]:
     return torch.cat(found, dim=1), stack
 
 
+@ranked(0)
 def prepend(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
     """Forward pre-hook of a stack's root: the prompt, then the word embeddings.
 
@@ -143,6 +142,7 @@ def check_arguments(given: dict[str, Any], embeds: Tensor) -> None:
             )
 
 
+@ranked(1)
 def cut_first(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """Forward hook of a stack's root: take off what it returned for the prompt."""
     total, mask = kwargs["inputs_embeds"].shape[1], kwargs.get("attention_mask")
@@ -183,6 +183,7 @@ def with_pooled(module: Any, output: Any) -> Any:
     return output
 
 
+@ranked(0)
 def append(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
     """Forward pre-hook of the first block of a vision transformer: its tokens, then the prompt.
 
@@ -201,7 +202,8 @@ def append(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return args, {**kwargs, key: h}
 
 
-def cut_last(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+@ranked(1)
+def cut_last(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """Forward hook of the last block: the tokens of the image alone."""
     cut: Cut = getattr(module, CUT)
     sides.lengthen(cut.stack, 0, -cut.count)

@@ -8,12 +8,12 @@ called with, so copies and pickles of the model run their own adapters. Knows no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.anatomy.site import Site
@@ -21,6 +21,7 @@ from adaptkit.errors import SiteError
 from adaptkit.surgery import lengthening, prefixing
 from adaptkit.surgery.applying import HERE, Binding, Reads, SideBinding
 from adaptkit.surgery.capturing import capture, capture_block, release, release_block
+from adaptkit.surgery.freezing import base_parameters, freeze, is_there, thaw
 from adaptkit.surgery.graft import MEMBER, SPAN, Graft, side_key
 from adaptkit.surgery.hooks import Adapters, adapters_of, attach, bindings, detach
 from adaptkit.surgery.instantiating import check_hosts, instantiate
@@ -46,15 +47,15 @@ class Receipt:
         grafts: (path of the host, name of the adapter), in the order of insertion.
         readings: the adapters that read elsewhere.
         captured: (model, path) of the blocks of towers that adapters read, once for each of them; "" is this model.
-        trainable: names of the backbone's parameters that required a gradient before.
-        originals: values of the backbone's parameters that may move; None where no copy was to be kept.
+        insertion: its number, by which the model's parameters know what it found; 0 for none.
+        restorable: a copy of every parameter that may move was kept.
     """
 
     grafts: tuple[tuple[str, str], ...]
     readings: tuple[Reading, ...] = ()
     captured: tuple[tuple[str, str], ...] = ()
-    trainable: frozenset[str] = frozenset()
-    originals: Mapping[str, Tensor] | None = field(default_factory=dict)
+    insertion: int = 0
+    restorable: bool = True
 
 
 def insert(
@@ -86,18 +87,15 @@ def insert(
             it already carries an adapter of this name.
     """
     planned, kept = tuple(grafts), frozenset(unfrozen)
-    own = base_parameters(model)
     check_insertable(model, planned, towers)
-    if kept - own.keys():
-        raise SiteError(f"the model has no parameter {sorted(kept - own.keys())[0]!r} to unfreeze.")
+    unknown = sorted(kept - base_parameters(model).keys())
+    if unknown:
+        raise SiteError(f"the model has no parameter {unknown[0]!r} to unfreeze.")
     check_hosts(model, planned)
     adapters = instantiate(model, planned, seed)
     held = held_by(planned)
 
-    trainable = frozenset(name for name, parameter in own.items() if parameter.requires_grad)
-    originals = {name: copied(own[name]) for name in kept} if restorable or not kept else None
-    for name, parameter in own.items():
-        parameter.requires_grad_(name in kept)
+    number = freeze(model, kept, restorable=restorable)
     readings, captured = [], []
     for graft, adapter in zip(planned, adapters, strict=True):
         attach(model.get_submodule(graft.site.path), graft.child, adapter, binding_of(graft, adapter, held))
@@ -111,11 +109,13 @@ def insert(
             capture_block((towers[source] if source else model).get_submodule(block.path), block)
             captured.append((source, block.path))
     hosts = tuple((graft.site.path, graft.child) for graft in planned)
-    return Receipt(hosts, tuple(readings), tuple(captured), trainable, originals)
+    return Receipt(hosts, tuple(readings), tuple(captured), number, restorable or not kept)
 
 
 def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module] = MappingProxyType({})) -> None:
-    """Undo an insertion: modules, hooks, keys, values and `requires_grad` are again what they were.
+    """Undo an insertion: modules, hooks, keys, values and `requires_grad` are again what they were without it.
+
+    Insertions leave in any order: the last one out leaves the model as the first one found it, bit for bit.
 
     Args:
         model: what `insert` was given, or a copy of it.
@@ -135,11 +135,19 @@ def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module
     for path, name in receipt.grafts:
         if name not in adapters_of(model.get_submodule(path)):
             raise SiteError(f"{path} carries no adapter {name!r}.", hint="Was it removed already?")
-    if receipt.originals is None:
+    if not is_there(model, receipt.insertion):
+        raise SiteError("this insertion is not in the model.", hint="Was it removed or merged already?")
+    if not receipt.restorable:
         raise SiteError(
             "the backbone's own parameters were trained, and no copy of their values was kept.",
             hint="Load the backbone again, or insert with restorable=True.",
         )
+    take_out(model, receipt, towers)
+    thaw(model, receipt.insertion)
+
+
+def take_out(model: nn.Module, receipt: Receipt, towers: Mapping[str, nn.Module] = MappingProxyType({})) -> None:
+    """The modules and hooks of an insertion; the model's own parameters stay what they are."""
     for reading in receipt.readings:
         adapter = adapters_of(model.get_submodule(reading.host))[reading.name]
         release(model.get_submodule(reading.source), reading.source, adapter, reading.when)
@@ -150,24 +158,6 @@ def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module
         if when in JOINS:
             JOINS[when].detach(model, path, name)
         detach(model.get_submodule(path), name)
-    own = base_parameters(model)
-    with torch.no_grad():
-        for name, value in receipt.originals.items():
-            own[name].copy_(value)
-    for name, parameter in own.items():
-        parameter.requires_grad_(name in receipt.trainable)
-
-
-def copied(parameter: Tensor) -> Tensor:
-    """Its value, in main memory; one without a value stays without."""
-    value = parameter.detach().clone()
-    return value if value.is_meta else value.cpu()
-
-
-def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The model's own parameters: those of adapters inserted earlier are left alone."""
-    grafted = {id(p) for module in model.modules() if isinstance(module, Adapters) for p in module.parameters()}
-    return {name: p for name, p in model.named_parameters() if id(p) not in grafted}
 
 
 def check_insertable(model: nn.Module, grafts: tuple[Graft, ...], towers: Mapping[str, nn.Module]) -> None:
