@@ -80,7 +80,7 @@ def draw_training(run: Path, path: Path) -> None:
 def started(run: Path, summary: dict[str, Any]) -> Any:
     from adaptkit.cli.runs import recipe_of_run
     from adaptkit.formats import load_data
-    from adaptkit.training.report import RunStarted
+    from adaptkit.training.callbacks import RunStarted
 
     recipe, counts = recipe_of_run(run), summary["parameters"]
     return RunStarted(
@@ -98,7 +98,7 @@ def started(run: Path, summary: dict[str, Any]) -> Any:
 
 def validations(run: Path, epochs: int, monitor: str) -> list[Any]:
     """The validations of metrics.jsonl, in order."""
-    from adaptkit.training.report import Validated
+    from adaptkit.training.callbacks import Validated
 
     lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     return [
@@ -110,7 +110,7 @@ def validations(run: Path, epochs: int, monitor: str) -> list[Any]:
 
 def evaluations(summary: dict[str, Any]) -> list[Any]:
     """The final evaluation: every split, then every split with a modality left out."""
-    from adaptkit.training.report import Evaluated
+    from adaptkit.training.callbacks import Evaluated
 
     seed, monitor = summary["best_seed"], summary["monitor"]["metric"]
     whole = [Evaluated(seed, split, (), found, monitor) for split, found in summary["metrics"].items()]

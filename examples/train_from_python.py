@@ -26,7 +26,7 @@ def main(sets: list[str], runs: Path = Path("runs")) -> None:
     counts = plan.parameters
     print(f"{counts.trainable:,} of {counts.total:,} parameters train ({counts.percent:.2f} %)")
 
-    result = ak.train(plan, runs=runs, report=console_reporter())
+    result = ak.train(plan, runs=runs, callbacks=[console_reporter()])
     print(f"trained in {result.seconds:.0f} s; the artifact is {result.artifact}")
     found = ak.evaluate(result.artifact, splits=["test"])  # from disk, as a reader of the artifact would
     accuracy = {"with the image": found.metrics["test"]["accuracy"]}

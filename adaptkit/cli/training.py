@@ -64,7 +64,7 @@ def train(
     else:
         plan = make_plan(load_recipe(recipe, changes))
     _say_plan(plan)
-    result = train_plan(plan, runs=folder, resume=run or resume, force=force, report=console_reporter())
+    result = train_plan(plan, runs=folder, resume=run or resume, force=force, callbacks=[console_reporter()])
     return Answer(result.as_dict(), lambda out: show_result(out, result))
 
 

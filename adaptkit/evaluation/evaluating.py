@@ -89,6 +89,7 @@ def evaluate(
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     base: Path | None = None,
+    data: Any = None,
 ) -> Evaluation:
     """Evaluate a trained model.
 
@@ -103,6 +104,7 @@ def evaluate(
         batch_size: samples per forward; by default the recipe's.
         device: by default the accelerator, if there is one.
         base: folder that relative paths of the recipe start from; see `load_artifact`.
+        data: taken instead of `[data]`, as by `train`.
 
     Raises:
         ArtifactError: see `load_artifact`.
@@ -114,7 +116,7 @@ def evaluate(
     plan = model.plan
     lacking = _check_robustness(plan, robustness, drop, rates)
     wanted_drop = check_drop(plan, drop)
-    material = gather(plan)
+    material = gather(plan, data)
     chosen = _check_splits(splits, material.data.splits, ("validation", *material.tests))
     subject = Subject(model, material, batch_size, [])
 

@@ -68,13 +68,13 @@ class Material:
         return tuple(name for name in self.data.splits if name == "test" or name.startswith("test_"))
 
 
-def gather(plan: Plan) -> Material:
-    """Load the data of a plan's recipe.
+def gather(plan: Plan, given: Any = None) -> Material:
+    """Load the data of a plan's recipe, or take what is given instead.
 
     Raises:
         DataError: it is missing or does not hold what the recipe says.
     """
-    data = load_data(plan.recipe)
+    data = load_data(plan.recipe, given)
     return Material(data, build_tasks(plan, data))
 
 

@@ -43,8 +43,8 @@ def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Split
         names = {column.name for column in columns} | ({"id"} & features.keys())
         kept = [name for name in features if name in names]
         rows = ArrowRows(files, kept)
-        labels = {name: found for name in kept if (found := _classes(features[name]))}
-        decode = {name: _Names(found) for name, found in labels.items()}
+        labels = {name: found for name in kept if (found := classes_of(features[name]))}
+        decode = {name: ClassNames(found) for name, found in labels.items()}
         splits[split] = checked_table(ArrowTable(rows, columns, root, folder.name, decode=decode))
         classes |= labels
         sizes = [file.stat().st_size for file in files]
@@ -53,7 +53,7 @@ def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Split
     return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"Hugging Face data set in {root} ({counts})", classes)
 
 
-class _Names:
+class ClassNames:
     """From the numbers of class labels to their names."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -80,7 +80,7 @@ def _described(folder: Path) -> tuple[list[Path], Mapping[str, Any], str]:
         raise DataError(f"is not a split written by save_to_disk: {error}.", where=where) from None
 
 
-def _classes(feature: Any) -> list[str]:
+def classes_of(feature: Any) -> list[str]:
     """The names of class labels, of one or of a list of them; empty for other features."""
     if isinstance(feature, list):
         feature = feature[0] if feature else None

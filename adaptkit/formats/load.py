@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from adaptkit.data.map_style import WHERE, read_map_style
 from adaptkit.data.rows import FORMATS, Column, Row
 from adaptkit.data.sample import DataSet, Sample, Samples, sample_of
 from adaptkit.errors import DataError, UsageError
@@ -21,20 +22,29 @@ Columns = Mapping[str, "Column | tuple[Column, ...]"]
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")  # of files that `load_samples` reads
 
 
-def load_data(recipe: Recipe) -> DataSet:
+def load_data(recipe: Recipe, given: Any = None) -> DataSet:
     """All splits of `[data]`, lazily: what is wrong is found now, the samples are read when they are asked for.
+
+    Args:
+        recipe: with the columns that are read.
+        given: data to take instead; see `read_map_style`.
 
     Raises:
         DataError: a missing file or column, an absent value that is needed, a split without samples.
         RecipeError: an unknown format.
     """
-    read = FORMATS.named(recipe.data.format, where=recipe.where("data.format"))
     inputs, targets = input_columns(recipe), target_columns(recipe)
-    with located(recipe, table="data."):
-        table = read(recipe.data, recipe.base, _merged(inputs, targets))
+    columns = _merged(inputs, targets)
+    where = recipe.where("data.format")
+    if given is not None:
+        table, where = read_map_style(given, recipe.base, columns), WHERE
+    else:
+        read = FORMATS.named(recipe.data.format, where=where)
+        with located(recipe, table="data."):
+            table = read(recipe.data, recipe.base, columns)
     for split, rows in table.splits.items():
         if not rows:
-            raise DataError(f"the split {split} has no samples.", where=recipe.where("data.format"))
+            raise DataError(f"the split {split} has no samples.", where=where)
     names = {task: column.name for task, column in targets.items()}
     splits = {split: Samples(rows, _names(inputs), names) for split, rows in table.splits.items()}
     labels = {task: tuple(table.classes[column]) for task, column in names.items() if column in table.classes}

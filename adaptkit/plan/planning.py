@@ -101,13 +101,14 @@ class Plan:
         } | ({"towers": {name: tower.as_dict() for name, tower in self.towers.items()}} if self.towers else {})
 
 
-def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = None) -> Plan:
+def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = None, data: Any = None) -> Plan:
     """Resolve a recipe against its backbone's configuration. No weights are read.
 
     Args:
         recipe: what is asked for.
         labels: task -> labels, where they are known (from an artifact). Otherwise they come from the recipe, or,
             where it has none, from the training split.
+        data: taken instead of `[data]`, as by `train`.
 
     Raises:
         RecipeError: an unknown model, or a modality that the backbone cannot take.
@@ -116,10 +117,10 @@ def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = No
         UnavailableError: the backbone's configuration cannot be had.
     """
     with located(recipe):
-        return resolved(recipe, labels or {})
+        return resolved(recipe, labels or {}, data)
 
 
-def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
+def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> Plan:
     check_names(recipe)
     ref, model, anatomy, spec = backbone_of(recipe)
     width = output_width(model, anatomy, spec)
@@ -138,7 +139,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> Plan:
     check_prompts(recipe, context, towers_of(encoders))
     check_means(recipe, grafts, towers)
 
-    tasks, head_width = tasks_of(recipe, labels), fusion.out_width
+    tasks, head_width = tasks_of(recipe, labels, data), fusion.out_width
     outputs = {name: task.outputs for name, task in tasks.items()}
     with torch.device("meta"):
         heads = build_heads(recipe, encoders, head_width, outputs)
@@ -229,7 +230,7 @@ def check_names(recipe: Recipe) -> None:
                 )
 
 
-def tasks_of(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> dict[str, Task]:
+def tasks_of(recipe: Recipe, labels: Mapping[str, Sequence[str]], given: Any) -> dict[str, Task]:
     """The tasks with their labels; the data is read only where nobody else knows them."""
     specs = {
         name: spec.model_copy(update={"labels": list(labels[name])}) if labels.get(name) else spec
@@ -237,7 +238,7 @@ def tasks_of(recipe: Recipe, labels: Mapping[str, Sequence[str]]) -> dict[str, T
     }
     unknown = [name for name, spec in specs.items() if getattr(spec, "labels", ()) is None]
     if unknown:
-        data = load_data(recipe)
+        data = load_data(recipe, given)
         # Labels that the data set itself lists may lack examples in its training split.
         listed = {name: data.labels[name] for name in unknown if name in data.labels}
         specs |= {name: specs[name].model_copy(update={"labels": list(found)}) for name, found in listed.items()}

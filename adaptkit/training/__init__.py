@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING
 from adaptkit.lazy import lazily
 
 if TYPE_CHECKING:
+    from adaptkit.training.callbacks import Callback
     from adaptkit.training.console import PlainReporter, RichReporter, console_reporter
     from adaptkit.training.folder import RunInfo, list_runs, newest_finished, newest_unfinished, read_run
-    from adaptkit.training.report import Reporter
+    from adaptkit.training.interrupt import StopRequested
+    from adaptkit.training.optimizers import OPTIMIZERS
     from adaptkit.training.result import RunResult
     from adaptkit.training.run import train
+    from adaptkit.training.samplers import SAMPLERS
+    from adaptkit.training.schedules import SCHEDULES
 
 _HOME = {
+    "OPTIMIZERS": "optimizers",
+    "SAMPLERS": "samplers",
+    "SCHEDULES": "schedules",
+    "Callback": "callbacks",
     "PlainReporter": "console",
-    "Reporter": "report",
     "RichReporter": "console",
     "RunInfo": "folder",
     "RunResult": "result",
+    "StopRequested": "interrupt",
     "console_reporter": "console",
     "list_runs": "folder",
     "newest_finished": "folder",
@@ -30,18 +38,5 @@ _HOME = {
     "train": "run",
 }
 
-__all__ = [
-    "PlainReporter",
-    "Reporter",
-    "RichReporter",
-    "RunInfo",
-    "RunResult",
-    "console_reporter",
-    "list_runs",
-    "newest_finished",
-    "newest_unfinished",
-    "read_run",
-    "train",
-]
-
+__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 __getattr__, __dir__ = lazily(__name__, _HOME)

@@ -35,6 +35,7 @@ class Progress:
         best_epoch: the epoch that reached it, counted from 1; 0 before the first validation.
         reference: score that early stopping compares with: the last one that gained more than `min_delta`.
         stale: validations since then.
+        stopped: a callback asked for the training to end; a validation is left.
         finished: nothing is left to train.
     """
 
@@ -47,6 +48,7 @@ class Progress:
     best_epoch: int = 0
     reference: float | None = None
     stale: int = 0
+    stopped: bool = False
     finished: bool = False
 
     def count(self, batches: int, loss: float) -> None:

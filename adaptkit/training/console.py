@@ -9,9 +9,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from adaptkit.training.report import (
+from adaptkit.training.callbacks import (
+    Callback,
     Evaluated,
-    Reporter,
     RunStarted,
     SeedStarted,
     StepDone,
@@ -20,13 +20,13 @@ from adaptkit.training.report import (
 )
 
 
-def console_reporter(stream: TextIO | None = None) -> Reporter:
+def console_reporter(stream: TextIO | None = None) -> Callback:
     """The reporter that suits the stream (default: stderr)."""
     chosen = sys.stderr if stream is None else stream
     return RichReporter(chosen) if chosen.isatty() else PlainReporter(chosen)
 
 
-class PlainReporter(Reporter):
+class PlainReporter(Callback):
     """One line per event; of the steps, about ten in all.
 
     Args:
@@ -51,37 +51,37 @@ class PlainReporter(Reporter):
             self._write(f"  step {event.step}/{event.steps}  loss {event.loss:.4f}  lr {event.lr:.3g}")
 
     def validated(self, event: Validated) -> None:
-        self._write(validation_line(event))
+        self._write(validation_line(event), style="bold green" if event.best else None)
 
     def evaluated(self, event: Evaluated) -> None:
         self._write(evaluation_line(event))
 
     def note(self, text: str) -> None:
-        self._write(f"  {text}")
+        self._write(f"  {text}", style="yellow")
 
     def run_finished(self, run: Path, seconds: float) -> None:
         self._write(f"finished in {duration(seconds)}: {run}")
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str, style: str | None = None) -> None:
         print(line, file=self._stream, flush=True)
 
 
-class RichReporter(Reporter):
-    """A progress bar per seed with the running loss; what lasts is printed above it."""
+class RichReporter(PlainReporter):
+    """A progress bar per seed with the running loss; what lasts is printed above it, in colours."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._console = Console(file=stream or sys.stderr, highlight=False)
+        super().__init__(stream)
+        self._console = Console(file=self._stream, highlight=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._steps = 0
 
     def run_started(self, event: RunStarted) -> None:
         self._steps = event.steps
-        for line in opening(event):
-            self._console.print(line, markup=False)
+        super().run_started(event)
 
     def seed_started(self, event: SeedStarted) -> None:
-        self._close()
+        self.close()
         self._bar = Progress(
             TextColumn("seed {task.fields[seed]}"),
             BarColumn(bar_width=None),
@@ -98,28 +98,21 @@ class RichReporter(Reporter):
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=event.step, loss=f"{event.loss:.4f}")
 
-    def validated(self, event: Validated) -> None:
-        style = "bold green" if event.best else None
-        self._console.print(validation_line(event), style=style, markup=False)
-
     def evaluated(self, event: Evaluated) -> None:
-        self._close()
-        self._console.print(evaluation_line(event), markup=False)
-
-    def note(self, text: str) -> None:
-        self._console.print(f"  {text}", style="yellow", markup=False)
+        self.close()
+        super().evaluated(event)
 
     def run_finished(self, run: Path, seconds: float) -> None:
-        self._close()
-        self._console.print(f"finished in {duration(seconds)}: {run}", markup=False, soft_wrap=True)
+        self.close()
+        super().run_finished(run, seconds)
 
     def close(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def _write(self, line: str, style: str | None = None) -> None:
+        self._console.print(line, style=style, markup=False, soft_wrap=True)
 
 
 def opening(event: RunStarted) -> list[str]:

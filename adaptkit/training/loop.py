@@ -27,12 +27,12 @@ from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.tasks.task import Task
 from adaptkit.training.batches import Batch, batch_groups, fit_encoders, total_steps
+from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
 from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
 from adaptkit.training.interrupt import Stop, StopRequested
 from adaptkit.training.log import METRICS, Log, forget_after
 from adaptkit.training.machine import build_accelerator, memory_errors
 from adaptkit.training.optimizers import build_optimizer, idle_adapters
-from adaptkit.training.report import Evaluated, Reporter, SeedStarted, StepDone, Validated
 from adaptkit.training.result import SeedResult, Splits, read_result
 from adaptkit.training.rng import preserved_rng_state, seed_everything
 from adaptkit.training.samplers import build_order
@@ -51,7 +51,7 @@ class Run:
         material: data and tasks.
         initial: what the model starts from.
         log: numbers go here.
-        report: events go here.
+        callbacks: events go here.
         stop: asked between two batches.
     """
 
@@ -60,7 +60,7 @@ class Run:
     material: Material
     initial: Sources
     log: Log
-    report: Reporter
+    callbacks: Callbacks
     stop: Stop
 
 
@@ -88,7 +88,7 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
     fit_encoders(model, run.material.data.splits["train"], run.material.collate(model), spec)
     notes = initialise(model, run.initial)
     for text in notes:
-        run.report.note(text)
+        run.callbacks.note(text)
     before = fingerprints(model) if model.initialised else published
     if spec.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -133,22 +133,25 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
     training.resume()
     now = training.progress
     forget_after(run.path / METRICS, seed=seed, step=now.step, epochs=now.epoch)
-    run.report.seed_started(SeedStarted(seed, now.step))
+    run.callbacks.seed_started(SeedStarted(seed, now.step))
 
     try:
         while not now.finished:
-            indices = order(now.epoch)
-            for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=total - now.step):
+            indices, steps = order(now.epoch), 0 if now.stopped else total - now.step
+            for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=steps):
                 first, lr = training.idle is None, schedule.lr
                 loss = train_step(training, tasks, group, clip=spec.clip)
                 if first and training.idle:
-                    run.report.note(idle_note(training.idle))
+                    run.callbacks.note(idle_note(training.idle))
                 now.count(len(group), loss)
                 if now.step % spec.log_every == 0 or now.step == total:
                     values = {"loss": now.mean_loss(), "lr": lr}
                     run.log.write("train", seed=seed, epoch=now.epoch + 1, step=now.step, values=values)
-                run.report.step_done(StepDone(seed, now.epoch + 1, now.step, total, loss, lr))
+                told = StepDone(seed, now.epoch + 1, now.step, total, loss, lr)
+                now.stopped = bool(run.callbacks.step_done(told))
                 run.stop.check()
+                if now.stopped:
+                    break
             end_epoch(run, training, seed, total)
             training.save()
     except StopRequested:
@@ -221,13 +224,15 @@ def end_epoch(run: Run, training: Training, seed: int, total: int) -> None:
         save_best(training.checkpoints, Best(training.model.trainable_state(), found.metrics, found.warnings))
     early = stopping is not None and now.stale >= stopping.patience
     now.epoch, now.batch = now.epoch + 1, 0
-    now.finished = early or now.epoch >= spec.epochs or now.step >= total
+    now.finished = early or now.stopped or now.epoch >= spec.epochs or now.step >= total
 
     values = {**found.metrics, "best": best}
     run.log.write("validation", seed=seed, epoch=now.epoch, step=now.step, values=values)
-    run.report.validated(Validated(seed, now.epoch, spec.epochs, found.metrics, monitor.name, best))
-    if early and now.epoch < spec.epochs:
-        run.report.note(f"stopped early: no better {monitor.name} for {now.stale} epochs")
+    if run.callbacks.validated(Validated(seed, now.epoch, spec.epochs, found.metrics, monitor.name, best)):
+        now.stopped = now.finished = True
+    if now.finished and now.epoch < spec.epochs and now.step < total:
+        why = "a callback asked for it" if now.stopped else f"no better {monitor.name} for {now.stale} epochs"
+        run.callbacks.note(f"stopped early: {why}")
 
 
 def test(
@@ -243,7 +248,7 @@ def test(
 
     def look(split: str, drop: tuple[str, ...] = ()) -> Measured:
         found = run.material.measure(model, split, drop=drop, between=run.stop.check)
-        run.report.evaluated(Evaluated(seed, split, drop, found.metrics, monitor))
+        run.callbacks.evaluated(Evaluated(seed, split, drop, found.metrics, monitor))
         without = f" without {', '.join(drop)}" if drop else ""
         warnings.extend(f"{split}{without}: {text}" for text in found.warnings)
         return found
@@ -257,7 +262,7 @@ def test(
     dropped = droppable(run.plan) if "test" in data.splits else ()
     ablations: dict[str, Splits] = {name: {"test": look("test", (name,)).metrics} for name in dropped}
     for text in dict.fromkeys(warnings):
-        run.report.note(text)
+        run.callbacks.note(text)
     return metrics, ablations, warnings
 
 

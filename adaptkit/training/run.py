@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from adaptkit.artifact.initial import sources
 from adaptkit.atomic import new_folder, write_json, write_text
@@ -15,12 +16,12 @@ from adaptkit.evaluation.material import gather
 from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import Recipe, bundled_folder, digest, resolved_toml
 from adaptkit.training.batches import total_steps
+from adaptkit.training.callbacks import Callback, Callbacks, RunStarted
 from adaptkit.training.folder import RunInfo, create_run, set_status
 from adaptkit.training.interrupt import Stop, StopRequested
 from adaptkit.training.log import METRICS, Log, Logs, MetricsLog
 from adaptkit.training.loop import Run, train_seed
 from adaptkit.training.machine import build_accelerator, environment
-from adaptkit.training.report import Reporter, RunStarted
 from adaptkit.training.result import RunResult, SeedResult, best_of, mean, std
 from adaptkit.training.resume import run_to_resume
 from adaptkit.training.tensorboard import TensorBoardLog, require_tensorboard
@@ -29,10 +30,11 @@ from adaptkit.training.tensorboard import TensorBoardLog, require_tensorboard
 def train(
     recipe: Recipe | Plan,
     *,
+    data: Any = None,
+    callbacks: Iterable[Callback] = (),
     runs: Path = Path("runs"),
     resume: bool | Path = False,
     force: bool = False,
-    report: Reporter | None = None,
 ) -> RunResult:
     """Train a recipe and write its run folder.
 
@@ -41,42 +43,46 @@ def train(
 
     Args:
         recipe: a recipe, or the plan made of it.
+        data: taken instead of `[data]` (but for its `drop`): a dict of `train`, `validation` and test splits, or one
+            dataset, of which a tenth each becomes `validation` and `test`. A dataset is map-style (torch's), a list of
+            dicts, or one of Hugging Face; it gives a dict column -> value, and the same values every time.
+        callbacks: what is told of the progress, and may end the training; see `Callback`.
         runs: folder that the run goes into, as `<runs>/<recipe>/<timestamp>-<hash>/`.
         resume: continue the newest unfinished run of this very recipe, or the run folder given here.
         force: replace a run folder of the same name.
-        report: what is told of the progress; by default nothing.
 
     Raises:
         ArtifactError: an adapter's `init_from` cannot be read.
+        DataError: the data is missing or does not hold what the recipe says.
         RunError: the run folder exists or cannot be written, there is nothing to resume, or what is frozen moved.
         Diverged: loss, gradient or parameters are not finite; the last good state is kept.
         OutOfMemory: a batch does not fit.
         Interrupted: the user stopped it; the state is saved.
     """
     began = time.monotonic()
-    report = report or Reporter()
-    plan = make_plan(recipe) if isinstance(recipe, Recipe) else recipe
+    told = Callbacks(callbacks)
+    plan = make_plan(recipe, data=data) if isinstance(recipe, Recipe) else recipe
     spec = plan.recipe.train
     if spec.tensorboard:
         require_tensorboard()
     device = str(build_accelerator(spec.precision).device)
     initial = sources(plan)
-    material = gather(plan)
+    material = gather(plan, data)
     if resume:
         named = None if resume is True else Path(resume)
         info = set_status(run_to_resume(runs, plan.recipe, material.data.hash, named=named), "running")
     else:
         name, mark = plan.recipe.name, digest(plan.recipe)
         info = create_run(runs, name=name, digest=mark, data=material.data.hash, force=force)
-    with _closing(info, plan, report), Stop() as stop, _logs(info, spec.tensorboard) as log:
+    with _closing(info, plan, told), Stop() as stop, _logs(info, spec.tensorboard) as log:
         if not resume:
             _write_beginning(info.path, plan, device)
-        run = Run(info.path, plan, material, initial, log, report, stop)
-        report.run_started(_started(run, device))
+        run = Run(info.path, plan, material, initial, log, told, stop)
+        told.run_started(_started(run, device))
         results = [train_seed(run, seed, seed_folder(info.path, spec.seeds, seed)) for seed in spec.seeds]
         result = _finish(run, results, time.monotonic() - began)
         set_status(info, "finished")
-        report.run_finished(info.path, result.seconds)
+        told.run_finished(info.path, result.seconds)
     return result
 
 
@@ -86,7 +92,7 @@ def seed_folder(run: Path, seeds: list[int], seed: int) -> Path:
 
 
 @contextmanager
-def _closing(run: RunInfo, plan: Plan, report: Reporter) -> Iterator[None]:
+def _closing(run: RunInfo, plan: Plan, callbacks: Callback) -> Iterator[None]:
     """Record how the run ended, whatever ended it."""
     try:
         yield
@@ -107,7 +113,7 @@ def _closing(run: RunInfo, plan: Plan, report: Reporter) -> Iterator[None]:
         set_status(run, "failed", str(error) or type(error).__name__)
         raise
     finally:
-        report.close()
+        callbacks.close()
 
 
 def _placed(error: Diverged, run: Path) -> AdaptkitError:

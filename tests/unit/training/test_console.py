@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit.training import PlainReporter, Reporter, RichReporter, console_reporter
+from adaptkit.training import Callback, PlainReporter, RichReporter, console_reporter
+from adaptkit.training.callbacks import Evaluated, RunStarted, SeedStarted, StepDone, Validated
 from adaptkit.training.console import duration
-from adaptkit.training.report import Evaluated, RunStarted, SeedStarted, StepDone, Validated
 
 
-def play(reporter: Reporter) -> None:
+def play(reporter: Callback) -> None:
     metrics = {"loss": 0.5, "accuracy": 0.75, "f1_macro": None}
     reporter.run_started(RunStarted(Path("runs/x"), "tiny", (0,), 1, 20, 50, 1000, "cpu", "16 samples"))
     reporter.seed_started(SeedStarted(0, 5))
@@ -55,7 +55,7 @@ def test_which_reporter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_library_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    play(Reporter())
+    play(Callback())
     assert capsys.readouterr() == ("", "")
 
 

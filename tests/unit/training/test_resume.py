@@ -13,8 +13,8 @@ import pytest
 
 from adaptkit.errors import Interrupted, RunError
 from adaptkit.recipe import Recipe, load_recipe
-from adaptkit.training import Reporter, list_runs, read_run, train
-from adaptkit.training.report import Evaluated, StepDone, Validated
+from adaptkit.training import Callback, list_runs, read_run, train
+from adaptkit.training.callbacks import Evaluated, StepDone, Validated
 
 # Everything that has a state: chance in the forward pass, momentum, a schedule, accumulation, logging sums.
 STATEFUL = (
@@ -27,7 +27,7 @@ STATEFUL = (
 )
 
 
-class Interrupting(Reporter):
+class Interrupting(Callback):
     """Sends Ctrl-C when a given event comes."""
 
     def __init__(self, kind: str, seed: int, at: int) -> None:
@@ -77,7 +77,7 @@ def whole(tiny_recipe: Path, tmp_path: Path) -> dict[str, Any]:
 def test_bit_for_bit(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any], kind: str, at: int) -> None:
     runs, recipe = tmp_path / "runs", recipe_of(tiny_recipe)
     with pytest.raises(Interrupted, match="--resume"):
-        train(recipe, runs=runs, report=Interrupting(kind, 0, at))
+        train(recipe, runs=runs, callbacks=[Interrupting(kind, 0, at)])
     (run,) = list_runs(runs)
     assert run.status == "interrupted"
     result = train(recipe, runs=runs, resume=True)
@@ -90,7 +90,7 @@ def test_bit_for_bit_across_seeds(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = recipe_of(tiny_recipe, "train.seeds=[3, 4]", "train.epochs=2")
     expected = outcome(train(recipe, runs=tmp_path / "whole").run)
     with pytest.raises(Interrupted):
-        train(recipe, runs=tmp_path / "runs", report=Interrupting("step", 4, 2))
+        train(recipe, runs=tmp_path / "runs", callbacks=[Interrupting("step", 4, 2)])
     first = list_runs(tmp_path / "runs")[0].path
     done = (first / "seeds" / "3" / "artifact" / "adapter.safetensors").stat().st_mtime_ns
     result = train(recipe, runs=tmp_path / "runs", resume=first)
@@ -101,9 +101,9 @@ def test_bit_for_bit_across_seeds(tiny_recipe: Path, tmp_path: Path) -> None:
 def test_interrupted_twice(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
     runs, recipe = tmp_path / "runs", recipe_of(tiny_recipe)
     with pytest.raises(Interrupted):
-        train(recipe, runs=runs, report=Interrupting("step", 0, 2))
+        train(recipe, runs=runs, callbacks=[Interrupting("step", 0, 2)])
     with pytest.raises(Interrupted):
-        train(recipe, runs=runs, resume=True, report=Interrupting("step", 0, 5))
+        train(recipe, runs=runs, resume=True, callbacks=[Interrupting("step", 0, 5)])
     assert outcome(train(recipe, runs=runs, resume=True).run) == whole
 
 
@@ -111,12 +111,12 @@ def test_after_a_crash_that_nothing_could_record(tiny_recipe: Path, tmp_path: Pa
     """Killed in the second epoch: the first one's checkpoint stands, later log lines are written again."""
     runs, recipe = tmp_path / "runs", recipe_of(tiny_recipe)
 
-    class Crash(Reporter):
+    class Crash(Callback):
         def step_done(self, event: StepDone) -> None:
             if event.step == 5:
                 shutil.copytree(runs, tmp_path / "crashed")
 
-    train(recipe, runs=runs, report=Crash())
+    train(recipe, runs=runs, callbacks=[Crash()])
     (run,) = list_runs(tmp_path / "crashed")
     assert run.status == "running"
     with (run.path / "metrics.jsonl").open("a") as file:
@@ -125,20 +125,20 @@ def test_after_a_crash_that_nothing_could_record(tiny_recipe: Path, tmp_path: Pa
 
 
 def test_a_second_ctrl_c_leaves_the_last_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
-    class Twice(Reporter):
+    class Twice(Callback):
         def step_done(self, event: StepDone) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="last checkpoint"):
-        train(recipe_of(tiny_recipe), runs=tmp_path / "runs", report=Twice())
+        train(recipe_of(tiny_recipe), runs=tmp_path / "runs", callbacks=[Twice()])
     assert list_runs(tmp_path / "runs")[0].status == "interrupted"
 
 
 def test_another_recipe_is_refused_with_the_difference(tiny_recipe: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with pytest.raises(Interrupted):
-        train(recipe_of(tiny_recipe), runs=runs, report=Interrupting("step", 0, 1))
+        train(recipe_of(tiny_recipe), runs=runs, callbacks=[Interrupting("step", 0, 1)])
     with pytest.raises(RunError, match=r"train\.batch_size was 8 and is 4"):
         train(recipe_of(tiny_recipe, "train.batch_size=4"), runs=runs, resume=True)
 
@@ -148,7 +148,7 @@ def test_other_data_is_refused(tiny_recipe: Path, tiny_data: Path, tmp_path: Pat
     shutil.copytree(tiny_data, data)
     tiny_recipe.write_text(tiny_recipe.read_text().replace(tiny_data.as_posix(), data.as_posix()))
     with pytest.raises(Interrupted):
-        train(recipe_of(tiny_recipe), runs=runs, report=Interrupting("step", 0, 1))
+        train(recipe_of(tiny_recipe), runs=runs, callbacks=[Interrupting("step", 0, 1)])
     lines = (data / "train.jsonl").read_text().splitlines()
     (data / "train.jsonl").write_text("\n".join(reversed(lines)) + "\n")
     with pytest.raises(RunError, match="data has changed"):

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from adaptkit.errors import DataError, Diverged, RunError, UnavailableError
 from adaptkit.recipe import load_recipe
-from adaptkit.training import Reporter, list_runs, read_run, train
+from adaptkit.training import Callback, list_runs, read_run, train
+from adaptkit.training.callbacks import StepDone, Validated
 from adaptkit.training.checkpoint import LAST, load_best, read_checkpoint
-from adaptkit.training.report import StepDone, Validated
 
 
-class Keeping(Reporter):
+class Keeping(Callback):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ def test_the_artifact_holds_the_best_state(tiny_run: Path) -> None:
 def test_training_learns_and_repeats_bit_for_bit(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(tiny_recipe)
     kept = Keeping()
-    first = train(recipe, runs=tmp_path / "a", report=kept)
+    first = train(recipe, runs=tmp_path / "a", callbacks=[kept])
     second = train(recipe, runs=tmp_path / "b")
     assert first.metrics == second.metrics
     content = [(result.artifact / "adapter.safetensors").read_bytes() for result in (first, second)]
@@ -121,7 +121,7 @@ def test_early_stopping(tiny_recipe: Path, tmp_path: Path) -> None:
         'task.answer.monitor="loss"',
     ]
     kept = Keeping()
-    train(load_recipe(tiny_recipe, changes), runs=tmp_path, report=kept)
+    train(load_recipe(tiny_recipe, changes), runs=tmp_path, callbacks=[kept])
     assert [event.epoch for event in kept.validations] == [1, 2, 3]
     losses = [event.metrics["loss"] for event in kept.validations]
     assert [event.best for event in kept.validations] == [
@@ -133,7 +133,7 @@ def test_early_stopping(tiny_recipe: Path, tmp_path: Path) -> None:
 def test_max_steps_ends_within_an_epoch(tiny_recipe: Path, tmp_path: Path) -> None:
     kept = Keeping()
     recipe = load_recipe(tiny_recipe, ["train.max_steps=8", "train.accumulation=1"])
-    result = train(recipe, runs=tmp_path, report=kept)
+    result = train(recipe, runs=tmp_path, callbacks=[kept])
     assert kept.steps[-1].step == kept.steps[-1].steps == 8
     assert [event.epoch for event in kept.validations] == [1, 2]
     assert result.per_seed["0"]["steps"] == 8
@@ -178,7 +178,7 @@ def test_gradient_checkpointing_changes_nothing(tiny_recipe: Path, tmp_path: Pat
     assert plain.metrics == saving.metrics
 
 
-class Breaking(Reporter):
+class Breaking(Callback):
     """After step 8 every linear layer gives NaN."""
 
     def step_done(self, event: StepDone) -> None:
@@ -196,7 +196,7 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_state(tiny_recipe: Path, tmp_
     breaking = Breaking()
     try:
         with pytest.raises(Diverged, match=r"loss is not finite.*last good state is kept") as caught:
-            train(load_recipe(tiny_recipe), runs=tmp_path, report=breaking)
+            train(load_recipe(tiny_recipe), runs=tmp_path, callbacks=[breaking])
     finally:
         breaking.hook.remove()
     assert caught.value.code == 8
@@ -263,7 +263,7 @@ def test_a_failure_is_recorded(tiny_recipe: Path, tmp_path: Path) -> None:
 
     failing = Failing()
     with pytest.raises(ValueError, match="caller"):
-        train(load_recipe(tiny_recipe), runs=tmp_path, report=failing)
+        train(load_recipe(tiny_recipe), runs=tmp_path, callbacks=[failing])
     (run,) = list_runs(tmp_path)
     assert (run.status, run.message) == ("failed", "of a caller's reporter")
     assert failing.closed == 1

@@ -17,9 +17,9 @@ from adaptkit.formats import load_data
 from adaptkit.model import build_model
 from adaptkit.plan import make_plan
 from adaptkit.recipe import load_recipe
-from adaptkit.training import Reporter, train
+from adaptkit.training import Callback, train
+from adaptkit.training.callbacks import StepDone
 from adaptkit.training.interrupt import StopRequested
-from adaptkit.training.report import StepDone
 from adaptkit.training.samplers import SAMPLERS, balanced, build_order, sequential, shuffle
 
 
@@ -103,7 +103,7 @@ def test_a_sampler_from_outside_may_ask_for_lengths(tiny_recipe: Path, monkeypat
         build_order(samples, encoders, ["answer"], 0, name="suffle")
 
 
-class StopAt(Reporter):
+class StopAt(Callback):
     def __init__(self, step: int) -> None:
         self.step = step
 
@@ -120,7 +120,7 @@ def test_a_training_with_balanced_labels_resumes_exactly(
     monkeypatch.setattr("adaptkit.training.loop.SAMPLER", {"name": "balanced"})
     whole = train(recipe, runs=tmp_path / "whole")
     with pytest.raises(Interrupted):
-        train(recipe, runs=tmp_path / "runs", report=StopAt(8))
+        train(recipe, runs=tmp_path / "runs", callbacks=[StopAt(8)])
     again = train(recipe, runs=tmp_path / "runs", resume=True)
     tensors = [(run.artifact / "adapter.safetensors").read_bytes() for run in (shuffled, whole, again)]
     assert tensors[0] != tensors[1]

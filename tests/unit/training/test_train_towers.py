@@ -15,8 +15,8 @@ from adaptkit.artifact import load_artifact
 from adaptkit.artifact.format import read_description
 from adaptkit.errors import Interrupted
 from adaptkit.recipe import Recipe, parse_recipe
-from adaptkit.training import Reporter, train
-from adaptkit.training.report import StepDone
+from adaptkit.training import Callback, train
+from adaptkit.training.callbacks import StepDone
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 BERT = {"model": "bert", "config": SMALL | {"vocab_size": 1, "max_position_embeddings": 8}}
@@ -48,7 +48,7 @@ def recipe(data: Path, adapters: dict[str, Any], **more: Any) -> Recipe:
     )
 
 
-class InterruptingAt(Reporter):
+class InterruptingAt(Callback):
     """Sends Ctrl-C at a step."""
 
     def __init__(self, step: int) -> None:
@@ -70,7 +70,7 @@ def test_an_interrupted_training_with_towers_ends_as_a_whole_one(
     asked = recipe(tiny_data, ACROSS, tower_train=trained)
     whole = train(asked, runs=tmp_path / "whole").run
     with pytest.raises(Interrupted):
-        train(asked, runs=tmp_path / "runs", report=InterruptingAt(7))
+        train(asked, runs=tmp_path / "runs", callbacks=[InterruptingAt(7)])
     assert tensors(train(asked, runs=tmp_path / "runs", resume=True).run) == tensors(whole)
     held = read_description(whole / "artifact").shapes
     of_tower = [name for name in held if ".tower.model." in name and ".adapters." not in name]

@@ -1,10 +1,12 @@
-"""What a training tells while it runs. `Reporter` itself is silent: a library does not print."""
+"""What a training tells while it runs, and how those who are told can end it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,13 @@ class Evaluated:
     monitor: str
 
 
-class Reporter:
-    """Receives the events of a training in order. Override what is of interest; the rest is silent."""
+class Callback:
+    """Receives the events of a training in order. Override what is of interest; the rest is silent.
+
+    `step_done` and `validated` may return True: the training of this seed then ends there as by early stopping, with a
+    validation, the test splits and an artifact. Any of them may raise `StopRequested`, which ends the run as Ctrl-C
+    does: the state is saved, and `resume` continues. Any other exception is a failure of the run, and passes through.
+    """
 
     def run_started(self, event: RunStarted) -> None:
         """Before the first seed."""
@@ -74,10 +81,10 @@ class Reporter:
     def seed_started(self, event: SeedStarted) -> None:
         """Before the first step of a seed."""
 
-    def step_done(self, event: StepDone) -> None:
+    def step_done(self, event: StepDone) -> bool | None:
         """After every optimizer step."""
 
-    def validated(self, event: Validated) -> None:
+    def validated(self, event: Validated) -> bool | None:
         """After every validation."""
 
     def evaluated(self, event: Evaluated) -> None:
@@ -91,6 +98,19 @@ class Reporter:
 
     def close(self) -> None:
         """Always the last call, also when the run ends early."""
+
+
+class Callbacks(Callback):
+    """Several as one: each is told of every event, in their order; True where one of them returned it."""
+
+    def __init__(self, each: Iterable[Callback]) -> None:
+        each = tuple(each)
+        for event in (name for name in vars(Callback) if not name.startswith("_")):
+            setattr(self, event, partial(_tell, [getattr(callback, event) for callback in each]))
+
+
+def _tell(methods: Iterable[Callable[..., Any]], *told: Any) -> bool:
+    return any([bool(method(*told)) for method in methods])  # noqa: C419 - all are told
 
 
 def written(metrics: Mapping[str, float | None], monitor: str) -> str:
