@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.data.map_style import WHERE, read_map_style
 from adaptkit.data.rows import FORMATS, Column, Row
 from adaptkit.data.sample import DataSet, Sample, Samples, sample_of
 from adaptkit.errors import DataError, UsageError
 from adaptkit.formats.csv_files import csv_rows
 from adaptkit.formats.jsonl import jsonl_rows, read_manifest
+from adaptkit.formats.map_style import WHERE, read_map_style
 from adaptkit.formats.parquet import parquet_rows
 from adaptkit.recipe.located import located
 

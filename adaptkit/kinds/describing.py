@@ -14,7 +14,15 @@ from adaptkit.kinds.key import REQUIRED, Key, type_text
 from adaptkit.kinds.kind import BUILT_IN, Kind
 
 
-def describe(name: str, entry: Any, table: type | None = None, origin: str = BUILT_IN, *, keyed: bool = True) -> Kind:
+def describe(
+    name: str,
+    entry: Any,
+    table: type | None = None,
+    origin: str = BUILT_IN,
+    *,
+    keyed: bool = True,
+    given: tuple[str, ...] = (),
+) -> Kind:
     """What a recipe must know of a class or function.
 
     Args:
@@ -23,13 +31,14 @@ def describe(name: str, entry: Any, table: type | None = None, origin: str = BUI
         table: its own table; without one the keyword-only arguments are the keys.
         origin: who brings it.
         keyed: a recipe writes a table for it.
+        given: keyword arguments that are no keys: the caller gives them.
 
     Raises:
         RecipeError: a keyword without a type, or of one that TOML cannot write.
     """
     docstring = inspect.getdoc(entry) or ""
     summary = inspect.getdoc(getattr(entry, "table", None) or entry) or ""  # a table of its own is for readers
-    keys = {} if table is not None or not keyed else {key.name: key for key in _keys(entry, docstring)}
+    keys = {} if table is not None or not keyed else {key.name: key for key in _keys(entry, docstring, given)}
     facts = dict(_facts(entry)) if inspect.isclass(entry) else {}
     return Kind(name, _home(entry), summary.partition("\n")[0], keys, facts, _home(table) if table else "", origin)
 
@@ -38,14 +47,14 @@ def _home(entry: Any) -> str:
     return f"{entry.__module__}:{entry.__qualname__}"
 
 
-def _keys(entry: Any, docstring: str) -> Iterator[Key]:
+def _keys(entry: Any, docstring: str, given: tuple[str, ...]) -> Iterator[Key]:
     """The keyword-only arguments of a function, or of the nearest `__init__` of a class."""
     function: Callable[..., Any] = entry.__init__ if inspect.isclass(entry) else entry
     docs = _argument_docs(docstring)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD and inspect.isclass(entry):
             raise RecipeError("takes **keywords; a recipe must know their names.", where=_home(entry))
-        if parameter.kind is parameter.KEYWORD_ONLY:
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in given:
             default = REQUIRED if parameter.default is parameter.empty else parameter.default
             yield Key(parameter.name, _type(entry, function, parameter), default, docs.get(parameter.name, ""))
 

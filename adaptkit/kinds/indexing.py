@@ -26,7 +26,7 @@ def index_text(package: str) -> str:
     for point in POINTS:
         for name, (entry, table) in sorted(point.entries().items()):
             if entry.__module__.startswith(f"{folder}."):
-                described = describe(name, entry, table, keyed=point.keyed)
+                described = describe(name, entry, table, keyed=point.keyed, given=point.given)
                 found.setdefault(point.point, {})[name] = described.as_json()
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 

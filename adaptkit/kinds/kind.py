@@ -25,6 +25,7 @@ from adaptkit.kinds.words import in_words
 
 BaseTable = TypeVar("BaseTable", bound=BaseModel)
 BUILT_IN = "adaptkit"
+_STRICT = {"extra": "forbid"}  # also where the base takes what it does not know
 _BOUNDS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -98,9 +99,12 @@ def table_of(kind: Kind, base: type[BaseTable], tag: str = "kind") -> type[BaseT
             )
     named = above.model_fields[tag]
     default: Any = kind.name if named.default == kind.name else ...
-    fields: dict[str, Any] = {tag: (Literal[kind.name], Field(default, description=kind.summary, examples=[kind.name]))}
+    tagged = Field(default, description=kind.summary, examples=[kind.name])
+    fields: dict[str, Any] = {tag: (Literal[kind.name], tagged)}
     fields |= {key.name: _field(key) for key in kind.keys.values()}
-    made = create_model(f"{base.__name__}_{kind.name}", __base__=above, __doc__=above.__doc__, **fields)
+    made = create_model(
+        f"{base.__name__}_{kind.name}", __base__=above, __doc__=above.__doc__, __cls_kwargs__=_STRICT, **fields
+    )
     made.described = kind  # type: ignore[attr-defined]
     made.__reduce__ = lambda self: (_unpickled, (kind, base, tag, self.model_fields_set, self.__dict__))
     return made

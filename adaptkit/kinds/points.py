@@ -16,9 +16,9 @@ TASKS: Kinds[Any] = Kinds("task", "tasks", noun="task kind")
 HEADS: Kinds[Any] = Kinds("head", "tasks")
 LOSSES: Kinds[Any] = Kinds("loss", "tasks")
 METRICS: Kinds[Any] = Kinds("metric", "tasks", "benchmarks", keyed=False)
-OPTIMIZERS: Kinds[Any] = Kinds("optimizer", "training")
-SCHEDULES: Kinds[Any] = Kinds("schedule", "training")
-SAMPLERS: Kinds[Any] = Kinds("sampler", "training")
+OPTIMIZERS: Kinds[Any] = Kinds("optimizer", "training", given=("lr", "weight_decay"))
+SCHEDULES: Kinds[Any] = Kinds("schedule", "training", given=("warmup", "total", "scores"))
+SAMPLERS: Kinds[Any] = Kinds("sampler", "training", given=("targets", "lengths"))
 
 POINTS = (
     ADAPTERS,

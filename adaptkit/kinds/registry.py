@@ -30,10 +30,14 @@ class Kinds(MutableMapping[str, T], Generic[T]):
         packages: those of adaptkit that hold built-in kinds of it.
         noun: what errors call it.
         keyed: a recipe writes a table for one, whose keys are its keyword arguments.
+        given: keyword arguments that the caller gives, not the recipe, to those that have them.
     """
 
-    def __init__(self, point: str, *packages: str, noun: str = "", keyed: bool = True) -> None:
-        self.point, self.packages, self.noun, self.keyed = point, packages, noun or point, keyed
+    def __init__(
+        self, point: str, *packages: str, noun: str = "", keyed: bool = True, given: tuple[str, ...] = ()
+    ) -> None:
+        self.point, self.packages, self.noun = point, packages, noun or point
+        self.keyed, self.given = keyed, given
         self._entries: dict[str, tuple[T, type | None]] = {}  # with the table of its own
         self._own: dict[str, Kind] = {}
         self._kinds: Mapping[str, Kind] | None = None
@@ -61,7 +65,7 @@ class Kinds(MutableMapping[str, T], Generic[T]):
                 )
             keys = table or getattr(entry, "table", None)
             if origin != BUILT_IN:  # those are described by the index
-                self._own[name] = describe(name, entry, keys, origin, keyed=self.keyed)
+                self._own[name] = describe(name, entry, keys, origin, keyed=self.keyed, given=self.given)
                 self._kinds = None
             self._entries[name] = cast(T, entry), keys
             return entry

@@ -17,6 +17,7 @@ from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.recipe import OptimizerSpec
+from adaptkit.recipe.optimizers import optimizer_named
 
 # B batch, T tokens
 
@@ -172,11 +173,9 @@ def nbytes(tensor: Tensor) -> int:
 
 def states_per_parameter(optimizer: OptimizerSpec) -> float:
     """Numbers that the optimizer keeps per trainable number: found by taking one step on a small tensor."""
-    # The recipe has checked the name and the keywords.
-    known = {name.lower(): item for name, item in vars(torch.optim).items() if isinstance(item, type)}
     parameter = nn.Parameter(torch.zeros(8, 8))
     parameter.grad = torch.ones_like(parameter)
-    trial = known[optimizer.name.lower()]([parameter], lr=optimizer.lr, **optimizer.options)
+    trial = optimizer_named(optimizer.name)([parameter], lr=optimizer.lr, **optimizer.options)
     trial.step()
     states = [value for state in trial.state.values() for value in state.values() if isinstance(value, Tensor)]
     return sum(state.numel() for state in states if state.numel() > 1) / parameter.numel()

@@ -122,8 +122,9 @@ def _where_it_belongs(path: Path, document: Mapping[str, Any]) -> str:
             inner = keys_at(Recipe, document, (*path[:-1], name))
             if key in inner:
                 return f"It belongs to {'.'.join(map(str, (*path[:-1], name)))}."
-        if others := kinds_with(Recipe, document, path[:-1], key):
-            return f"It belongs to kind = {_choices(others)}."
+        tag, others = kinds_with(Recipe, document, path[:-1], key)
+        if others:
+            return f"It belongs to {tag} = {_choices(others)}."
     return hint
 
 

@@ -22,11 +22,13 @@ class OfKind:
         kinds: what it can name.
         tag: the key that names it.
         short: a bare word is short for a table with nothing else in it: `encoder = "rows"`.
+        open: names that are no kind are fine; the base table knows what to do with them.
     """
 
     kinds: Kinds[Any]
     tag: str = "kind"
     short: bool = False
+    open: bool = False
 
     def kind(self, base: type[Table], written: Any) -> Kind | None:
         """The kind that a table as written names; None where it names none that there is."""
@@ -45,16 +47,16 @@ class OfKind:
         def validate(value: Any) -> Table:
             if isinstance(value, source):
                 kind = self.kind(source, {self.tag: getattr(value, self.tag)})
-                if kind is not None and type(value) is table_of(kind, source, self.tag):
+                if type(value) is (table_of(kind, source, self.tag) if kind else source if self.open else None):
                     return value
                 value = value.model_dump()  # a default that names its kind only, or a table made in Python
             if not isinstance(value, Mapping) and not (self.short and isinstance(value, str)):
                 raise PydanticCustomError("table", "should be a table")
             kind = self.kind(source, value)
-            if kind is None:
+            if kind is None and not self.open:
                 raise self._unknown(source, value)
             table = {self.tag: value} if isinstance(value, str) else value
-            return table_of(kind, source, self.tag).model_validate(table)
+            return (table_of(kind, source, self.tag) if kind else source).model_validate(table)
 
         def dump(value: Table) -> Any:
             table = value.model_dump()

@@ -121,7 +121,7 @@ def _row(key: str, field: FieldInfo) -> str:
     value = "a table, see below" if _is_table(field) else in_words(field.annotation)
     if field.is_required():
         default = "required"
-    elif field.default is None or isinstance(field.default, Table):
+    elif field.default is None or field.default_factory is not None or isinstance(field.default, Table):
         default = ""
     else:
         default = f"`{in_toml(field.default)}`"

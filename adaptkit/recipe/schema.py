@@ -81,7 +81,7 @@ class Recipe(Table):
     task: dict[str, Annotated[TaskTable, OfKind(TASKS)]] = Field(
         examples=[{"label": {"kind": "classification"}}], description="The targets, by name."
     )
-    train: Train = Field(default=Train(), description="How to train.")
+    train: Train = Field(default_factory=Train, description="How to train.")
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
 

@@ -30,14 +30,16 @@ def table_at(root: type[Table], document: Mapping[str, Any], path: tuple[Any, ..
     return None if found is None else table_of_value(*found)
 
 
-def kinds_with(root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...], key: str) -> list[str]:
-    """The other kinds that the table at this path could have, of those that have this key."""
+def kinds_with(
+    root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...], key: str
+) -> tuple[str, list[str]]:
+    """("kind", names) of the other kinds that the table at this path could have, of those that have this key."""
     found = _field_at(root, document, path)
     kinded = of_kind(found[0]) if found else None
     if kinded is None:
-        return []
+        return "", []
     base, marker = kinded
-    return [kind.name for kind, table in marker.tables(base) if key in table.model_fields]
+    return marker.tag, [kind.name for kind, table in marker.tables(base) if key in table.model_fields]
 
 
 def _field_at(root: Any, document: Any, path: tuple[Any, ...]) -> tuple[Any, Any] | None:
@@ -114,8 +116,8 @@ def example_of(field: FieldInfo) -> Any:
     """A value of the field: its example, its default, or anything of its type."""
     if field.examples:
         return field.examples[0]
-    if not field.is_required() and field.default is not None:
-        default = field.default
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if default is not None:
         return default.model_dump(exclude_none=True) if isinstance(default, Table) else default
     return _example_of_type(field.annotation)
 

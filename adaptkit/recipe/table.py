@@ -61,7 +61,7 @@ class Written(Mapping[str, Any]):
         if key in self.raw:
             return self.raw[key]
         field = self.table.model_fields[key]
-        return None if field.is_required() else _plain(field.default)
+        return None if field.is_required() else _plain(field.get_default(call_default_factory=True))
 
     def __contains__(self, key: object) -> bool:
         return key in self.raw or key in self.table.model_fields

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
+from adaptkit.kinds import OPTIMIZERS, SAMPLERS, SCHEDULES
 from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.adapter import own_keys
+from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
@@ -15,7 +18,7 @@ from adaptkit.registry import nearest
 
 
 class OptimizerSpec(Table):
-    """Any optimizer of torch.optim; further keys are its own arguments."""
+    """Any optimizer of torch.optim, or a registered one; further keys are its own arguments."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -28,14 +31,16 @@ class OptimizerSpec(Table):
     @property
     def options(self) -> dict[str, Any]:
         """The optimizer's own arguments that the recipe gives besides lr and weight_decay."""
-        return dict(self.model_extra or {})
+        return {**own_keys(self, OptimizerSpec), **(self.model_extra or {})}
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        if cls is not OptimizerSpec:  # a registered one, whose keys are known
+            return
         name = str(table["name"]).lower()
-        keywords, known = optimizer_keywords(name), optimizer_names()
+        keywords, known = optimizer_keywords(name), [*optimizer_names(), *OPTIMIZERS.kinds]
         if not keywords:
-            if known:
+            if optimizer_names():
                 hint = nearest(name, known)
                 yield Finding((*path, "name"), f"torch.optim has no {in_toml(name)} that fits.", hint)
             return
@@ -48,38 +53,24 @@ class OptimizerSpec(Table):
 class ScheduleSpec(Table):
     """How the learning rate moves."""
 
-    name: Literal["constant", "linear", "cosine", "plateau"] = Field(
-        default="constant", description="Its course after the warm-up."
-    )
+    name: str = Field(default="constant", description="Its course after the warm-up.")
     warmup: float = Field(default=0, ge=0, description="Steps of linear warm-up; below 1: share of all steps.")
-    factor: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        examples=[0.5],
-        description='"plateau": the learning rate is multiplied by it. Default there: 0.5.',
-    )
-    patience: int | None = Field(
-        default=None,
-        ge=0,
-        examples=[2],
-        description='"plateau": epochs without gain that are waited. Default there: 2.',
-    )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_plateau(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("name") == "plateau":
-            return {"factor": 0.5, "patience": 2} | data
-        return data
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of its function."""
+        return own_keys(self, ScheduleSpec)
 
-    @classmethod
-    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
-        """`factor` and `patience` would do nothing in any other schedule."""
-        for key in ("factor", "patience"):
-            if table["name"] != "plateau" and table[key] is not None:
-                hint = f'Write name = "plateau", or leave {key} out.'
-                yield Finding((*path, key), 'belongs to the schedule "plateau".', hint)
+
+class SamplerSpec(Table):
+    """In which order an epoch goes through the training split."""
+
+    name: str = Field(default="shuffle", description="Which order.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of its function."""
+        return own_keys(self, SamplerSpec)
 
 
 class EarlyStopping(Table):
@@ -103,8 +94,15 @@ class Train(Table):
         examples=[256],
         description="Samples per forward pass in evaluation. Default: batch_size.",
     )
-    optimizer: OptimizerSpec = Field(default=OptimizerSpec(), description="The optimizer.")
-    schedule: ScheduleSpec = Field(default=ScheduleSpec(), description="The learning rate's course.")
+    optimizer: Annotated[OptimizerSpec, OfKind(OPTIMIZERS, "name", open=True)] = Field(
+        default=OptimizerSpec(), description="The optimizer."
+    )
+    schedule: Annotated[ScheduleSpec, OfKind(SCHEDULES, "name")] = Field(
+        default=ScheduleSpec(), description="The learning rate's course."
+    )
+    sampler: Annotated[SamplerSpec, OfKind(SAMPLERS, "name", short=True)] = Field(
+        default=SamplerSpec(), description="The order of the training split in an epoch."
+    )
     accumulation: int = Field(default=1, ge=1, description="Forward passes whose gradients make one optimizer step.")
     clip: float | None = Field(
         default=None, gt=0, examples=[1.0], description="Largest norm of the gradient. Default: no clipping."

@@ -38,8 +38,6 @@ from adaptkit.training.rng import preserved_rng_state, seed_everything
 from adaptkit.training.samplers import build_order
 from adaptkit.training.schedules import LRSchedule
 
-SAMPLER: dict[str, Any] = {"name": "shuffle"}  # with its keys; the recipe has no table for it yet
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -122,12 +120,21 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
     """Train to the last epoch, from the last checkpoint if there is one."""
     spec, tasks, samples = run.plan.recipe.train, run.material.tasks, run.material.data.splits["train"]
     collate, total = run.material.collate(model), total_steps(spec, len(samples))
-    order = build_order(samples, dict(model.named_encoders()), tasks, seed, **SAMPLER)
+    sampler = spec.sampler
+    order = build_order(samples, dict(model.named_encoders()), tasks, seed, name=sampler.name, **sampler.options)
 
     accelerator = build_accelerator(spec.precision)
     model.to(accelerator.device)
-    optimizer = build_optimizer(model, **spec.optimizer.model_dump())
-    schedule = LRSchedule(optimizer, total=total, **spec.schedule.model_dump(exclude_none=True))
+    optimizer = build_optimizer(
+        model,
+        name=spec.optimizer.name,
+        lr=spec.optimizer.lr,
+        weight_decay=spec.optimizer.weight_decay,
+        **spec.optimizer.options,
+    )
+    schedule = LRSchedule(
+        optimizer, name=spec.schedule.name, warmup=spec.schedule.warmup, total=total, **spec.schedule.options
+    )
     prepared: Any = accelerator.prepare_optimizer(optimizer)
     training = Training(model, prepared, schedule, accelerator, checkpoints)
     training.resume()

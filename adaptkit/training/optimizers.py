@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from adaptkit import kinds
 from adaptkit.errors import RecipeError
-from adaptkit.recipe.optimizers import optimizer_names
-from adaptkit.registry import Registry
+from adaptkit.kinds import Kinds
+from adaptkit.recipe.optimizers import optimizer_named
 from adaptkit.surgery import adapters_of
 from adaptkit.training.keywords import bind, keywords_of
 
 # An optimizer is a class, or a function, of groups of parameters and of keywords, which are its keys in the recipe.
-# Names are in lower case. Those of torch.optim that can train adapters are registered here.
-OPTIMIZERS: Registry[Callable[..., Optimizer]] = Registry("optimizer")
-for _name, _class in vars(torch.optim).items():
-    if isinstance(_class, type) and _name.lower() in optimizer_names():
-        OPTIMIZERS.register(_name.lower())(_class)
+# Those of torch.optim that can train adapters need no registration.
+OPTIMIZERS: Kinds[Callable[..., Optimizer]] = kinds.OPTIMIZERS
 
 
 def build_optimizer(
@@ -48,7 +45,7 @@ def build_optimizer(
         RecipeError: unknown optimizer or keyword, or a value that it refuses.
     """
     where = "train.optimizer"
-    kind = OPTIMIZERS.named(name.lower(), where=where)
+    kind = optimizer_named(name, where=where)
     keys, accepted = {"lr": lr, **options}, keywords_of(kind, skip=1)
     if weight_decay or "weight_decay" in accepted:
         keys["weight_decay"] = weight_decay

@@ -7,28 +7,30 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit import kinds
 from adaptkit.data.sample import Samples
 from adaptkit.errors import RecipeError
+from adaptkit.kinds import Kinds
 from adaptkit.modalities.encoder import Encoder
-from adaptkit.registry import Registry, nearest
+from adaptkit.registry import nearest
 from adaptkit.training.keywords import bind
 
 # A sampler is a function (number of samples N, seed, epoch) -> N indices. It must be pure, so that a resumed run
 # repeats it. Its further arguments are its keys in the recipe, but for two that the training gives if it has them:
 #   targets  task -> raw target of every sample
 #   lengths  modality -> length of every sample (tokens, frames, ...: its encoder's unit), 0 where it is absent
-SAMPLERS: Registry[Callable[..., Sequence[int] | np.ndarray]] = Registry("sampler")
+SAMPLERS: Kinds[Callable[..., Sequence[int] | np.ndarray]] = kinds.SAMPLERS
 
 
 @SAMPLERS.register("shuffle")
 def shuffle(samples: int, seed: int, epoch: int) -> np.ndarray:
-    """(N,) permutation, the same on every machine, different for every epoch and seed."""
+    """A random order, (N,): the same on every machine, different for every epoch and seed."""
     return generator(seed, epoch).permutation(samples)
 
 
 @SAMPLERS.register("sequential")
 def sequential(samples: int, seed: int, epoch: int) -> np.ndarray:
-    """(N,) 0, 1, 2, ...: the order of the data in every epoch."""
+    """The order of the data in every epoch, (N,): 0, 1, 2, ..."""
     return np.arange(samples)
 
 
@@ -36,7 +38,7 @@ def sequential(samples: int, seed: int, epoch: int) -> np.ndarray:
 def balanced(
     samples: int, seed: int, epoch: int, *, targets: Mapping[str, Sequence[Any]], task: str | None = None
 ) -> np.ndarray:
-    """(N,) indices drawn with replacement, every label of the task equally often (up to one).
+    """Drawn with replacement, every label of the task equally often up to one, (N,).
 
     Args:
         samples: N.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from torch.optim import Optimizer
 
-from adaptkit.registry import Registry
+from adaptkit import kinds
+from adaptkit.kinds import Kinds
 from adaptkit.training.keywords import bind
 
 # A schedule is a function from a step (from 0) that follows the warm-up to what the learning rate is multiplied by
@@ -16,24 +18,27 @@ from adaptkit.training.keywords import bind
 #   warmup  steps of the warm-up, which is linear in every schedule
 #   total   steps of the whole training
 #   scores  (steps made, score or None) of every validation so far, more is better
-SCHEDULES: Registry[Callable[..., float]] = Registry("schedule")
+SCHEDULES: Kinds[Callable[..., float]] = kinds.SCHEDULES
 
 
 @SCHEDULES.register("constant")
 def constant(step: int) -> float:
-    """1."""
+    """The learning rate stays as it is: 1."""
     return 1.0
 
 
 @SCHEDULES.register("linear")
 def linear(step: int, *, warmup: int, total: int) -> float:
-    """1 - s, with the share s = (step - warmup) / (total - warmup) of what follows the warm-up."""
+    """Falls to 0 in a straight line: 1 - s.
+
+    With the share s = (step - warmup) / (total - warmup) of what follows the warm-up.
+    """
     return 1.0 - min(1.0, (step - warmup) / max(1, total - warmup))
 
 
 @SCHEDULES.register("cosine")
 def cosine(step: int, *, warmup: int, total: int) -> float:
-    """(1 + cos(pi s)) / 2 with the share s of `linear`."""
+    """Falls to 0 along a cosine: (1 + cos(pi s)) / 2 with the share s of `linear`."""
     share = min(1.0, (step - warmup) / max(1, total - warmup))
     return 0.5 * (1.0 + math.cos(math.pi * share))
 
@@ -44,10 +49,15 @@ def plateau(
     *,
     warmup: int,
     scores: Sequence[tuple[int, float | None]],
-    factor: float = 0.5,
-    patience: int = 2,
+    factor: Annotated[float, Interval(gt=0, lt=1)] = 0.5,
+    patience: Annotated[int, Interval(ge=0)] = 2,
 ) -> float:
-    """Once more `factor` whenever more than `patience` validations in a row after the warm-up gave no better score."""
+    """Once more `factor` whenever more than `patience` validations in a row after the warm-up gave no better score.
+
+    Args:
+        factor: what the learning rate is multiplied by.
+        patience: epochs without gain that are waited.
+    """
     found, best, stale = 1.0, -math.inf, 0
     for at, score in scores:
         if score is None or at < warmup:  # an undefined score counts for nothing

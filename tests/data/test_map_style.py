@@ -15,9 +15,10 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 import adaptkit as ak
-from adaptkit.data.map_style import read_map_style, split
 from adaptkit.data.rows import Column
 from adaptkit.errors import DataError, Interrupted, RunError
+from adaptkit.formats import load_data
+from adaptkit.formats.map_style import read_map_style, split
 from adaptkit.recipe import Recipe, load_recipe
 from adaptkit.training import Callback, StopRequested
 from adaptkit.training.callbacks import StepDone

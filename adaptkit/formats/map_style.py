@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from adaptkit.data.rows import Column, Row, Rows
+from adaptkit.data.rows import Column, Row, Rows, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.hf import ClassNames, classes_of
 from adaptkit.formats.values import FILES, Presence, checked
@@ -21,7 +21,7 @@ WHERE = "data given in Python"
 TRAIN, HELD_OUT = "train", ("validation", "test")
 
 
-def read_map_style(data: Any, base: Path, columns: tuple[Column, ...]) -> Table:
+def read_map_style(data: Any, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     """Rows of datasets that are there already; every row is looked at once, as in a manifest.
 
     Args:
@@ -46,7 +46,7 @@ def read_map_style(data: Any, base: Path, columns: tuple[Column, ...]) -> Table:
         digest.update(f"{name}\n".encode())
         rows.check(digest)
     counts = ", ".join(f"{name} {len(rows):,}" for name, rows in tables.items())
-    return Table(tables, f"sha256:{digest.hexdigest()}", f"{WHERE} ({counts})", tables[TRAIN].classes)
+    return SplitRows(tables, f"sha256:{digest.hexdigest()}", f"{WHERE} ({counts})", tables[TRAIN].classes)
 
 
 def check_names(splits: Mapping[str, Any]) -> None:
