@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -81,6 +81,7 @@ def test_a_schedule_continues_from_its_state(name: str) -> None:
     assert run(again, other, 7) == whole[5:]
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5, 1.0])), st.integers(0, 3), st.sampled_from([0.1, 0.5]))
 def test_plateau_reduces_as_torch_does(scores: list[float | None], patience: int, factor: float) -> None:
     """To the bit."""
