@@ -17,7 +17,7 @@ HEADS: Kinds[Any] = Kinds("head", "tasks")
 LOSSES: Kinds[Any] = Kinds("loss", "tasks")
 METRICS: Kinds[Any] = Kinds("metric", "tasks", "benchmarks", keyed=False)
 OPTIMIZERS: Kinds[Any] = Kinds("optimizer", "training", given=("lr", "weight_decay"))
-SCHEDULES: Kinds[Any] = Kinds("schedule", "training", given=("warmup", "total", "scores"))
+SCHEDULES: Kinds[Any] = Kinds("schedule", "training", given=("warmup", "total"))
 SAMPLERS: Kinds[Any] = Kinds("sampler", "training", given=("targets", "lengths"))
 
 POINTS = (

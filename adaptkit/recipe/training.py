@@ -116,5 +116,13 @@ class Train(Table):
     )
     seeds: list[int] = Field(default=[0], min_length=1, description="One run per seed; reported as mean and deviation.")
     workers: int = Field(default=0, ge=0, description="Processes that prepare batches; 0: in the main process.")
-    tensorboard: bool = Field(default=False, description="Write TensorBoard files (extra: tensorboard).")
+    tensorboard: bool = Field(
+        default=False, description='Short for track = ["tensorboard"]: write TensorBoard files (extra: tensorboard).'
+    )
+    track: list[str] = Field(
+        default=[],
+        examples=[["tensorboard", "wandb"]],
+        description='Trackers of accelerate that get every number: "tensorboard", "wandb", "mlflow", "trackio", ... '
+        "Each needs its package.",
+    )
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")

@@ -12,7 +12,7 @@ from adaptkit.lazy import lazily
 if TYPE_CHECKING:
     from adaptkit.training.callbacks import Callback
     from adaptkit.training.console import PlainReporter, RichReporter, console_reporter
-    from adaptkit.training.folder import RunInfo, list_runs, newest_finished, newest_unfinished, read_run
+    from adaptkit.training.folder import RunInfo, list_runs, newest_finished, read_run
     from adaptkit.training.interrupt import StopRequested
     from adaptkit.training.optimizers import OPTIMIZERS
     from adaptkit.training.result import RunResult
@@ -33,7 +33,6 @@ _HOME = {
     "console_reporter": "console",
     "list_runs": "folder",
     "newest_finished": "folder",
-    "newest_unfinished": "folder",
     "read_run": "folder",
     "train": "run",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from adaptkit.atomic import write_bytes
 from adaptkit.errors import Diverged, RunError
+from adaptkit.training.interrupt import StopRequested
 from adaptkit.training.packing import all_finite, pack, unpack
 from adaptkit.training.rng import restore_rng_state, rng_state
 from adaptkit.training.schedules import LRSchedule
@@ -134,6 +137,20 @@ class Training:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         restore_rng_state(state["rng"])
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Save the state where a stop is asked for, or a loss, gradient or parameter is not finite."""
+        try:
+            yield
+        except StopRequested:
+            self.save()
+            raise
+        except Diverged:
+            # The bad step was not made, so what the model holds is good, unless the step before broke it.
+            with suppress(Diverged):
+                self.save()
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,14 +141,6 @@ def newest_finished(runs: Path) -> RunInfo:
     raise RunError("there is no finished run here.", where=str(runs), hint="Train one: adaptkit train quickstart")
 
 
-def newest_unfinished(runs: Path, *, name: str, digest: str) -> RunInfo | None:
-    """The newest run of this very recipe that can be continued."""
-    for run in list_runs(runs):
-        if run.name == name and run.digest == digest and run.status != "finished" and not run.alive:
-            return run
-    return None
-
-
 def _status_files(runs: Path) -> Iterator[Path]:
     # One level for the recipe, one for the run; an artifact or checkpoint inside is never mistaken for a run.
     return (path for path in runs.glob(f"*/*/{STATUS_FILE}") if path.is_file())

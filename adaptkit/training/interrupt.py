@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error: the loop unwinds to the place that saves
-    """Raised by `Stop.check` between two batches."""
+    """Raised by `Stop.check` between two batches, and by callbacks that end a run."""
 
 
 class Stop:
@@ -34,9 +34,7 @@ class Stop:
                 self._former[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
         self._former.clear()

@@ -11,8 +11,8 @@ from adaptkit.errors import RecipeError
 from adaptkit.registry import nearest
 
 
-def keywords_of(function: Callable[..., Any], skip: int) -> list[str]:
-    """The arguments that follow the first `skip` ones."""
+def keywords_of(function: Callable[..., Any], *, skip: int = 0) -> list[str]:
+    """The names of its arguments that follow the first `skip` ones."""
     return list(inspect.signature(function).parameters)[skip:]
 
 
@@ -36,7 +36,7 @@ def bind(
     Raises:
         RecipeError: a key that is no argument of the function.
     """
-    accepted = keywords_of(function, skip)
+    accepted = keywords_of(function, skip=skip)
     own = [name for name in accepted if name not in offered]
     for key in keys:
         if key not in own:

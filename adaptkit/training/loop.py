@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,8 @@ from adaptkit.tasks.task import Task
 from adaptkit.training.batches import Batch, batch_groups, fit_encoders, total_steps
 from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
 from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
-from adaptkit.training.interrupt import Stop, StopRequested
-from adaptkit.training.log import METRICS, Log, forget_after
+from adaptkit.training.interrupt import Stop
+from adaptkit.training.log import Log, open_log
 from adaptkit.training.machine import build_accelerator, memory_errors
 from adaptkit.training.optimizers import build_optimizer, idle_adapters
 from adaptkit.training.result import SeedResult, Splits, read_result
@@ -48,7 +47,6 @@ class Run:
         plan: what is built.
         material: data and tasks.
         initial: what the model starts from.
-        log: numbers go here.
         callbacks: events go here.
         stop: asked between two batches.
     """
@@ -57,7 +55,6 @@ class Run:
     plan: Plan
     material: Material
     initial: Sources
-    log: Log
     callbacks: Callbacks
     stop: Stop
 
@@ -139,10 +136,12 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
     training = Training(model, prepared, schedule, accelerator, checkpoints)
     training.resume()
     now = training.progress
-    forget_after(run.path / METRICS, seed=seed, step=now.step, epochs=now.epoch)
     run.callbacks.seed_started(SeedStarted(seed, now.step))
+    if now.finished:
+        return now
 
-    try:
+    with training.saving(), open_log(run.path, run.plan.recipe, seed) as log:
+        log.forget_after(step=now.step, epochs=now.epoch)
         while not now.finished:
             indices, steps = order(now.epoch), 0 if now.stopped else total - now.step
             for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=steps):
@@ -152,23 +151,14 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
                     run.callbacks.note(idle_note(training.idle))
                 now.count(len(group), loss)
                 if now.step % spec.log_every == 0 or now.step == total:
-                    values = {"loss": now.mean_loss(), "lr": lr}
-                    run.log.write("train", seed=seed, epoch=now.epoch + 1, step=now.step, values=values)
+                    log.write("train", epoch=now.epoch + 1, step=now.step, values={"loss": now.mean_loss(), "lr": lr})
                 told = StepDone(seed, now.epoch + 1, now.step, total, loss, lr)
                 now.stopped = bool(run.callbacks.step_done(told))
                 run.stop.check()
                 if now.stopped:
                     break
-            end_epoch(run, training, seed, total)
+            end_epoch(run, training, log, last=now.step >= total)
             training.save()
-    except StopRequested:
-        training.save()
-        raise
-    except Diverged:
-        # The bad step was not made, so what the model holds is good, unless the step before broke it.
-        with suppress(Diverged):
-            training.save()
-        raise
     return now
 
 
@@ -217,8 +207,8 @@ def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Ba
     return mean
 
 
-def end_epoch(run: Run, training: Training, seed: int, total: int) -> None:
-    """Validate, keep the state if it is the best so far, and see whether that was the last epoch."""
+def end_epoch(run: Run, training: Training, log: Log, *, last: bool) -> None:
+    """Validate, keep the state if it is the best so far, and see whether to go on after what may be the last epoch."""
     spec, monitor, now = run.plan.recipe.train, run.material.monitor, training.progress
     with preserved_rng_state():
         found = run.material.measure(training.model, "validation", between=run.stop.check)
@@ -231,13 +221,13 @@ def end_epoch(run: Run, training: Training, seed: int, total: int) -> None:
         save_best(training.checkpoints, Best(training.model.trainable_state(), found.metrics, found.warnings))
     early = stopping is not None and now.stale >= stopping.patience
     now.epoch, now.batch = now.epoch + 1, 0
-    now.finished = early or now.stopped or now.epoch >= spec.epochs or now.step >= total
+    last = last or now.epoch >= spec.epochs
+    now.finished = last or early or now.stopped
 
-    values = {**found.metrics, "best": best}
-    run.log.write("validation", seed=seed, epoch=now.epoch, step=now.step, values=values)
-    if run.callbacks.validated(Validated(seed, now.epoch, spec.epochs, found.metrics, monitor.name, best)):
+    log.write("validation", epoch=now.epoch, step=now.step, values={**found.metrics, "best": best})
+    if run.callbacks.validated(Validated(log.seed, now.epoch, spec.epochs, found.metrics, monitor.name, best)):
         now.stopped = now.finished = True
-    if now.finished and now.epoch < spec.epochs and now.step < total:
+    if now.finished and not last:
         why = "a callback asked for it" if now.stopped else f"no better {monitor.name} for {now.stale} epochs"
         run.callbacks.note(f"stopped early: {why}")
 

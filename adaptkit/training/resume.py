@@ -9,7 +9,8 @@ from typing import Any
 
 from adaptkit.errors import RunError
 from adaptkit.recipe import Recipe, digest, resolved_toml
-from adaptkit.training.folder import RunInfo, list_runs, newest_unfinished, read_run
+from adaptkit.training.folder import RunInfo, list_runs, read_run
+from adaptkit.training.log import flat
 
 
 def run_to_resume(runs: Path, recipe: Recipe, data: str, *, named: Path | None = None) -> RunInfo:
@@ -47,39 +48,27 @@ def run_to_resume(runs: Path, recipe: Recipe, data: str, *, named: Path | None =
 
 
 def _newest(runs: Path, recipe: Recipe) -> RunInfo:
-    found = newest_unfinished(runs, name=recipe.name, digest=digest(recipe))
-    if found is not None:
-        return found
-    others = [run for run in list_runs(runs) if run.name == recipe.name and run.status != "finished"]
-    if others:
-        return others[0]  # `run_to_resume` says what is wrong with it
-    raise RunError(
-        f"there is no unfinished run of {recipe.name!r} to resume.",
-        where=str(runs / recipe.name),
-        hint="Train it: leave out --resume.",
-    )
+    unfinished = [run for run in list_runs(runs) if run.name == recipe.name and run.status != "finished"]
+    fitting = [run for run in unfinished if run.digest == digest(recipe) and not run.alive]
+    if not unfinished:
+        raise RunError(
+            f"there is no unfinished run of {recipe.name!r} to resume.",
+            where=str(runs / recipe.name),
+            hint="Train it: leave out --resume.",
+        )
+    return (fitting or unfinished)[0]  # `run_to_resume` says what is wrong with one that does not fit
 
 
 def told_difference(run: Path, recipe: Recipe) -> str:
     """`train.epochs was 3 and is 4; ...`, the first three."""
     try:
-        then = _flat(tomllib.loads((run / "resolved.toml").read_text(encoding="utf-8")))
+        then = flat(tomllib.loads((run / "resolved.toml").read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError):
         return "its resolved.toml is not readable"
-    now = _flat(tomllib.loads(resolved_toml(recipe)))
+    now = flat(tomllib.loads(resolved_toml(recipe)))
     keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
     told = [f"{key} was {_shown(then, key)} and is {_shown(now, key)}" for key in keys]
     return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _shown(table: Mapping[str, Any], key: str) -> str:

@@ -19,12 +19,11 @@ from adaptkit.training.batches import total_steps
 from adaptkit.training.callbacks import Callback, Callbacks, RunStarted
 from adaptkit.training.folder import RunInfo, create_run, set_status
 from adaptkit.training.interrupt import Stop, StopRequested
-from adaptkit.training.log import METRICS, Log, Logs, MetricsLog
+from adaptkit.training.log import tracker_classes
 from adaptkit.training.loop import Run, train_seed
 from adaptkit.training.machine import build_accelerator, environment
 from adaptkit.training.result import RunResult, SeedResult, best_of, mean, std
 from adaptkit.training.resume import run_to_resume
-from adaptkit.training.tensorboard import TensorBoardLog, require_tensorboard
 
 
 def train(
@@ -54,6 +53,7 @@ def train(
     Raises:
         ArtifactError: an adapter's `init_from` cannot be read.
         DataError: the data is missing or does not hold what the recipe says.
+        UnavailableError: a tracker of the recipe is not installed, or the machine cannot do its precision.
         RunError: the run folder exists or cannot be written, there is nothing to resume, or what is frozen moved.
         Diverged: loss, gradient or parameters are not finite; the last good state is kept.
         OutOfMemory: a batch does not fit.
@@ -63,8 +63,7 @@ def train(
     told = Callbacks(callbacks)
     plan = make_plan(recipe, data=data) if isinstance(recipe, Recipe) else recipe
     spec = plan.recipe.train
-    if spec.tensorboard:
-        require_tensorboard()
+    tracker_classes(plan.recipe)
     device = str(build_accelerator(spec.precision).device)
     initial = sources(plan)
     material = gather(plan, data)
@@ -74,10 +73,10 @@ def train(
     else:
         name, mark = plan.recipe.name, digest(plan.recipe)
         info = create_run(runs, name=name, digest=mark, data=material.data.hash, force=force)
-    with _closing(info, plan, told), Stop() as stop, _logs(info, spec.tensorboard) as log:
+    with _closing(info, plan, told), Stop() as stop:
         if not resume:
             _write_beginning(info.path, plan, device)
-        run = Run(info.path, plan, material, initial, log, told, stop)
+        run = Run(info.path, plan, material, initial, told, stop)
         told.run_started(_started(run, device))
         results = [train_seed(run, seed, seed_folder(info.path, spec.seeds, seed)) for seed in spec.seeds]
         result = _finish(run, results, time.monotonic() - began)
@@ -121,18 +120,6 @@ def _placed(error: Diverged, run: Path) -> AdaptkitError:
     problem = error.problems[0]
     message = f"{problem.message} The last good state is kept in the run's checkpoints."
     return Diverged.all([Problem(message, problem.where or str(run), problem.hint)])
-
-
-@contextmanager
-def _logs(run: RunInfo, tensorboard: bool) -> Iterator[Log]:
-    logs: list[Log] = [MetricsLog(run.path / METRICS)]
-    if tensorboard:
-        logs.append(TensorBoardLog(run.path / "tensorboard"))
-    log = Logs(*logs)
-    try:
-        yield log
-    finally:
-        log.close()
 
 
 def _write_beginning(folder: Path, plan: Plan, device: str) -> None:

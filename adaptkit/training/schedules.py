@@ -11,13 +11,13 @@ from torch.optim import Optimizer
 
 from adaptkit import kinds
 from adaptkit.kinds import Kinds
-from adaptkit.training.keywords import bind
+from adaptkit.training.keywords import bind, keywords_of
 
-# A schedule is a function from a step (from 0) that follows the warm-up to what the learning rate is multiplied by
-# there. Its further arguments are its keys in the recipe, but for three that the training gives if it has them:
-#   warmup  steps of the warm-up, which is linear in every schedule
-#   total   steps of the whole training
-#   scores  (steps made, score or None) of every validation so far, more is better
+# A schedule is a function that gives a factor. Its first argument says what it follows:
+#   step    that comes (from 0), after the warm-up: the recipe's learning rate is multiplied by the factor there
+#   scores  of all validations after the warm-up, more is better: the rate is multiplied by the factor from now on
+# Its further arguments are its keys in the recipe, but for two that the training gives if it has them: `warmup`, the
+# steps of the warm-up, which is linear in every schedule, and `total`, the steps of the whole training.
 SCHEDULES: Kinds[Callable[..., float]] = kinds.SCHEDULES
 
 
@@ -45,27 +45,22 @@ def cosine(step: int, *, warmup: int, total: int) -> float:
 
 @SCHEDULES.register("plateau")
 def plateau(
-    step: int,
+    scores: Sequence[float],
     *,
-    warmup: int,
-    scores: Sequence[tuple[int, float | None]],
     factor: Annotated[float, Interval(gt=0, lt=1)] = 0.5,
     patience: Annotated[int, Interval(ge=0)] = 2,
 ) -> float:
-    """Once more `factor` whenever more than `patience` validations in a row after the warm-up gave no better score.
+    """`factor` after more than `patience` validations in a row without a better score, which are counted anew then.
 
     Args:
         factor: what the learning rate is multiplied by.
         patience: epochs without gain that are waited.
     """
-    found, best, stale = 1.0, -math.inf, 0
-    for at, score in scores:
-        if score is None or at < warmup:  # an undefined score counts for nothing
-            continue
-        best, stale = (score, 0) if score > best else (best, stale + 1)
-        if stale > patience:
-            found, stale = found * factor, 0
-    return found
+    best, stale = -math.inf, 0
+    for score in scores:
+        waited = 0 if stale > patience else stale
+        best, stale = (score, 0) if score > best else (best, waited + 1)
+    return factor if stale > patience else 1.0
 
 
 class LRSchedule:
@@ -86,21 +81,21 @@ class LRSchedule:
     def __init__(
         self, optimizer: Optimizer, *, name: str = "constant", warmup: float = 0, total: int, **keys: Any
     ) -> None:
-        where = "train.schedule"
-        self._optimizer = optimizer
-        self._base = [group["lr"] for group in optimizer.param_groups]
+        schedule = SCHEDULES.named(name, where="train.schedule")
+        self._optimizer, self._warmup = optimizer, warmup_steps(warmup, total)
+        self._follows_scores = keywords_of(schedule)[0] == "scores"
+        offered = {"warmup": lambda: self._warmup, "total": lambda: total}
+        self._schedule = bind(schedule, keys, offered, skip=1, where="train.schedule")
         self._step, self._scores = 0, []
-        self.warmup = warmup_steps(warmup, total)
-        offered = {"warmup": lambda: self.warmup, "total": lambda: total, "scores": lambda: self._scores}
-        self._schedule = bind(SCHEDULES.named(name, where=where), keys, offered, skip=1, where=where)
+        self._base = [group["lr"] for group in optimizer.param_groups]
         self._apply()
 
     @property
     def lr_factor(self) -> float:
         """What the learning rate is multiplied by in the next step."""
-        if self._step < self.warmup:
-            return (self._step + 1) / self.warmup
-        return self._schedule(self._step)
+        if self._step < self._warmup:
+            return (self._step + 1) / self._warmup
+        return 1.0 if self._follows_scores else self._schedule(self._step)
 
     @property
     def lr(self) -> float:
@@ -113,22 +108,24 @@ class LRSchedule:
         self._apply()
 
     def after_validation(self, score: float | None) -> None:
-        """Once per validation, with a score of which more is better; None where it is undefined."""
-        self._scores.append((self._step, score))
-        self._apply()
+        """Once per validation, with a score of which more is better; None: it is undefined, and counts for nothing."""
+        if self._follows_scores and score is not None and self._step >= self._warmup:
+            self._scores.append(score)
+            factor = self._schedule(self._scores)
+            self._base = [lr * factor for lr in self._base]
+            self._apply()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "scores": self._scores}
+        return {"step": self._step, "scores": self._scores, "base": self._base}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._step = state["step"]
-        self._scores[:] = state["scores"]
+        self._step, self._scores, self._base = state["step"], state["scores"], state["base"]
         self._apply()
 
     def _apply(self) -> None:
         factor = self.lr_factor
-        for group, base in zip(self._optimizer.param_groups, self._base, strict=True):
-            group["lr"] = base * factor
+        for group, lr in zip(self._optimizer.param_groups, self._base, strict=True):
+            group["lr"] = lr * factor
 
 
 def warmup_steps(warmup: float, total: int) -> int:

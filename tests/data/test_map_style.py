@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import Dataset
@@ -105,6 +105,7 @@ def test_workers_read_it_as_well(recipe: Recipe, splits: Splits) -> None:
     assert batches[0] == batches[1] == [{"ids": ["train-3", "train-1"]}, {"ids": ["train-2"]}]
 
 
+@settings(deadline=None)
 @given(st.integers(3, 500))
 def test_a_single_dataset_is_split_by_its_length_alone(size: int) -> None:
     parts = split(size)

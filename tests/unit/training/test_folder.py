@@ -12,7 +12,6 @@ from adaptkit.training.folder import (
     create_run,
     list_runs,
     newest_finished,
-    newest_unfinished,
     read_run,
     set_status,
 )
@@ -49,10 +48,6 @@ def test_newest_first(tmp_path: Path) -> None:
     assert [run.path for run in list_runs(tmp_path)] == [two.path, one.path]
     set_status(one, "finished")
     assert newest_finished(tmp_path).path == one.path
-    found = newest_unfinished(tmp_path, name="b", digest="2" * 8)
-    assert found is not None
-    assert found.path == two.path
-    assert newest_unfinished(tmp_path, name="b", digest="3" * 8) is None
 
 
 def test_a_damaged_status_is_listed_as_such(tmp_path: Path) -> None:

@@ -51,9 +51,10 @@ def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def training(model: nn.Module | None = None) -> Training:
+def training(model: nn.Module | None = None, scaler: torch.amp.GradScaler | None = None) -> Training:
     """Of one linear layer, by plain gradient descent."""
     accelerator = build_accelerator("fp32")
+    accelerator.scaler = scaler
     model = model or Line()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     schedule = LRSchedule(optimizer, total=10)
@@ -101,6 +102,25 @@ def test_an_infinite_gradient_makes_no_step() -> None:
     broken.model.layer.weight.register_hook(lambda grad: grad * math.inf)
     with pytest.raises(Diverged, match="gradient is not finite"):
         step(broken, batches(4))
+
+
+def test_a_scaler_skips_a_step_that_overflows() -> None:
+    """As in half precision on a GPU: nothing moves, the learning rate neither, and the scale is lowered."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    scaled = training(scaler=scaler)
+    overflowing = scaled.model.layer.weight.register_hook(lambda grad: grad * math.inf)
+    before = [parameter.clone() for parameter in scaled.model.parameters()]
+    step(scaled, batches(4))
+    assert all(torch.equal(old, new) for old, new in zip(before, scaled.model.parameters(), strict=True))
+    assert scaled.schedule.state_dict()["step"] == 0
+    assert scaler.get_scale() == 2.0**9
+    overflowing.remove()
+    plain = training()
+    step(scaled, batches(4))
+    step(plain, batches(4))
+    assert scaled.schedule.state_dict()["step"] == 1
+    for one, other in zip(scaled.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
 
 
 def test_an_adapter_whose_host_does_not_run_is_told() -> None:

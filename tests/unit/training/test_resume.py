@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from adaptkit.errors import Interrupted, RunError
-from adaptkit.recipe import Recipe, load_recipe
+from adaptkit.recipe import Recipe, digest, load_recipe
 from adaptkit.training import Callback, list_runs, read_run, train
 from adaptkit.training.callbacks import Evaluated, StepDone, Validated
+from adaptkit.training.folder import create_run, set_status
+from adaptkit.training.resume import run_to_resume
 
 # Everything that has a state: chance in the forward pass, momentum, a schedule, accumulation, logging sums.
 STATEFUL = (
@@ -153,6 +155,16 @@ def test_other_data_is_refused(tiny_recipe: Path, tiny_data: Path, tmp_path: Pat
     (data / "train.jsonl").write_text("\n".join(reversed(lines)) + "\n")
     with pytest.raises(RunError, match="data has changed"):
         train(recipe_of(tiny_recipe), runs=runs, resume=True)
+
+
+def test_the_newest_run_of_this_recipe_is_resumed(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(tiny_recipe)
+    fitting = create_run(tmp_path, name="tiny", digest=digest(recipe), data="d")
+    create_run(tmp_path, name="tiny", digest="1" * 8, data="d")  # newer, of another recipe
+    done = create_run(tmp_path / "done", name="tiny", digest=digest(recipe), data="d")
+    done.path.rename(tmp_path / "tiny" / "99999999")
+    set_status(read_run(tmp_path / "tiny" / "99999999"), "finished")
+    assert run_to_resume(tmp_path, recipe, "d").path == fitting.path
 
 
 def test_nothing_to_resume(tiny_recipe: Path, tmp_path: Path, tiny_run: Path) -> None:

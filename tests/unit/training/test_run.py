@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adaptkit.errors import DataError, Diverged, RunError, UnavailableError
+from adaptkit.errors import DataError, Diverged, RunError
 from adaptkit.recipe import load_recipe
 from adaptkit.training import Callback, list_runs, read_run, train
 from adaptkit.training.callbacks import StepDone, Validated
@@ -166,12 +166,6 @@ def test_several_tasks(tiny_recipe: Path, tmp_path: Path) -> None:
     assert set(line) == {"id", "answer", "amount", "target"}
 
 
-@pytest.mark.filterwarnings("ignore")  # of TensorBoard's own imports
-def test_tensorboard_files(tiny_recipe: Path, tmp_path: Path) -> None:
-    result = train(load_recipe(tiny_recipe, ["train.epochs=1", "train.tensorboard=true"]), runs=tmp_path)
-    assert list((result.run / "tensorboard").glob("events.*"))
-
-
 def test_gradient_checkpointing_changes_nothing(tiny_recipe: Path, tmp_path: Path) -> None:
     plain = train(load_recipe(tiny_recipe), runs=tmp_path / "plain")
     saving = train(load_recipe(tiny_recipe, ["train.gradient_checkpointing=true"]), runs=tmp_path / "saving")
@@ -278,13 +272,6 @@ def test_a_folder_that_cannot_be_written(tiny_recipe: Path, tmp_path: Path) -> N
 def test_missing_data_leaves_no_run(tiny_recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         train(load_recipe(tiny_recipe, ['data.test="nowhere.jsonl"']), runs=tmp_path / "runs")
-    assert not (tmp_path / "runs").exists()
-
-
-def test_tensorboard_names_the_extra(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptkit.training.tensorboard.find_spec", lambda name: None)
-    with pytest.raises(UnavailableError, match=r"adaptkit\[tensorboard\]"):
-        train(load_recipe(tiny_recipe, ["train.tensorboard=true"]), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

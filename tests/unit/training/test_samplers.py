@@ -51,6 +51,7 @@ def test_sequential() -> None:
 LABELS = st.lists(st.sampled_from(["a", "b", "c", 3, True]), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(LABELS, st.integers(0, 5), st.integers(0, 5))
 def test_balanced_draws_every_label_equally_often(labels: list[Any], seed: int, epoch: int) -> None:
     order = balanced(len(labels), seed, epoch, targets={"x": labels})

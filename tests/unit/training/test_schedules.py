@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from adaptkit.errors import RecipeError
-from adaptkit.training.schedules import SCHEDULES, LRSchedule, plateau, warmup_steps
+from adaptkit.training.schedules import SCHEDULES, LRSchedule, warmup_steps
 
 
 def test_warmup_is_steps_or_a_share() -> None:
@@ -81,19 +81,22 @@ def test_a_schedule_continues_from_its_state(name: str) -> None:
     assert run(again, other, 7) == whole[5:]
 
 
-@given(st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5, 1.0])), st.integers(0, 3))
-def test_plateau_reduces_where_torch_does(scores: list[float | None], patience: int) -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    torchs = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=patience, threshold=0.0, eps=0.0)
-    for end, score in enumerate(scores, 1):
+@settings(deadline=None)
+@given(st.lists(st.none() | st.sampled_from([-1.0, 0.0, 0.5, 1.0])), st.integers(0, 3), st.sampled_from([0.1, 0.5]))
+def test_plateau_reduces_as_torch_does(scores: list[float | None], patience: int, factor: float) -> None:
+    """To the bit."""
+    optimizers = [torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-2) for _ in range(2)]
+    ours = LRSchedule(optimizers[0], name="plateau", total=10, factor=factor, patience=patience)
+    torchs = ReduceLROnPlateau(optimizers[1], "max", factor=factor, patience=patience, threshold=0.0, eps=0.0)
+    for score in scores:
+        ours.after_validation(score)
         if score is not None:
             torchs.step(score)
-        seen = [(step, each) for step, each in enumerate(scores[:end])]
-        assert plateau(end, warmup=0, scores=seen, patience=patience) == optimizer.param_groups[0]["lr"]
+        assert ours.lr == optimizers[1].param_groups[0]["lr"]
 
 
 def test_a_schedule_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has the warm-up for nothing, and what it names of `warmup`, `total` and `scores`."""
+    """It has the warm-up for nothing, and `warmup` and `total` if it names them."""
     monkeypatch.setattr("adaptkit.training.schedules.SCHEDULES", registry := copy(SCHEDULES))
 
     @registry.register("inverse_sqrt")
@@ -111,8 +114,22 @@ def test_a_schedule_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == pytest.approx([1.0, 2.0, 2.0, 2 * math.sqrt(4 / 5)])
     with pytest.raises(RecipeError, match=r"inverse_sqrt has no keyword 'ofset'.*offset"):
         schedule(ofset=4)
-    with pytest.raises(RecipeError, match=r"inverse_sqrt has no keyword 'scores'"):
-        schedule(scores=[])
+
+
+def test_one_that_follows_the_validation_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptkit.training.schedules.SCHEDULES", registry := copy(SCHEDULES))
+
+    @registry.register("impatient")
+    def impatient(scores: list[float], *, factor: float) -> float:
+        return factor if scores[-1] < max(scores) else 1.0
+
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    moving, found = LRSchedule(optimizer, name="impatient", total=10, factor=0.5), []
+    for score in (0.1, None, 0.3, 0.2, 0.1, 0.4):
+        moving.after_validation(score)
+        moving.after_step()
+        found.append(moving.lr)
+    assert found == [1.0, 1.0, 1.0, 0.5, 0.25, 0.25]
 
 
 def test_an_unknown_schedule() -> None:
