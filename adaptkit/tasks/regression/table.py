@@ -15,7 +15,7 @@ from adaptkit.recipe.task import NO_SET, Loss, LossSpec, SetName, TaskTable, set
 
 
 class Regression(TaskTable):
-    """One or several numbers."""
+    """One or several numbers; the squared error is minimised unless `loss` says otherwise."""
 
     summary: ClassVar[str] = "numbers"
     set_keys: ClassVar[tuple[str, ...]] = ("conventions", "metrics")
