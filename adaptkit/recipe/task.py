@@ -48,13 +48,19 @@ Loss = Annotated[LossSpec | None, OfKind(LOSSES, short=True)]
 
 @dataclass(frozen=True, slots=True)
 class NamesMetricSet:
-    """Marks a text that names a registered set of metrics, or "none"; editors complete it."""
+    """Marks a text that names a registered set of metrics; editors complete it.
+
+    Attributes:
+        others: words that it may be as well.
+    """
+
+    others: tuple[str, ...] = ()
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(schema), "enum": [NO_SET, *METRICS.kinds]}
+        return {**handler(schema), "enum": [*self.others, *METRICS.kinds]}
 
 
-SetName = Annotated[str, NamesMetricSet()]
+Conventions = Annotated[str, NamesMetricSet((NO_SET,))]
 
 
 class TaskTable(Table):
@@ -78,7 +84,7 @@ class TaskTable(Table):
     monitor: str | None = Field(
         default=None, description="Validation metric that chooses the best epoch. Default: the task's own."
     )
-    metrics: list[SetName] = Field(
+    metrics: list[Annotated[str, NamesMetricSet()]] = Field(
         default=[], examples=[["film_f1"]], description="Sets of further metrics that are computed, by name."
     )
     weight: float = Field(default=1.0, gt=0, description="Weight of its loss among several tasks.")
@@ -129,7 +135,7 @@ def sets_in(keys: tuple[str, ...], table: Mapping[str, Any]) -> Iterator[tuple[s
     for key in keys:
         value = table.get(key)
         for name in value if isinstance(value, list) else [value]:
-            if isinstance(name, str) and name != NO_SET:
+            if isinstance(name, str) and value != NO_SET:
                 yield key, name
 
 
@@ -143,8 +149,8 @@ def set_misfit(name: str, task: str) -> tuple[str, str] | None:
     """Message and hint where no set of metrics of this name fits this kind of task."""
     fitting = [known for known, kind in METRICS.kinds.items() if fits(kind, task)]
     if name not in METRICS.kinds:
-        return f"there is no set of metrics {in_toml(name)}.", nearest(name, [*fitting, NO_SET])
+        return f"there is no set of metrics {in_toml(name)}.", nearest(name, fitting)
     if name not in fitting:
         tasks = METRICS.kinds[name].facts["tasks"]
-        return f"the metrics {in_toml(name)} are for {' and '.join(tasks)}.", nearest(name, [*fitting, NO_SET])
+        return f"the metrics {in_toml(name)} are for {' and '.join(tasks)}.", nearest(name, fitting)
     return None

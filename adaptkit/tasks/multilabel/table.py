@@ -9,7 +9,7 @@ from pydantic import Field
 
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
-from adaptkit.recipe.task import NO_SET, SetName, TaskTable
+from adaptkit.recipe.task import NO_SET, Conventions, TaskTable
 from adaptkit.tasks.labels import label_weights, labels_fit
 
 
@@ -34,7 +34,7 @@ class Multilabel(TaskTable):
         description="Weight of positives in the loss: samples / positives, negatives / positives, or a list.",
     )
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Probability from which a label is predicted.")
-    conventions: SetName = Field(
+    conventions: Conventions = Field(
         default=NO_SET,
         description='Whose metrics are added: "iemocap" (accuracy and weighted F1 of every label as a yes/no '
         'problem), "mosei_emotions" (weighted accuracy and weighted F1 of every label).',

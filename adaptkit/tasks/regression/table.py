@@ -11,7 +11,7 @@ from adaptkit.kinds import METRICS
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
-from adaptkit.recipe.task import NO_SET, Loss, LossSpec, SetName, TaskTable, sets_in
+from adaptkit.recipe.task import NO_SET, Conventions, Loss, LossSpec, TaskTable, sets_in
 
 
 class Regression(TaskTable):
@@ -22,7 +22,7 @@ class Regression(TaskTable):
 
     loss: Loss = Field(default=LossSpec(kind="mse"), description="The loss, a word or a table.")
     outputs: int = Field(default=1, ge=1, description="How many numbers a target has.")
-    conventions: SetName = Field(
+    conventions: Conventions = Field(
         default=NO_SET,
         description='Whose metrics are added: "mosi" (CMU-MOSI and MOSEI: Acc-2 in three definitions, F1, Acc-3, -5 '
         'and -7), "sims" (CH-SIMS). Both need outputs = 1.',
