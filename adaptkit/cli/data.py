@@ -137,8 +137,7 @@ def stats_data(
         from adaptkit.formats.load import load_data
 
         recipe = _recipe(source, sets or ())
-        kinds, tasks = ({name: m.kind for name, m in table.items()} for table in (recipe.modality, recipe.task))
-        splits = described(load_data(recipe), kinds, tasks)
+        splits = described(load_data(recipe), recipe.modality, recipe.task)
     return Answer({"source": source, "splits": splits}, lambda out: show_statistics(out, splits))
 
 
@@ -158,7 +157,7 @@ def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]
         ref, model, anatomy, spec = backbone_of(recipe)
         encoders = build_encoders(recipe, ref, model, spec, output_width(model, anatomy, spec))
     data = load_data(recipe)
-    found = check_samples(data, encoders, {name: task.kind for name, task in recipe.task.items()})
+    found = check_samples(data, encoders, recipe.task)
     if recipe.data.format in BENCHMARKS:
         store = find_store(recipe.path(recipe.data.root).resolve(), recipe.data.format, recipe.data.variant or "")
         found.problems += damage(store)

@@ -19,7 +19,6 @@ from adaptkit.registry import nearest
 if TYPE_CHECKING:
     from adaptkit.kinds import Kinds
     from adaptkit.recipe.table import Table
-    from adaptkit.tasks.metric import Metric
 
 Rows = list[dict[str, str]]
 
@@ -183,21 +182,17 @@ def _sites() -> Rows:
 
 
 def _metrics() -> Rows:
-    from adaptkit.tasks.metric import METRICS
+    from adaptkit.tasks.metric import all_metrics
 
     return [
         {
             "name": metric.name,
             "what": metric.description,
-            "tasks": metric.where,
-            "better": _better(metric),
+            "tasks": tasks,
+            "better": metric.better,
         }
-        for metric in METRICS.values()
+        for metric, tasks in all_metrics().items()
     ]
-
-
-def _better(metric: Metric) -> str:
-    return {True: "higher", False: "lower", None: "-"}[metric.higher_is_better]
 
 
 def _recipes() -> Rows:

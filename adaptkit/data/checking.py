@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Protocol
 
 from adaptkit.data.paths import digest_of, inside
 from adaptkit.data.sample import DataSet, Sample
-from adaptkit.data.stats import Summary, distribution, summarised
+from adaptkit.data.stats import OF_STORES, Summary, distribution, of_tasks, summarised
 from adaptkit.data.store import Store, verify
 from adaptkit.errors import DataError, Problem, UnavailableError
+from adaptkit.recipe import TaskTable
 
 SHOWN = 5  # problems of one kind and split that are told one by one
 RARE, UNEVEN = 5, 50  # samples of a label; the commonest label over the rarest
@@ -55,7 +56,10 @@ def check_store(store: Store, *, whole: bool = True) -> Findings:
     try:
         for split in store.splits:
             rows = store.rows(split)
-            columns = {name: summarised(c["kind"], rows.column(name)) for name, c in store.columns.items()}
+            kinds = {name: column["kind"] for name, column in store.columns.items()}
+            columns = {
+                name: summarised(OF_STORES.get(kind, "gaps"), rows.column(name), kind) for name, kind in kinds.items()
+            }
             found.splits[split] = {"samples": len(rows), "columns": columns}
             _check_paths(store, split, found)
     except DataError as error:
@@ -90,13 +94,13 @@ def check_sources(published: Mapping[str, str], root: Path, recorded: Mapping[st
     return warnings
 
 
-def check_samples(data: DataSet, encoders: Mapping[str, Reads], tasks: Mapping[str, str]) -> Findings:
+def check_samples(data: DataSet, encoders: Mapping[str, Reads], tasks: Mapping[str, TaskTable]) -> Findings:
     """Every sample as training would read it.
 
     Args:
         data: all splits.
         encoders: modality -> its encoder.
-        tasks: task -> its kind.
+        tasks: name -> table.
     """
     found = Findings()
     for split, samples in data.splits.items():
@@ -107,7 +111,7 @@ def check_samples(data: DataSet, encoders: Mapping[str, Reads], tasks: Mapping[s
             for reader in readers.values():
                 reader.see(sample)
         columns = {name: reader.summary() for name, reader in readers.items()}
-        columns |= {task: summarised(kind, data.targets(split, task)) for task, kind in tasks.items()}
+        columns |= of_tasks(data, split, tasks)
         found.splits[split] = {"samples": len(samples), "columns": columns}
         _compare_ids({split: ids}, found)
     _judge(found)
@@ -187,7 +191,7 @@ def _judge(found: Findings) -> None:
                 widths = ", ".join(map(str, column["widths"]))
                 found.problems.append(Problem(f"{name} has vectors of different widths: {widths}.", split))
             values = column.get("values")
-            if column["kind"] in ("number", "regression") and values and values["min"] == values["max"]:
+            if "not_numbers" in column and values and values["min"] == values["max"]:
                 found.warnings.append(f"{split}: {name} is {values['min']:g} everywhere.")
     for name in {name: None for report in found.splits.values() for name in report["columns"]}:
         _judge_labels(name, found)

@@ -12,14 +12,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     from adaptkit.data.sample import DataSet
+    from adaptkit.recipe import ModalityTable, TaskTable
 
 Summary = dict[str, Any]
 
 
 class Gaps:
     """Counts what is there and what is absent; subclasses look at what is there."""
-
-    kind = "path"
 
     def __init__(self) -> None:
         self.present = self.missing = 0
@@ -37,7 +36,7 @@ class Gaps:
 
     def summary(self) -> Summary:
         """Everything found, as JSON."""
-        return {"kind": self.kind, "present": self.present, "missing": self.missing, **self.found()}
+        return {"present": self.present, "missing": self.missing, **self.found()}
 
     def found(self) -> Summary:
         """What the class itself found."""
@@ -46,8 +45,6 @@ class Gaps:
 
 class Texts(Gaps):
     """Words and characters."""
-
-    kind = "text"
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,8 +66,6 @@ class Texts(Gaps):
 
 class Vectors(Gaps):
     """Lengths, widths and values of arrays."""
-
-    kind = "features"
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,8 +103,6 @@ class Vectors(Gaps):
 class Labels(Gaps):
     """How often each label occurs, and how many a sample has."""
 
-    kind = "labels"
-
     def __init__(self) -> None:
         super().__init__()
         self._counts, self._sizes = Counter[str](), array("q")
@@ -129,8 +122,6 @@ class Labels(Gaps):
 
 class Numbers(Gaps):
     """One number, or several, per sample."""
-
-    kind = "number"
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,28 +145,43 @@ class Numbers(Gaps):
         }
 
 
-# Kinds of columns of stores, and of tasks -> how they are summarised. Everything else: only whether it is there.
+# The words by which tables of modalities and tasks say how a column of theirs is summarised.
 SUMMARIES: Mapping[str, Callable[[], Gaps]] = {
     "text": Texts,
-    "features": Vectors,
-    "ints": Vectors,
-    "label": Labels,
+    "vectors": Vectors,
     "labels": Labels,
-    "classification": Labels,
-    "multilabel": Labels,
-    "retrieval": Gaps,
-    "number": Numbers,
     "numbers": Numbers,
-    "regression": Numbers,
+    "gaps": Gaps,
+}
+# Kinds of columns of stores -> their summary. Everything else: only whether it is there.
+OF_STORES: Mapping[str, str] = {
+    "text": "text",
+    "features": "vectors",
+    "ints": "vectors",
+    "label": "labels",
+    "labels": "labels",
+    "number": "numbers",
+    "numbers": "numbers",
 }
 
 
-def summarised(kind: str, values: Iterable[Any]) -> Summary:
-    """The summary of one column."""
-    gaps = SUMMARIES.get(kind, Gaps)()
+def summarised(summary: str, values: Iterable[Any], kind: str) -> Summary:
+    """The summary of one column.
+
+    Args:
+        summary: which.
+        values: raw; None where absent.
+        kind: of the column, as it stands in the result.
+    """
+    gaps = SUMMARIES[summary]()
     for value in values:
         gaps.add(value)
-    return gaps.summary() | {"kind": kind}
+    return {"kind": kind, **gaps.summary()}
+
+
+def of_tasks(data: DataSet, split: str, tasks: Mapping[str, TaskTable]) -> dict[str, Summary]:
+    """Task -> summary of its column in a split."""
+    return {name: summarised(task.summary, data.targets(split, name), task.kind) for name, task in tasks.items()}
 
 
 def distribution(values: Any) -> dict[str, float] | None:
@@ -189,29 +195,31 @@ def distribution(values: Any) -> dict[str, float] | None:
     return {**ends, "mean": round(float(numbers.mean()), 6), "std": round(float(numbers.std()), 6)}
 
 
-def described(data: DataSet, kinds: Mapping[str, str], tasks: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def described(
+    data: DataSet, modalities: Mapping[str, ModalityTable], tasks: Mapping[str, TaskTable]
+) -> dict[str, dict[str, Any]]:
     """Split -> {"samples": N, "columns": {name: summary}} of the raw values of a recipe's data.
 
     Args:
         data: all splits.
-        kinds: modality -> its kind.
-        tasks: task -> its kind.
+        modalities: name -> table.
+        tasks: name -> table.
     """
     splits = {}
     for split, samples in data.splits.items():
-        gaps = {name: SUMMARIES[kind]() if kind in ("text", "features") else Gaps() for name, kind in kinds.items()}
-        files = {name: Gaps() for name in kinds}
+        gaps = {name: SUMMARIES[table.summary]() for name, table in modalities.items()}
+        files = {name: Gaps() for name in modalities}
         for sample in samples:
             for name, value in sample.inputs.items():
-                of_file = isinstance(value, str | Path) and kinds[name] == "features"
+                of_file = isinstance(value, str | Path) and isinstance(gaps[name], Vectors)
                 (files if of_file else gaps)[name].add(value)
-        columns = {name: _together(kinds[name], gaps[name], files[name]) for name in kinds}
-        columns |= {task: summarised(kind, data.targets(split, task)) for task, kind in tasks.items()}
-        splits[split] = {"samples": len(samples), "columns": columns}
+        columns = {name: _together(table.kind, gaps[name], files[name]) for name, table in modalities.items()}
+        splits[split] = {"samples": len(samples), "columns": columns | of_tasks(data, split, tasks)}
     return splits
 
 
 def _together(kind: str, gaps: Gaps, files: Gaps) -> Summary:
-    """Features that are partly, or all, files of their own: those are counted, not read."""
+    """Vectors that are partly, or all, files of their own: those are counted, not read."""
     found = Gaps.summary(files) if files.present and not gaps.present else gaps.summary()
-    return {**found, "kind": kind, "present": gaps.present + files.present, "missing": gaps.missing + files.missing}
+    both = {"present": gaps.present + files.present, "missing": gaps.missing + files.missing}
+    return {"kind": kind, **found, **both}

@@ -158,7 +158,7 @@ def check_drop(plan: Plan, drop: Collection[str], option: str = "--drop") -> tup
     """
     reasons = {
         "backbone": "is the backbone's own input and cannot be dropped.",
-        "query": "is the query of a retrieval task and cannot be dropped.",
+        "query": "is the query of a task and cannot be dropped.",
     }
     known, can = plan.recipe.modality, droppable(plan)
     for name in drop:

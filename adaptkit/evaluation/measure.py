@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.data import Sample
-from adaptkit.evaluation.metrics import compute
 from adaptkit.evaluation.monitor import metric_name
 from adaptkit.model.inference import infer
 from adaptkit.tasks.task import Task
@@ -107,14 +106,7 @@ def _metrics(
     told: list[str] = []
     for name, task in tasks.items():
         scores = task.scores(torch.from_numpy(logits[name]))
-        values, notes = compute(
-            task.kind,
-            scores,
-            targets[name],
-            threshold=task.threshold,
-            conventions=task.conventions,
-            labels=task.labels,
-        )
+        values, notes = task.measure(scores, targets[name])
         for metric, value in values.items():
             found[metric_name(name, metric, several=len(tasks) > 1)] = value
         told += [f"{name}: {note}" for note in notes]

@@ -31,9 +31,9 @@ def predict(
 ) -> int:
     """Predict every sample of a file or a stream. For samples in memory there is `AdaptedModel.predict`.
 
-    A prediction has the sample's `id` and, for classification, `label` and `probabilities`; with several tasks, these
-    under each task's name. A retrieval task searches among all samples of the input and gives the ids of the ten
-    nearest. Samples are read and predictions written batch by batch, so that neither needs to fit in memory.
+    A prediction has the sample's `id` and what its task decodes, such as `label` and `probabilities`; with several
+    tasks, these under each task's name. A task that searches does so among all samples of the input. Samples are read
+    and predictions written batch by batch, so that neither needs to fit in memory.
 
     Args:
         source: a run or artifact folder.

@@ -39,7 +39,7 @@ def describe(
     docstring = inspect.getdoc(entry) or ""
     summary = inspect.getdoc(getattr(entry, "table", None) or entry) or ""  # a table of its own is for readers
     keys = {} if table is not None or not keyed else {key.name: key for key in _keys(entry, docstring, given)}
-    facts = dict(_facts(entry)) if inspect.isclass(entry) else {}
+    facts = dict(_facts(entry) if inspect.isclass(entry) else getattr(entry, "facts", {}))
     return Kind(name, _home(entry), summary.partition("\n")[0], keys, facts, _home(table) if table else "", origin)
 
 

@@ -111,10 +111,11 @@ def table_of(kind: Kind, base: type[BaseTable], tag: str = "kind") -> type[BaseT
 
 
 def kinds_in(table: BaseModel) -> Iterator[Kind]:
-    """The kinds of a table and of all tables in it."""
+    """The kinds of a table, those it names by a word alone (`further_kinds`), and those of all tables in it."""
     described = getattr(type(table), "described", None)
     if isinstance(described, Kind):
         yield described
+    yield from getattr(table, "further_kinds", ())
     for name in type(table).model_fields:
         value = getattr(table, name)
         for item in value.values() if isinstance(value, dict) else [value]:

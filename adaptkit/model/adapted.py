@@ -125,10 +125,9 @@ class AdaptedModel(Predicts, TrainableState):
         return logits
 
     def answer(self, task: str, vector: Tensor, encoded: Encoded) -> Tensor:
-        """What the head of a task makes of the vector, and of its query if it is a retrieval task. (B, outputs)"""
+        """What the head of a task makes of the vector, and of the queries that it reads. (B, outputs)"""
         head, given = self.heads[task], [vector]
-        query: str | None = getattr(self.plan.recipe.task[task], "query", None)
-        if query is not None:
+        for query in self.plan.recipe.task[task].queries:
             side = encoded.streams[query]
             given.append(pooling.mean(side.tensor, side.mask))  # (B, E)
         return head(*(part.to(head_dtype(head)) for part in given))

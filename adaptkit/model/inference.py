@@ -57,7 +57,7 @@ class Predicts(nn.Module):
     def predict_iter(self, samples: Iterable[Record], *, batch_size: int | None = None) -> Iterator[Prediction]:
         """`predict`, lazily: reads one batch of samples when its first prediction is asked for.
 
-        A retrieval task searches among all samples, so there the first prediction comes after the last sample.
+        A collective task searches among all samples, so there the first prediction comes after the last sample.
         Arguments and errors are those of `predict`.
         """
         if isinstance(samples, str | Mapping) or not isinstance(samples, Iterable):

@@ -11,7 +11,7 @@ from adaptkit.recipe.modality import ModalityTable
 from adaptkit.recipe.read import load_recipe, parse_recipe
 from adaptkit.recipe.reference import reference_markdown
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.task import Head, TaskTable
+from adaptkit.recipe.task import Head, LossSpec, TaskTable
 from adaptkit.recipe.tower import TowerSpec
 from adaptkit.recipe.training import EarlyStopping, OptimizerSpec, ScheduleSpec, Train
 from adaptkit.recipe.write import digest, resolved_tables, resolved_toml
@@ -23,6 +23,7 @@ __all__ = [
     "EarlyStopping",
     "FusionSpec",
     "Head",
+    "LossSpec",
     "ModalityTable",
     "OptimizerSpec",
     "Recipe",

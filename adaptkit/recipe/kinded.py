@@ -44,27 +44,34 @@ class OfKind:
             yield kind, table_of(kind, base, self.tag)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def validate(value: Any) -> Table:
-            if isinstance(value, source):
-                kind = self.kind(source, {self.tag: getattr(value, self.tag)})
-                if type(value) is (table_of(kind, source, self.tag) if kind else source if self.open else None):
+        base = _table_in(source)
+        optional = base is not source  # `LossSpec | None`
+
+        def validate(value: Any) -> Table | None:
+            if value is None and optional:
+                return None
+            if isinstance(value, base):
+                kind = self.kind(base, {self.tag: getattr(value, self.tag)})
+                if type(value) is (table_of(kind, base, self.tag) if kind else base if self.open else None):
                     return value
                 value = value.model_dump()  # a default that names its kind only, or a table made in Python
             if not isinstance(value, Mapping) and not (self.short and isinstance(value, str)):
                 raise PydanticCustomError("table", "should be a table")
-            kind = self.kind(source, value)
+            kind = self.kind(base, value)
             if kind is None and not self.open:
-                raise self._unknown(source, value)
+                raise self._unknown(base, value)
             table = {self.tag: value} if isinstance(value, str) else value
-            return (table_of(kind, source, self.tag) if kind else source).model_validate(table)
+            return (table_of(kind, base, self.tag) if kind else base).model_validate(table)
 
-        def dump(value: Table) -> Any:
+        def dump(value: Table | None) -> Any:
+            if value is None:
+                return None
             table = value.model_dump()
             return table[self.tag] if self.short and value == type(value)(**{self.tag: table[self.tag]}) else table
 
         shown = core_schema.plain_serializer_function_ser_schema(dump)
         return core_schema.no_info_plain_validator_function(
-            validate, serialization=shown, metadata={"base": source}, json_schema_input_schema=core_schema.any_schema()
+            validate, serialization=shown, metadata={"base": base}, json_schema_input_schema=core_schema.any_schema()
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
+from adaptkit.recipe.task import TaskTable, queries_in
 from adaptkit.recipe.tower import TowerSpec
 
 Pool = Annotated[
@@ -31,17 +32,20 @@ class ModalityTable(Table):
     Attributes:
         native: a backbone may read it as it is (route "backbone").
         sequence: read so, it is a sequence of tokens that other modalities can join.
+        summary: what `data check` and `data stats` show of its column: "text", "vectors", "labels", "numbers", or
+            "gaps" (only whether it is there).
     """
 
     native: ClassVar[bool] = False
     sequence: ClassVar[bool] = False
+    summary: ClassVar[str] = "gaps"
 
     kind: str = Field(examples=["text"], description="What the column holds.")
     route: Literal["backbone", "tokens", "side", "fusion", "query"] = Field(
         examples=["side"],
         description='Where its vectors go: "backbone" (its native input), "tokens" (projected into its input '
         'sequence), "side" (side input of adapters), "fusion" (meets the others after the backbone), "query" (read '
-        "by a retrieval task only).",
+        "by the head of a task only).",
     )
     column: str | None = Field(default=None, description="Column of the data. Default: the modality's name.")
     missing: Literal["error", "zero", "mean", "learned"] = Field(
@@ -72,7 +76,7 @@ class ModalityTable(Table):
         if route == "side" and name not in sides_read(recipe):
             hint = f"Write sides = [{in_toml(name)}] in an adapter, or give it another route."
             yield Finding((*path, "route"), "no adapter reads this side.", hint)
-        if route == "query" and name not in {query for task in recipe.tasks.values() for query in queries(task)}:
+        if route == "query" and name not in asked(recipe):
             hint = f"Write query = {in_toml(name)} in a task that has this key, or give it another route."
             yield Finding((*path, "route"), "no task reads this query.", hint)
         dropout = table["modality_dropout"]
@@ -102,6 +106,10 @@ def sides_read(recipe: WrittenRecipe) -> set[str]:
     return read | {side.partition("@")[0].partition(".")[0] for side in read if "@" in side}
 
 
-def queries(task: Written) -> list[str]:
+def asked(recipe: WrittenRecipe) -> set[str]:
     """The modalities that a task reads besides the vector of its sample."""
-    return [task["query"]] if isinstance(task.get("query"), str) else []
+    found: set[str] = set()
+    for task in recipe.tasks.values():
+        if issubclass(task.table, TaskTable):
+            found.update(queries_in(task.table.query_keys, task))
+    return found

@@ -6,10 +6,14 @@ from adaptkit.kinds.index import homes_of
 from adaptkit.lazy import lazily
 
 _HOMES = {
+    "HEADS": "heads",
+    "LOSSES": "losses",
     "METRICS": "metric",
     "Metric": "metric",
+    "MetricSet": "metric",
     "TASKS": "task",
     "Task": "task",
+    "loss_for": "losses",
     **homes_of("tasks"),
 }
 

@@ -1,12 +1,64 @@
-"""Label lists: where they come from, and the place of a label in them."""
+"""Labels: their keys in a recipe, the list of them, the place of one in it, weights per label, F1 over them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
 from adaptkit.errors import DataError, RecipeError
+from adaptkit.kinds import LOSSES
+from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.kinded import OfKind
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import Written
+from adaptkit.recipe.task import LossSpec
 from adaptkit.registry import nearest
+from adaptkit.tasks.metric import Metric
+
+ZERO: dict[str, Any] = {"zero_division": 0}  # for scikit-learn: 0/0 in a ratio counts as 0
+F1 = (
+    Metric("f1_micro", "F1 over all decisions at once"),
+    Metric("f1_macro", "F1 per label, mean over labels (0/0 counts as 0)"),
+    Metric("f1_weighted", "F1 per label, weighted by how often it is true"),
+)
+
+
+def label_weights(*words: str) -> BeforeValidator:
+    """One of the words, or a list of non-negative numbers, one per label."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value in words:
+            return value
+        plain = isinstance(value, list) and len(value) > 0
+        if plain and all(isinstance(n, int | float) and not isinstance(n, bool) and n >= 0 for n in value):
+            return value
+        known = " or ".join(f'"{word}"' for word in words)
+        raise PydanticCustomError("weights", "should be {known} or a list of numbers (one per label)", {"known": known})
+
+    return BeforeValidator(check)
+
+
+def labels_fit(path: Path, table: Written, weights: str) -> Iterator[Finding]:
+    """Each label once, one weight per label where both are written, and a loss that takes them.
+
+    Args:
+        path: of the table of the task.
+        table: the table.
+        weights: its key of the weights.
+    """
+    labels, given = table.words("labels"), table[weights]
+    for label in sorted({label for label in labels if labels.count(label) > 1}):
+        yield Finding((*path, "labels"), f"{in_toml(label)} is listed twice.")
+    if isinstance(given, list) and labels and len(given) != len(labels):
+        yield Finding((*path, weights), f"{len(given)} weights for {len(labels)} labels.")
+    loss = OfKind(LOSSES, short=True).kind(LossSpec, table["loss"])
+    if loss is not None and given != "none" and not loss.facts.get("weighted"):
+        what = f"the loss {in_toml(loss.name)} takes no weights per label."
+        yield Finding((*path, weights), what, f"Leave {weights} out, or loss.")
 
 
 def label_of(value: Any, where: str) -> str:
@@ -59,27 +111,43 @@ def position(value: Any, places: dict[str, int], where: str) -> int:
     return places[label]
 
 
-def given_weights(weights: list[float], labels: tuple[str, ...], where: str) -> list[float]:
-    """The recipe's own weights.
+def weights_of(
+    rule: str | list[float],
+    labels: tuple[str, ...],
+    targets: Iterable[Iterable[Any]] | None,
+    formulas: Mapping[str, Callable[[int, int], float]],
+    where: str,
+) -> list[float] | None:
+    """One weight per label; None for "none", and where nothing is trained.
+
+    Args:
+        rule: the name of a formula, the weights themselves, or "none".
+        labels: of the task.
+        targets: labels of each training sample.
+        formulas: name -> (samples, samples with the label) -> weight.
+        where: the key of the recipe.
 
     Raises:
-        RecipeError: not one per label.
+        RecipeError: not one weight per label.
+        DataError: a label does not occur, so that its weight by frequency is infinite; an unknown label.
     """
-    if len(weights) != len(labels):
-        raise RecipeError(f"{len(weights)} weights for {len(labels)} labels.", where=where)
-    return weights
-
-
-def every_label_occurs(counts: Sequence[int], labels: tuple[str, ...], where: str) -> None:
-    """Weights by frequency need every label in the training split.
-
-    Raises:
-        DataError: a label does not occur.
-    """
-    for label, count in zip(labels, counts, strict=True):
-        if count == 0:
+    if isinstance(rule, list):
+        if len(rule) != len(labels):
+            raise RecipeError(f"{len(rule)} weights for {len(labels)} labels.", where=where)
+        return rule
+    if rule == "none" or targets is None:
+        return None
+    places = {label: place for place, label in enumerate(labels)}
+    occurring, samples = Counter[int](), 0
+    for of_sample in targets:
+        named = f"{where.rpartition('.')[0]}, training target {samples}"
+        occurring.update({position(label, places, named) for label in of_sample})
+        samples += 1
+    for place, label in enumerate(labels):
+        if occurring[place] == 0:
             raise DataError(
                 f"no training sample has the label {label!r}, so its weight by frequency is infinite.",
                 where=where,
                 hint="List the weights, or leave the label out.",
             )
+    return [formulas[rule](samples, occurring[place]) for place in range(len(labels))]

@@ -12,9 +12,16 @@ import pytest
 from adaptkit.data.checking import Findings, check_samples, check_sources, check_store
 from adaptkit.data.rows import Row
 from adaptkit.data.sample import DataSet, Samples
-from adaptkit.data.stats import distribution, summarised
+from adaptkit.data.stats import SUMMARIES, distribution, summarised
 from adaptkit.data.store import StoreWriter, open_store
 from adaptkit.errors import DataError
+from adaptkit.kinds import MODALITIES, TASKS
+from adaptkit.recipe import ModalityTable, TaskTable
+from adaptkit.recipe.kinded import OfKind
+
+TABLES: dict[str, TaskTable] = {
+    kind.name: table.model_construct(kind=kind.name) for kind, table in OfKind(TASKS).tables(TaskTable)
+}
 
 
 class Reader:
@@ -43,7 +50,7 @@ def data(**splits: list[tuple[Any, Any]]) -> DataSet:
 
 
 def checked(kind: str = "classification", limit: int | None = None, **splits: list[tuple[Any, Any]]) -> Findings:
-    return check_samples(data(**splits), {"x": Reader(limit)}, {"y": kind})
+    return check_samples(data(**splits), {"x": Reader(limit)}, {"y": TABLES[kind]})
 
 
 def test_good_data_has_nothing_to_say() -> None:
@@ -95,17 +102,29 @@ def test_gaps_constants_and_numbers_that_are_none() -> None:
 
 def test_summaries_count_by_hand() -> None:
     vectors = [np.array([[0.0, 2.0], [4.0, np.inf]]), None, np.zeros((1, 3))]
-    summary = summarised("features", vectors)
+    summary = summarised("vectors", vectors, "features")
     assert (summary["present"], summary["missing"], summary["not_finite"], summary["all_zero"]) == (2, 1, 1, 1)
     assert summary["widths"] == [2, 3]
     assert summary["length"]["max"] == 2
     assert summary["values"]["max"] == 4
     assert summary["values"]["mean"] == pytest.approx(1.0)  # 0, 2, 4, 0, 0, 0
     assert summary["values"]["std"] == pytest.approx(np.std([0, 2, 4, 0, 0, 0]))
-    assert summarised("text", ["one two", " "])["empty"] == 1
-    assert summarised("multilabel", [["a", "b"], []])["without_label"] == 1
+    assert summarised("text", ["one two", " "], "text")["empty"] == 1
+    assert summarised("labels", [["a", "b"], []], "genres")["without_label"] == 1
     assert distribution([]) is None
     assert distribution([1, 2, 3, 4])["median"] == 2.5  # type: ignore[index]
+
+
+def test_every_kind_of_column_says_how_it_is_summarised() -> None:
+    for kinds, base in ((MODALITIES, ModalityTable), (TASKS, TaskTable)):
+        found = {kind.name: table.summary for kind, table in OfKind(kinds).tables(base)}
+        assert set(found.values()) <= SUMMARIES.keys()
+    assert {kind: table.summary for kind, table in TABLES.items()} == {
+        "classification": "labels",
+        "multilabel": "labels",
+        "regression": "numbers",
+        "retrieval": "gaps",
+    }
 
 
 def test_a_store_whose_files_went_away(tmp_path: Path) -> None:

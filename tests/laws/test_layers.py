@@ -44,7 +44,7 @@ HEAVY = {
     "transformers": {"anatomy", "modalities"},
     "timm": {"anatomy"},
     "accelerate": {"training", "evaluation"},
-    "sklearn": {"formats", "evaluation"},
+    "sklearn": {"formats", "tasks", "benchmarks"},
     "typer": {"cli"},
     "tomlkit": {"kinds", "recipe", "cli"},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 
 class FeaturesModality(ModalityTable):
     """Vectors computed elsewhere: (E,) or (T, E) per sample."""
+
+    summary: ClassVar[str] = "vectors"
 
     width: int = Field(ge=1, examples=[4096], description="E, length of one vector.")
     max_tokens: int | None = Field(

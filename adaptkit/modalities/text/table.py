@@ -17,6 +17,7 @@ class TextModality(ModalityTable):
 
     native: ClassVar[bool] = True
     sequence: ClassVar[bool] = True
+    summary: ClassVar[str] = "text"
 
     max_tokens: int | None = Field(
         default=None,

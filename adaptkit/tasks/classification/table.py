@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 from adaptkit.recipe.task import TaskTable
-from adaptkit.tasks.label_keys import label_weights, weights_fit
+from adaptkit.tasks.labels import label_weights, labels_fit
 
 
 class Classification(TaskTable):
     """One label out of several."""
+
+    summary: ClassVar[str] = "labels"
 
     labels: list[str] | None = Field(
         default=None,
@@ -30,4 +32,7 @@ class Classification(TaskTable):
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)
-        yield from weights_fit(path, table, "class_weight")
+        yield from labels_fit(path, table, "class_weight")
+        if table["loss"] is not None and table["label_smoothing"] != 0:
+            what = "label_smoothing belongs to the task's own loss, cross-entropy."
+            yield Finding((*path, "label_smoothing"), what, "Leave it out, or loss.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from adaptkit.tasks.classification.metrics import METRICS, classification
 from adaptkit.tasks.classification.table import Classification
-from adaptkit.tasks.labels import every_label_occurs, given_weights, labels_of, position
-from adaptkit.tasks.metric import CLASSIFICATION
+from adaptkit.tasks.labels import labels_of, position, weights_of
+from adaptkit.tasks.metric import Metric, Values
 from adaptkit.tasks.task import TASKS, Task
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # B batch, O labels
 
 
-@TASKS.register(CLASSIFICATION)
+@TASKS.register("classification")
 class ClassificationTask(Task):
     """One label out of several: softmax and cross-entropy. Targets are (B,) int64.
 
@@ -29,8 +29,9 @@ class ClassificationTask(Task):
     """
 
     table = Classification
-    kind = CLASSIFICATION
+    kind = "classification"
     default_monitor = "accuracy"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __init__(
         self,
@@ -48,13 +49,14 @@ class ClassificationTask(Task):
     @classmethod
     def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> ClassificationTask:
         labels = labels_of(spec.labels, training_targets, task=name, least=2)
+        samples = None if training_targets is None else ([value] for value in training_targets)
+        formulas = {"balanced": lambda n, with_label: n / (len(labels) * with_label)}
         return cls(
             name,
             labels,
-            class_weight=_weights(spec.class_weight, labels, training_targets, f"task.{name}"),
+            class_weight=weights_of(spec.class_weight, labels, samples, formulas, f"task.{name}.class_weight"),
             label_smoothing=spec.label_smoothing,
-            monitor=spec.monitor,
-            weight=spec.weight,
+            **cls.shared(spec),
         )
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
@@ -62,14 +64,21 @@ class ClassificationTask(Task):
 
         return torch.tensor([position(v, self._places, i) for v, i in zip(values, ids, strict=True)])
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def own_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         from torch.nn.functional import cross_entropy
 
         weight = None if self.class_weight is None else logits.new_tensor(self.class_weight).float()
         return cross_entropy(logits.float(), targets, weight, label_smoothing=self.label_smoothing)
 
+    @property
+    def label_weights(self) -> Sequence[float] | None:
+        return self.class_weight
+
     def scores(self, logits: Tensor) -> np.ndarray:
         return logits.detach().float().softmax(-1).cpu().numpy()
+
+    def compute(self, scores: np.ndarray, targets: np.ndarray) -> tuple[Values, list[str]]:
+        return classification(scores, targets, self.labels)
 
     def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         return [
@@ -79,17 +88,3 @@ class ClassificationTask(Task):
             }
             for row in self.scores(logits)
         ]
-
-
-def _weights(
-    rule: str | list[float], labels: tuple[str, ...], targets: Sequence[Any] | None, where: str
-) -> list[float] | None:
-    if isinstance(rule, list):
-        return given_weights(rule, labels, f"{where}.class_weight")
-    if rule == "none" or targets is None:
-        return None
-    places = {label: place for place, label in enumerate(labels)}
-    occurring = Counter(position(value, places, f"{where}, training target {i}") for i, value in enumerate(targets))
-    counts = [occurring[place] for place in range(len(labels))]
-    every_label_occurs(counts, labels, f"{where}.class_weight")
-    return [len(targets) / (len(labels) * count) for count in counts]

@@ -9,14 +9,16 @@ from pydantic import Field
 
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
-from adaptkit.recipe.task import TaskTable
-from adaptkit.tasks.label_keys import label_weights, weights_fit
+from adaptkit.recipe.task import NO_SET, Conventions, TaskTable
+from adaptkit.tasks.labels import label_weights, labels_fit
 
 
 class Multilabel(TaskTable):
     """Any number of labels per sample."""
 
     many: ClassVar[bool] = True
+    summary: ClassVar[str] = "labels"
+    set_keys: ClassVar[tuple[str, ...]] = ("conventions", "metrics")
 
     labels: list[str] | None = Field(
         default=None,
@@ -32,8 +34,8 @@ class Multilabel(TaskTable):
         description="Weight of positives in the loss: samples / positives, negatives / positives, or a list.",
     )
     threshold: float = Field(default=0.5, gt=0, lt=1, description="Probability from which a label is predicted.")
-    conventions: Literal["none", "iemocap", "mosei_emotions"] = Field(
-        default="none",
+    conventions: Conventions = Field(
+        default=NO_SET,
         description='Whose metrics are added: "iemocap" (accuracy and weighted F1 of every label as a yes/no '
         'problem), "mosei_emotions" (weighted accuracy and weighted F1 of every label).',
     )
@@ -41,4 +43,4 @@ class Multilabel(TaskTable):
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)
-        yield from weights_fit(path, table, "pos_weight")
+        yield from labels_fit(path, table, "pos_weight")

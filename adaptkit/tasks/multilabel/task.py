@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.errors import DataError
-from adaptkit.tasks.labels import every_label_occurs, given_weights, labels_of, position
-from adaptkit.tasks.metric import MULTILABEL
+from adaptkit.tasks.labels import labels_of, position, weights_of
+from adaptkit.tasks.metric import Metric, Values
+from adaptkit.tasks.multilabel.metrics import METRICS, multilabel
 from adaptkit.tasks.multilabel.table import Multilabel
 from adaptkit.tasks.task import TASKS, Task
 
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 # B batch, O labels
 
+FORMULAS = {
+    "n_over_freq": lambda n, with_label: n / with_label,
+    "neg_over_pos": lambda n, with_label: n / with_label - 1,
+}
 
-@TASKS.register(MULTILABEL)
+
+@TASKS.register("multilabel")
 class MultilabelTask(Task):
     """Any number of labels: sigmoid and binary cross-entropy, mean over all. Targets are (B, O) of 0 and 1.
 
@@ -30,8 +35,9 @@ class MultilabelTask(Task):
     """
 
     table = Multilabel
-    kind = MULTILABEL
+    kind = "multilabel"
     default_monitor = "ap_micro"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __init__(
         self,
@@ -56,11 +62,9 @@ class MultilabelTask(Task):
         return cls(
             name,
             labels,
-            pos_weight=_weights(spec.pos_weight, labels, targets, f"task.{name}"),
+            pos_weight=weights_of(spec.pos_weight, labels, targets, FORMULAS, f"task.{name}.pos_weight"),
             threshold=spec.threshold,
-            monitor=spec.monitor,
-            weight=spec.weight,
-            conventions=spec.conventions,
+            **cls.shared(spec),
         )
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
@@ -72,14 +76,21 @@ class MultilabelTask(Task):
                 targets[row, position(label, self._places, where)] = 1.0
         return targets
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def own_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         from torch.nn.functional import binary_cross_entropy_with_logits
 
         weight = None if self.pos_weight is None else logits.new_tensor(self.pos_weight).float()
         return binary_cross_entropy_with_logits(logits.float(), targets.float(), pos_weight=weight)
 
+    @property
+    def label_weights(self) -> Sequence[float] | None:
+        return self.pos_weight
+
     def scores(self, logits: Tensor) -> np.ndarray:
         return logits.detach().float().sigmoid().cpu().numpy()
+
+    def compute(self, scores: np.ndarray, targets: np.ndarray) -> tuple[Values, list[str]]:
+        return multilabel(scores, targets.astype("int64"), self.threshold)
 
     def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         return [
@@ -99,20 +110,3 @@ def _listed(value: Any, where: str) -> list[Any]:
         where=where,
         hint='Write ["drama"], and [] for a sample without labels.',
     )
-
-
-def _weights(
-    rule: str | list[float], labels: tuple[str, ...], targets: list[list[Any]] | None, where: str
-) -> list[float] | None:
-    if isinstance(rule, list):
-        return given_weights(rule, labels, f"{where}.pos_weight")
-    if rule == "none" or targets is None:
-        return None
-    places = {label: place for place, label in enumerate(labels)}
-    occurring: Counter[int] = Counter()
-    for i, of_sample in enumerate(targets):
-        occurring.update({position(label, places, f"{where}, training target {i}") for label in of_sample})
-    counts = [occurring[place] for place in range(len(labels))]
-    every_label_occurs(counts, labels, f"{where}.pos_weight")
-    negatives = 1 if rule == "neg_over_pos" else 0
-    return [len(targets) / count - negatives for count in counts]

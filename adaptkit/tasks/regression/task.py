@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.errors import DataError
-from adaptkit.tasks.metric import REGRESSION
+from adaptkit.tasks.metric import Metric, Values
+from adaptkit.tasks.regression.metrics import METRICS, regression
 from adaptkit.tasks.regression.table import Regression
 from adaptkit.tasks.task import TASKS, Task
 
@@ -18,46 +19,37 @@ if TYPE_CHECKING:
 # B batch, O outputs
 
 
-@TASKS.register(REGRESSION)
+@TASKS.register("regression")
 class RegressionTask(Task):
-    """One or several numbers: L1, squared or Huber loss, mean over all. Targets are (B, O) float32.
-
-    Args:
-        loss: `l1`, `mse` or `huber` (delta 1).
-    """
+    """One or several numbers: the squared error unless the recipe names another loss. Targets are (B, O) float32."""
 
     table = Regression
-    kind = REGRESSION
+    kind = "regression"
     default_monitor = "mae"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
 
-    def __init__(self, name: str, *, outputs: int = 1, loss: str = "mse", **common: Any) -> None:
+    def __init__(self, name: str, *, outputs: int = 1, **common: Any) -> None:
         super().__init__(name, outputs=outputs, **common)
-        self.loss_name = loss
 
     @classmethod
     def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> RegressionTask:
-        return cls(
-            name,
-            outputs=spec.outputs,
-            loss=spec.loss,
-            monitor=spec.monitor,
-            weight=spec.weight,
-            conventions=spec.conventions,
-        )
+        return cls(name, outputs=spec.outputs, **cls.shared(spec))
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
         import torch
 
         return torch.tensor([self._numbers(value, where) for value, where in zip(values, ids, strict=True)])
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        from torch.nn import functional as F
+    def own_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        from adaptkit.tasks.losses import mse
 
-        losses = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
-        return losses[self.loss_name](logits.float(), targets.float())
+        return mse(logits.float(), targets)
 
     def scores(self, logits: Tensor) -> np.ndarray:
         return logits.detach().float().cpu().numpy()
+
+    def compute(self, scores: np.ndarray, targets: np.ndarray) -> tuple[Values, list[str]]:
+        return regression(scores, targets)
 
     def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         rows = self.scores(logits).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -15,6 +16,8 @@ from adaptkit.registry import nearest
 
 class Retrieval(TaskTable):
     """Queries find items of a gallery, and items their queries."""
+
+    query_keys: ClassVar[tuple[str, ...]] = ("query",)
 
     query: str = Field(
         examples=["caption"], description='The modality that asks; its route is "query". The others make the item.'

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.tasks.labels import label_of
-from adaptkit.tasks.metric import RETRIEVAL
+from adaptkit.tasks.metric import Metric, Values
+from adaptkit.tasks.retrieval.metrics import METRICS, retrieval
 from adaptkit.tasks.retrieval.table import Retrieval
 from adaptkit.tasks.task import TASKS, Task
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 TOP, CHUNK = 10, 1024  # items of a prediction; queries compared with the gallery at a time
 
 
-@TASKS.register(RETRIEVAL)
+@TASKS.register("retrieval")
 class RetrievalTask(Task):
     """Every sample is a query and the item it belongs to. Targets are (B,) int64: equal for equal items.
 
@@ -35,8 +36,9 @@ class RetrievalTask(Task):
     """
 
     table = Retrieval
-    kind = RETRIEVAL
+    kind = "retrieval"
     default_monitor = "q2g_r1"
+    metrics: ClassVar[tuple[Metric, ...]] = METRICS
     collective: ClassVar[bool] = True
 
     def __init__(self, name: str, *, width: int = 256, **common: Any) -> None:
@@ -44,7 +46,7 @@ class RetrievalTask(Task):
 
     @classmethod
     def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> RetrievalTask:
-        return cls(name, width=spec.width, monitor=spec.monitor, weight=spec.weight)
+        return cls(name, width=spec.width, **cls.shared(spec))
 
     @classmethod
     def build_head(cls, spec: Any, width: int, outputs: int, widths: Mapping[str, int]) -> nn.Module:
@@ -60,7 +62,7 @@ class RetrievalTask(Task):
 
         return torch.tensor([_mark(label_of(value, where)) for value, where in zip(values, ids, strict=True)])
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def own_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         from torch.nn.functional import cross_entropy
 
         queries, items = logits.float().chunk(2, dim=1)  # (B, P) each
@@ -71,6 +73,9 @@ class RetrievalTask(Task):
 
     def scores(self, logits: Tensor) -> np.ndarray:
         return logits.detach().float().cpu().numpy()
+
+    def compute(self, scores: np.ndarray, targets: np.ndarray) -> tuple[Values, list[str]]:
+        return retrieval(scores, targets)
 
     def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         """The ten nearest of `items` for every sample's query, each item once, with their cosines."""

@@ -141,5 +141,5 @@ def test_a_query_is_no_part_of_the_item(recipe: Path) -> None:
 
 
 def test_a_query_cannot_be_dropped(run: Path) -> None:
-    with pytest.raises(UsageError, match="'caption' is the query of a retrieval task and cannot be dropped"):
+    with pytest.raises(UsageError, match="'caption' is the query of a task and cannot be dropped"):
         evaluate(run, drop=["caption"])

@@ -50,5 +50,5 @@ def test_conventions_add_metrics_that_can_be_monitored() -> None:
     assert not build(conventions="sims", monitor="mae_sims").higher_is_better("mae_sims")
     with pytest.raises(RecipeError, match=r"task\.sentiment\.monitor.*Write conventions = \"mosi\", which adds it"):
         build(monitor="acc2_non0")
-    with pytest.raises(ValueError, match="write outputs = 1"):
+    with pytest.raises(RecipeError, match="write outputs = 1"):
         build(conventions="mosi", outputs=2)

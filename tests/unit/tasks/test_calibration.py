@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.evaluation.metrics import calibration
+from adaptkit.tasks.classification.metrics import calibration
 
 
 def test_by_hand() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.evaluation.conventions import mosi, sims
-from adaptkit.evaluation.metrics import compute, metrics_of
+from adaptkit.benchmarks.sentiment_metrics import mosi, sims
+from tests.unit.tasks.measuring import compute, metrics_of
 
 #              right   zero     zero, <0  right   wrong   half    clipped
 PREDICTED = np.array([1.2, 0.0, -0.4, -2.5, 0.3, 0.5, 4.0])

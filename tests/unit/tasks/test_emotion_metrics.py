@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptkit.evaluation.metrics import compute, metrics_of
+from tests.unit.tasks.measuring import compute, metrics_of
 
 LABELS = ("happy", "sad")
 TARGETS = np.array([[1, 0], [0, 0], [0, 1], [0, 1]])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.evaluation.metrics import compute, metrics_of
+from tests.unit.tasks.measuring import compute, metrics_of
 
 
 def test_classification_by_hand() -> None:

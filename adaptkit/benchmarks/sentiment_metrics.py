@@ -1,21 +1,61 @@
-"""Metrics as fields report them: sentiment as one number, and labels as yes/no problems of their own.
-
-The first are the conventions of CMU-MOSI and MOSEI (MMSA, MulT) and of CH-SIMS (MMSA), the second those of IEMOCAP and
-MOSEI's emotions (MulT).
-"""
+"""The conventions of sentiment as one number: CMU-MOSI and MOSEI (MMSA, MulT), and CH-SIMS (MMSA)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-Values = dict[str, float | None]
+from adaptkit.tasks.metric import METRICS, Metric, MetricSet, Values
 
-# N samples, C labels; p predictions, y truth
+# N samples; p predictions, y truth
 
 # Upper edges of the bins, which they contain; the last bin is what lies above.
 SIMS_BINS = {"acc2_sims": (0.0,), "acc3_sims": (-0.1, 0.1), "acc5_sims": (-0.7, -0.1, 0.1, 0.7)}
+
+
+@METRICS.register("mosi")
+class MosiMetrics(MetricSet):
+    """CMU-MOSI and MOSEI: Acc-2 in three definitions, F1, Acc-3, -5 and -7."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("regression",)
+    outputs: ClassVar[int | None] = 1
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("corr", "Pearson correlation under the name of the papers"),
+        Metric("acc2_has0", "same side of (p >= 0, y >= 0), all samples"),
+        Metric("acc2_non0", "same side of (p > 0, y > 0), samples with y != 0"),
+        Metric("acc2_gt0_all", "same side of (p > 0, y > 0), all samples (zero is negative)"),
+        Metric("f1_has0", "weighted F1 of the decisions of `acc2_has0`"),
+        Metric("f1_non0", "weighted F1 of the decisions of `acc2_non0`"),
+        Metric("f1_gt0_all", "weighted F1 of the decisions of `acc2_gt0_all`"),
+        Metric("f1_non0_swapped", "as `f1_non0`, weighted by how often each is predicted (MulT)"),
+        Metric("f1_gt0_all_swapped", "as `f1_gt0_all`, weighted by how often each is predicted (MulT)"),
+        Metric("acc3", "same whole number after clipping to [-1, 1]"),
+        Metric("acc5", "same whole number after clipping to [-2, 2]"),
+        Metric("acc7", "same whole number after clipping to [-3, 3]"),
+    )
+
+    def compute(self, scores: np.ndarray, targets: np.ndarray, task: Any) -> tuple[Values, list[str]]:
+        return mosi(scores.reshape(-1), targets.reshape(-1))
+
+
+@METRICS.register("sims")
+class SimsMetrics(MetricSet):
+    """CH-SIMS: accuracy of two, three and five bins, F1, MAE and correlation after clipping to [-1, 1]."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("regression",)
+    outputs: ClassVar[int | None] = 1
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("acc2_sims", "same bin of [-1, 0], (0, 1] (zero is negative)"),
+        Metric("acc3_sims", "same bin of [-1, -.1], (-.1, .1], (.1, 1]"),
+        Metric("acc5_sims", "same bin of [-1, -.7], (-.7, -.1], (-.1, .1], (.1, .7], (.7, 1]"),
+        Metric("f1_sims", "weighted F1 of the bins of `acc2_sims`"),
+        Metric("mae_sims", "mean absolute error after clipping to [-1, 1]", False),
+        Metric("corr_sims", "Pearson correlation after clipping to [-1, 1]"),
+    )
+
+    def compute(self, scores: np.ndarray, targets: np.ndarray, task: Any) -> tuple[Values, list[str]]:
+        return sims(scores.reshape(-1), targets.reshape(-1))
 
 
 def mosi(p: np.ndarray, y: np.ndarray) -> tuple[Values, list[str]]:
@@ -42,7 +82,8 @@ def mosi(p: np.ndarray, y: np.ndarray) -> tuple[Values, list[str]]:
             notes.append(f"acc2_{name} and f1_{name}: every prediction is on the same side of 0")
     for name, most in (("acc3", 1), ("acc5", 2), ("acc7", 3)):
         values[name] = float((np.round(p.clip(-most, most)) == np.round(y.clip(-most, most))).mean())
-    return values, notes
+    constant = (p == p[0]).all() or (y == y[0]).all()  # told by the task, whose `pearson` is the same
+    return {**values, "corr": None if constant else float(np.corrcoef(y, p)[0, 1])}, notes
 
 
 def sims(p: np.ndarray, y: np.ndarray) -> tuple[Values, list[str]]:
@@ -67,39 +108,3 @@ def _f1(true: np.ndarray, predicted: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
     return float(f1_score(true, predicted, average="weighted"))
-
-
-def per_label(predicted: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> tuple[Values, list[str]]:
-    """Accuracy, weighted accuracy and weighted F1 of each label, and their means; (N, C) of 0 and 1 each.
-
-    F1 is that of yes and that of no, weighted by how often each is true (MulT's `eval_iemocap`). Weighted accuracy
-    is MulT's (TP * n/p + TN) / 2n: the mean recall of yes and no. A label that no sample has says nothing about a
-    model that never predicts it, so it is None and out of the means; so is the weighted accuracy of a label that
-    every sample has.
-    """
-    values: Values = {}
-    notes: list[str] = []
-    for label, true, told in zip(labels, targets.T.astype(bool), predicted.T.astype(bool), strict=True):
-        values |= _yes_or_no(label, true, told)
-        if not true.any():
-            notes.append(f"the metrics of {label!r} are undefined: no sample has it")
-        elif true.all():
-            notes.append(f"every sample has {label!r}, which leaves its weighted accuracy undefined")
-        elif told.all() or not told.any():
-            notes.append(f"{label!r} is {'always' if told.all() else 'never'} predicted")
-    for name in ("accuracy", "weighted_accuracy", "f1_weighted"):
-        found = [value for label in labels if (value := values[f"{name}_{label}"]) is not None]
-        values[f"mean_{name}"] = float(np.mean(found)) if found else None
-    return values, notes
-
-
-def _yes_or_no(label: str, true: np.ndarray, told: np.ndarray) -> Values:
-    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
-
-    if not true.any():
-        return dict.fromkeys((f"accuracy_{label}", f"weighted_accuracy_{label}", f"f1_weighted_{label}"))
-    return {
-        f"accuracy_{label}": float(accuracy_score(true, told)),
-        f"weighted_accuracy_{label}": None if true.all() else float(balanced_accuracy_score(true, told)),
-        f"f1_weighted_{label}": float(f1_score(true, told, average="weighted")),
-    }

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-Values = dict[str, float | None]
+from adaptkit.tasks.metric import Metric, Values
 
 # N queries, G items, P width of the common space
 
 CELLS = 1 << 22  # cosines held at a time
 TIE = 1e-7  # cosines of float32 vectors that are no farther apart are equal
+
+METRICS = (
+    Metric("q2g_r1", "R@1: share of queries whose item has rank 1 in the gallery"),
+    Metric("q2g_r5", "R@5 of the queries"),
+    Metric("q2g_r10", "R@10 of the queries"),
+    Metric("q2g_mdr", "MdR: median rank of the queries' items", False),
+    Metric("q2g_mnr", "MnR: mean rank of the queries' items", False),
+    Metric("g2q_r1", "R@1: share of items whose best query has rank 1"),
+    Metric("g2q_r5", "R@5 of the items"),
+    Metric("g2q_r10", "R@10 of the items"),
+    Metric("g2q_mdr", "MdR: median rank of the items' queries", False),
+    Metric("g2q_mnr", "MnR: mean rank of the items' queries", False),
+    Metric("n_gallery", "how many items the gallery has (a count)", None),
+)
 
 
 def retrieval(outputs: np.ndarray, items: np.ndarray, cells: int = CELLS) -> tuple[Values, list[str]]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.evaluation.metrics import compute
-from adaptkit.evaluation.retrieval import retrieval
+from adaptkit.tasks.retrieval.metrics import retrieval
+from tests.unit.tasks.measuring import compute
 
 GALLERY = np.eye(3)
 #                    of item 0      0, far away  1              2, the same as that of 1
