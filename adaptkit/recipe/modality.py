@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.cells import VALUE, CellForm
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
 from adaptkit.recipe.tower import TowerSpec
@@ -31,10 +32,14 @@ class ModalityTable(Table):
     Attributes:
         native: a backbone may read it as it is (route "backbone").
         sequence: read so, it is a sequence of tokens that other modalities can join.
+        cell_form: what a cell of its column may be.
+        reads: the kinds of columns of a store that it can be read from; none: all.
     """
 
     native: ClassVar[bool] = False
     sequence: ClassVar[bool] = False
+    cell_form: ClassVar[CellForm] = VALUE
+    reads: ClassVar[tuple[str, ...]] = ()
 
     kind: str = Field(examples=["text"], description="What the column holds.")
     route: Literal["backbone", "tokens", "side", "fusion", "query"] = Field(

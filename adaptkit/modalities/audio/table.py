@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.recipe.cells import FILE, CellForm
 from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
@@ -14,6 +15,9 @@ from adaptkit.recipe.table import Written, WrittenRecipe
 
 class AudioModality(ModalityTable):
     """Sound: a file (wav, flac, ogg) or an array of samples, as log-mel frames or through a tower."""
+
+    cell_form: ClassVar[CellForm] = FILE
+    reads: ClassVar[tuple[str, ...]] = ("path",)
 
     encoder: Literal["log_mel"] = Field(
         default="log_mel", description="Without a tower: one token per frame, the logarithm of its mel spectrum."

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.recipe.cells import ARRAY, CellForm
 from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 
 
 class FeaturesModality(ModalityTable):
     """Vectors computed elsewhere: (E,) or (T, E) per sample."""
+
+    cell_form: ClassVar[CellForm] = ARRAY
+    reads: ClassVar[tuple[str, ...]] = ("features", "numbers", "number", "path")
 
     width: int = Field(ge=1, examples=[4096], description="E, length of one vector.")
     max_tokens: int | None = Field(

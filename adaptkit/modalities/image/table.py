@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
+from adaptkit.recipe.cells import FILE, CellForm
 from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
@@ -55,3 +56,6 @@ class ImageModality(ModalityTable):
             yield Finding((*path, "encoder"), "a backbone makes its own tokens of an image.", hint)
         elif table["tower"] is not None:
             yield Finding((*path, "encoder"), "a tower makes its own tokens of an image.", "Leave encoder out.")
+
+    cell_form: ClassVar[CellForm] = FILE
+    reads: ClassVar[tuple[str, ...]] = ("path",)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.cells import CellForm
 from adaptkit.recipe.modality import ModalityTable, Pool
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
@@ -15,6 +16,8 @@ from adaptkit.recipe.table import Written, WrittenRecipe
 
 class TableModality(ModalityTable):
     """Numbers and categories of several columns, standardised and sorted by the training split."""
+
+    cell_form: ClassVar[CellForm] = CellForm("file", keys=True, mappings=True)
 
     columns: list[str] = Field(default=[], examples=[["age", "income"]], description="Columns of numbers.")
     categorical: list[str] = Field(default=[], examples=[["country"]], description="Columns of categories.")

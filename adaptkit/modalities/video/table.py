@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
+from adaptkit.recipe.cells import CellForm
 from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 
 
 class VideoModality(ModalityTable):
     """A video: a file, a folder of frames or an array of frames; one token per frame."""
+
+    cell_form: ClassVar[CellForm] = CellForm("file", folders=True)
+    reads: ClassVar[tuple[str, ...]] = ("path",)
 
     frames: int = Field(default=8, ge=1, description="F, how many frames are looked at.")
     keep: Literal["even", "first", "middle", "last"] = Field(
