@@ -101,6 +101,11 @@ class Encoder(nn.Module):
         return (parameter for parameter in self.parameters() if id(parameter) not in of_model)
 
     @property
+    def longest(self) -> int | None:
+        """Most steps in time of a collated batch; None where nothing bounds them."""
+        return self.limit
+
+    @property
     def needs_fit(self) -> bool:
         """Whether `fit` must see the training split before the first forward."""
         return self.missing == "mean"
@@ -213,11 +218,11 @@ def shared(modality: Any, name: str) -> dict[str, Any]:
     return {"name": name, **{key: getattr(modality, key) for key in keys}}
 
 
-def tower_of(modality: Any, name: str, context: BackboneContext, kind: str, *, feature_width: int = 0) -> Tower | None:
+def tower_of(modality: Any, name: str, context: BackboneContext, *, feature_width: int = 0) -> Tower | None:
     """The tower that the modality's table asks for; None if it asks for none."""
     if modality.tower is None:
         return None
-    return Tower.of(modality.tower, f"modality.{name}.tower", context.base, kind, feature_width)
+    return Tower.of(modality.tower, f"modality.{name}.tower", context.base, modality.model_input, feature_width)
 
 
 def check_not_native(modality: Any, name: str) -> None:

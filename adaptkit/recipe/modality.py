@@ -32,12 +32,15 @@ class ModalityTable(Table):
     Attributes:
         native: a backbone may read it as it is (route "backbone").
         sequence: read so, it is a sequence of tokens that other modalities can join.
+        model_input: the form of input of models that its batches have, for a backbone or a tower: "text", "image",
+            "audio", or "features" that stand for a text model's words; "" where no model reads them.
         cell_form: what a cell of its column may be.
         reads: the kinds of columns of a store that it can be read from; none: all.
     """
 
     native: ClassVar[bool] = False
     sequence: ClassVar[bool] = False
+    model_input: ClassVar[str] = ""
     cell_form: ClassVar[CellForm] = VALUE
     reads: ClassVar[tuple[str, ...]] = ()
 
@@ -68,6 +71,16 @@ class ModalityTable(Table):
     def cells(self) -> tuple[str, ...]:
         """The columns that make one value together; none where it lies in a column of its own."""
         return ()
+
+    def examples(self, name: str) -> Iterator[tuple[str, str, str]]:
+        """For a model card: every column of it, an example of a value as Python writes it, and what it may be."""
+        value, note = self._example
+        yield self.column or name, value, note + ("" if self.missing == "error" else "; None if absent")
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        """A value, and what it may be."""
+        return "...", f"a value of kind {self.kind}"
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from adaptkit.modalities.tower import Tower
 # B batch, S samples of sound, F frames, T tokens, E width
 
 SHORTEST = 0.025  # seconds: what the convolutions of wav2vec 2.0 need for one token
+UNBOUNDED = 10  # seconds that are counted where nothing bounds a sound
 
 
 @MODALITIES.register("audio")
@@ -61,7 +62,7 @@ class AudioEncoder(Encoder):
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> AudioEncoder:
         check_not_native(modality, name)
-        tower = tower_of(modality, name, context, "audio")
+        tower = tower_of(modality, name, context)
         rate = modality.sampling_rate or (16000 if tower is None else tower.audio.sampling_rate)
         if tower is not None and rate != tower.audio.sampling_rate:
             raise RecipeError(
@@ -83,6 +84,11 @@ class AudioEncoder(Encoder):
         assert self.tower is not None
         audio = self.tower.audio
         return (int(SHORTEST * self.rate),) if audio.form == "waveform" else (audio.frames or 1, audio.bins)
+
+    @property
+    def longest(self) -> int:
+        samples = self.limit or UNBOUNDED * self.rate
+        return samples if self.mel is None else self.mel.frames(samples)
 
     @cached_property
     def features(self) -> Features:

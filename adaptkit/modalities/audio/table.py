@@ -16,6 +16,7 @@ from adaptkit.recipe.table import Written, WrittenRecipe
 class AudioModality(ModalityTable):
     """Sound: a file (wav, flac, ogg) or an array of samples, as log-mel frames or through a tower."""
 
+    model_input: ClassVar[str] = "audio"
     cell_form: ClassVar[CellForm] = FILE
     reads: ClassVar[tuple[str, ...]] = ("path",)
 
@@ -40,6 +41,10 @@ class AudioModality(ModalityTable):
     window: float = Field(default=25.0, gt=0, description='Milliseconds that one frame of "log_mel" sees.')
     pool: Pool = "none"
     tower: TowerOf = None
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"sound.wav"', 'a path, or {"array": ..., "sampling_rate": ...}'
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

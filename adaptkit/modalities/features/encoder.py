@@ -67,7 +67,7 @@ class FeaturesEncoder(Encoder):
             modality.width,
             max_tokens=modality.max_tokens,
             keep=modality.keep,
-            tower=tower_of(modality, name, context, "features", feature_width=modality.width),
+            tower=tower_of(modality, name, context, feature_width=modality.width),
             **shared(modality, name),
         )
 

@@ -13,6 +13,7 @@ from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 class FeaturesModality(ModalityTable):
     """Vectors computed elsewhere: (E,) or (T, E) per sample."""
 
+    model_input: ClassVar[str] = "features"
     cell_form: ClassVar[CellForm] = ARRAY
     reads: ClassVar[tuple[str, ...]] = ("features", "numbers", "number", "path")
 
@@ -28,3 +29,7 @@ class FeaturesModality(ModalityTable):
     )
     pool: Pool = "none"
     tower: TowerOf = None
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        return f"[0.0] * {self.width}", "a list, an array or the path of an .npy file"

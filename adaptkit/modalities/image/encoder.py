@@ -63,7 +63,7 @@ class ImageEncoder(Encoder):
                 where=f"modality.{name}.route",
                 hint='Write route = "side", "tokens" or "fusion".',
             )
-        tower = None if native else tower_of(modality, name, context, "image")
+        tower = None if native else tower_of(modality, name, context)
         pixels = Pixels.of(modality, name, context if native else tower)
         cuts = not native and tower is None and modality.encoder == "patches"
         if cuts and any(side % modality.patch for side in pixels.size):

@@ -46,6 +46,10 @@ class ImageModality(ModalityTable):
     pool: Pool = "none"
     tower: TowerOf = None
 
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"image.png"', "a path, an image of Pillow or an array"
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)
@@ -57,5 +61,6 @@ class ImageModality(ModalityTable):
         elif table["tower"] is not None:
             yield Finding((*path, "encoder"), "a tower makes its own tokens of an image.", "Leave encoder out.")
 
+    model_input: ClassVar[str] = "image"
     cell_form: ClassVar[CellForm] = FILE
     reads: ClassVar[tuple[str, ...]] = ("path",)

@@ -39,6 +39,19 @@ class TableModality(ModalityTable):
     def cells(self) -> tuple[str, ...]:
         return () if self.column is not None else (*self.columns, *self.categorical)
 
+    def examples(self, name: str) -> Iterator[tuple[str, str, str]]:
+        if self.column is None:
+            yield from ((cell, "1.0", "a number; None if absent") for cell in self.columns)
+            yield from ((cell, '"a"', "a category; None if absent") for cell in self.categorical)
+        else:
+            yield from super().examples(name)
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        values = [f"{in_toml(cell)}: 1.0" for cell in self.columns]
+        values += [f'{in_toml(cell)}: "a"' for cell in self.categorical]
+        return f"{{{', '.join(values)}}}", "numbers and categories"
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)

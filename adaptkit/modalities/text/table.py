@@ -31,6 +31,10 @@ class TextModality(ModalityTable):
     pool: Pool = "none"
     tower: TowerOf = None
 
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"some text"', "a text"
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)
@@ -38,5 +42,6 @@ class TextModality(ModalityTable):
             hint = 'Write tower = { model = "bert-base" } or another text model, or route = "backbone".'
             yield Finding((*path, "route"), "only the backbone reads text without a tower.", hint)
 
+    model_input: ClassVar[str] = "text"
     cell_form: ClassVar[CellForm] = TEXT
     reads: ClassVar[tuple[str, ...]] = ("text", "label")

@@ -47,7 +47,7 @@ class VideoEncoder(Encoder):
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> VideoEncoder:
         check_not_native(modality, name)
-        tower = tower_of(modality, name, context, "image")
+        tower = tower_of(modality, name, context)
         pixels = Pixels.of(modality, name, tower)
         return cls(modality.frames, pixels, keep=modality.keep, tower=tower, **shared(modality, name))
 

@@ -14,6 +14,7 @@ from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 class VideoModality(ModalityTable):
     """A video: a file, a folder of frames or an array of frames; one token per frame."""
 
+    model_input: ClassVar[str] = "image"
     cell_form: ClassVar[CellForm] = CellForm("file", folders=True)
     reads: ClassVar[tuple[str, ...]] = ("path",)
 
@@ -37,3 +38,7 @@ class VideoModality(ModalityTable):
     )
     pool: Pool = "none"
     tower: TowerOf = None
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"video.mp4"', "a path, a folder of frames or an array"
