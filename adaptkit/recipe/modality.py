@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import ENCODERS
 from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.adapter import own_keys
 from adaptkit.recipe.cells import VALUE, CellForm
+from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
 from adaptkit.recipe.tower import TowerSpec
@@ -24,6 +27,22 @@ TowerOf = Annotated[
     TowerSpec | None,
     Field(description="A pretrained model of its own that turns the input into vectors. Default: none."),
 ]
+
+
+class EncoderSpec(Table):
+    """What makes tokens of raw values, where no tower does."""
+
+    kind: str = Field(examples=["rows"], description="Which encoder.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of its class."""
+        return own_keys(self, EncoderSpec)
+
+
+def encoder_for(modality: str) -> OfKind:
+    """Annotates `encoder` in the table of a kind of modality: those that serve it."""
+    return OfKind(ENCODERS, short=True, having=("modality", modality))
 
 
 class ModalityTable(Table):
@@ -93,10 +112,17 @@ class ModalityTable(Table):
         if route == "query" and name not in {query for task in recipe.tasks.values() for query in queries(task)}:
             hint = f"Write query = {in_toml(name)} in a task that has this key, or give it another route."
             yield Finding((*path, "route"), "no task reads this query.", hint)
+        if table.get("tower") is not None and table.is_written("encoder"):
+            yield from cls._check_encoder(path, table)
         dropout = table["modality_dropout"]
         if isinstance(dropout, int | float) and dropout > 0 and table["missing"] == "error":
             hint = 'Write missing = "zero", "mean" or "learned".'
             yield Finding((*path, "modality_dropout"), "nothing is said to stand in for a dropped value.", hint)
+
+    @classmethod
+    def _check_encoder(cls, path: Path, table: Written) -> Iterator[Finding]:
+        if kind_of(table["encoder"]) != kind_of(cls.model_fields["encoder"].default):
+            yield Finding((*path, "encoder"), "a tower makes its own tokens.", "Leave encoder out.")
 
     @classmethod
     def _check_native(cls, path: Path, table: Written) -> Iterator[Finding]:
@@ -112,6 +138,11 @@ class ModalityTable(Table):
         if table.get("pool", "none") != "none":
             hint = "Leave pool out; backbone.pool says how the last hidden states become one vector."
             yield Finding((*path, "pool"), "the backbone reads every token.", hint)
+
+
+def kind_of(written: Any) -> Any:
+    """The word that a table, or what is short for it, names."""
+    return written.get("kind") if isinstance(written, Mapping) else getattr(written, "kind", written)
 
 
 def sides_read(recipe: WrittenRecipe) -> set[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.recipe.cells import FILE, CellForm
-from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 
@@ -20,8 +20,10 @@ class AudioModality(ModalityTable):
     cell_form: ClassVar[CellForm] = FILE
     reads: ClassVar[tuple[str, ...]] = ("path",)
 
-    encoder: Literal["log_mel"] = Field(
-        default="log_mel", description="Without a tower: one token per frame, the logarithm of its mel spectrum."
+    encoder: Annotated[EncoderSpec, encoder_for("audio")] = Field(
+        default=EncoderSpec(kind="log_mel"),
+        description='Without a tower: "log_mel", one token per frame, the logarithm of its mel spectrum; others read '
+        "these.",
     )
     sampling_rate: int | None = Field(
         default=None,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.recipe.cells import ARRAY, CellForm
-from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
 
 
 class FeaturesModality(ModalityTable):
@@ -26,6 +26,9 @@ class FeaturesModality(ModalityTable):
     )
     keep: Literal["first", "last", "middle", "even"] = Field(
         default="first", description="Which vectors of a longer sample are kept."
+    )
+    encoder: Annotated[EncoderSpec, encoder_for("features")] | None = Field(
+        default=None, description="What makes tokens of the values, without a tower. Default: the vectors as they are."
     )
     pool: Pool = "none"
     tower: TowerOf = None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.cells import CellForm
-from adaptkit.recipe.modality import ModalityTable, Pool
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, encoder_for
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 
@@ -33,6 +33,9 @@ class TableModality(ModalityTable):
         default="one", description='"one" vector of all columns side by side, or one token per column.'
     )
     width: int = Field(default=64, ge=1, description='E, width of the tokens, for tokens "columns".')
+    encoder: Annotated[EncoderSpec, encoder_for("table")] | None = Field(
+        default=None, description="What makes tokens of the values. Default: as `tokens` says."
+    )
     pool: Pool = "none"
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
 from adaptkit.recipe.cells import CellForm
-from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
 
 
 class VideoModality(ModalityTable):
@@ -35,6 +35,10 @@ class VideoModality(ModalityTable):
     )
     std: Std = Field(
         default=None, examples=[0.5], description="Divides after scaling to 0..1. Default: the tower's, or 1."
+    )
+    encoder: Annotated[EncoderSpec, encoder_for("video")] | None = Field(
+        default=None,
+        description="What makes tokens of the frames, without a tower. Default: one token per frame, its pixels.",
     )
     pool: Pool = "none"
     tower: TowerOf = None
