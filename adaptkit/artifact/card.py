@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adaptkit.artifact.format import Description
+from adaptkit.recipe import parse_recipe
 
 
 def write_card(description: Description, grafts: Sequence[Mapping[str, Any]]) -> str:
@@ -93,7 +94,7 @@ def _number(value: float | None) -> str:
 
 def _usage(description: Description) -> str:
     """Snippets with the columns of this very recipe, which run once the files they name are there."""
-    cells = {key: rest for name, table in _modalities(description).items() for key, *rest in _cells(name, table)}
+    cells = {column: rest for column, *rest in _cells(description)}
     written = {f"    {_quoted(column)}: {value},": note for column, (value, note) in cells.items()}
     width = max(map(len, written))
     sample = [f"{line:{width}}  # {note}" for line, note in written.items()]
@@ -125,35 +126,12 @@ def _usage(description: Description) -> str:
     )
 
 
-def _modalities(description: Description) -> dict[str, Any]:
-    """Name -> table of the recipe, of those that are read."""
-    recipe = tomllib.loads(description.recipe)
-    absent = recipe["data"].get("drop", [])
-    return {name: modality for name, modality in recipe["modality"].items() if name not in absent}
-
-
-def _cells(name: str, modality: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(column, an example of a value as Python, what it may be)."""
-    kind, column = modality["kind"], modality.get("column")
-    absent = "" if modality["missing"] == "error" else "; None if absent"
-    examples = {
-        "text": ('"some text"', "a text"),
-        "image": ('"image.png"', "a path, an image of Pillow or an array"),
-        "audio": ('"sound.wav"', 'a path, or {"array": ..., "sampling_rate": ...}'),
-        "video": ('"video.mp4"', "a path, a folder of frames or an array"),
-        "features": (f"[0.0] * {modality.get('width')}", "a list, an array or the path of an .npy file"),
-    }
-    if kind != "table":
-        value, note = examples[kind]
-        yield column or name, value, f"{note}{absent}"
-        return
-    numbers, categories = modality["columns"], modality["categorical"]
-    if column is not None:
-        values = [f"{_quoted(cell)}: 1.0" for cell in numbers] + [f'{_quoted(cell)}: "a"' for cell in categories]
-        yield column, f"{{{', '.join(values)}}}", f"numbers and categories{absent}"
-        return
-    yield from ((cell, "1.0", "a number; None if absent") for cell in numbers)
-    yield from ((cell, '"a"', "a category; None if absent") for cell in categories)
+def _cells(description: Description) -> Iterator[tuple[str, str, str]]:
+    """(column, an example of a value as Python, what it may be), of the modalities that are read."""
+    recipe = parse_recipe(tomllib.loads(description.recipe))
+    for name, modality in recipe.modality.items():
+        if name not in recipe.data.drop:
+            yield from modality.examples(name)
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The field's benchmarks as they are downloaded: one file each, with what several of them share."""
+"""The field's benchmarks as they are downloaded: a folder each, with what several of them share."""
 
 from __future__ import annotations
 

@@ -16,15 +16,8 @@ from adaptkit.data.rows import Column, Row, Rows, SplitRows
 from adaptkit.data.store import Store, StoreRows, find_store
 from adaptkit.errors import DataError
 from adaptkit.formats.values import absent
-
-# Kind of a modality -> kinds of columns that it can be read from.
-FITTING = {
-    "text": {"text", "label"},
-    "image": {"path"},
-    "audio": {"path"},
-    "video": {"path"},
-    "features": {"features", "numbers", "number", "path"},
-}
+from adaptkit.kinds import MODALITIES, table_of
+from adaptkit.recipe import ModalityTable
 
 
 class StoreFormat:
@@ -87,8 +80,10 @@ class StoreTable(Rows):
 
     def _check(self, column: Column) -> None:
         kind = self._kinds[column.name]
-        if column.kind in FITTING and kind not in FITTING[column.kind]:
-            fitting = [name for name, kinds in FITTING.items() if kind in kinds] or ["table"]
+        if column.reads and kind not in column.reads:
+            tables = {name: table_of(found, ModalityTable) for name, found in MODALITIES.kinds.items()}
+            fitting = [name for name, table in tables.items() if kind in table.reads]
+            fitting = fitting or [name for name, table in tables.items() if not table.reads]
             raise DataError(
                 f"the column {column.name!r} holds {kind}, which a modality of kind {column.kind} cannot read.",
                 where=str(self.store.folder),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from adaptkit import kinds
 from adaptkit.kinds import Kinds
+from adaptkit.recipe.cells import CellForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +18,19 @@ class Column:
 
     Attributes:
         name: its name in the data.
-        kind: that of the modality, `cell` (a number or category of a table) or `target`.
+        form: what its cells may be.
         required: an absent value is an error.
         many: a list of labels; formats without lists split the cell.
+        kind: that of the modality, for errors; "" of a target, or of one column of several.
+        reads: the kinds of columns of a store that it may be; none: all.
     """
 
     name: str
-    kind: str
+    form: CellForm
     required: bool = True
     many: bool = False
+    kind: str = ""
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,11 +116,11 @@ class _Cell:
         self.separator = separator
 
     def __call__(self, cell: str | None, column: Column, where: str) -> Any:
-        if column.kind == "target" and column.many and cell is not None and not cell.startswith("["):
+        if column.form.holds == "target" and column.many and cell is not None and not cell.startswith("["):
             return [label.strip() for label in cell.split(self.separator) if label.strip()]
         if not cell:
             return None
-        if column.kind == "target" or (column.kind != "text" and cell.startswith(("[", "{"))):
+        if column.form.holds == "target" or (column.form.holds != "text" and cell.startswith(("[", "{"))):
             return _json_or_text(cell)
         return cell
 

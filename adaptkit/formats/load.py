@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from adaptkit.formats.csv_files import csv_rows
 from adaptkit.formats.jsonl import jsonl_rows, read_manifest
 from adaptkit.formats.map_style import WHERE, read_map_style
 from adaptkit.formats.parquet import parquet_rows
+from adaptkit.recipe.cells import TARGET, VALUE
 from adaptkit.recipe.located import located
 
 if TYPE_CHECKING:
@@ -116,15 +118,16 @@ def input_columns(recipe: Recipe) -> Columns:
 
 def target_columns(recipe: Recipe) -> dict[str, Column]:
     """Task -> the column it is read from."""
-    return {name: Column(task.column or name, "target", many=task.many) for name, task in recipe.task.items()}
+    return {name: Column(task.column or name, TARGET, many=task.many) for name, task in recipe.task.items()}
 
 
 def columns_of(name: str, modality: ModalityTable) -> Column | tuple[Column, ...]:
     """The column that a modality is read from, or those of a table."""
     cells = modality.cells
     if cells:
-        return tuple(Column(column, "cell", required=False) for column in cells)
-    return Column(modality.column or name, modality.kind, required=modality.missing == "error")
+        return tuple(Column(column, VALUE, required=False) for column in cells)
+    required = modality.missing == "error"
+    return Column(modality.column or name, modality.cell_form, required, kind=modality.kind, reads=modality.reads)
 
 
 def _merged(inputs: Columns, targets: Mapping[str, Column]) -> tuple[Column, ...]:
@@ -135,14 +138,13 @@ def _merged(inputs: Columns, targets: Mapping[str, Column]) -> tuple[Column, ...
     merged: dict[str, Column] = {}
     for column in every:
         known = merged.get(column.name)
-        if known is None or known.kind in ("cell", "target"):
-            required, many = (
-                column.required or bool(known and known.required),
-                column.many or bool(known and known.many),
-            )
-            merged[column.name] = Column(column.name, column.kind, required, many)
+        if known is None:
+            merged[column.name] = column
+        elif known.form.holds in ("value", "target"):
+            required, many = column.required or known.required, column.many or known.many
+            merged[column.name] = replace(column, required=required, many=many)
         else:
-            merged[column.name] = Column(known.name, known.kind, known.required or column.required, known.many)
+            merged[column.name] = replace(known, required=known.required or column.required)
     return tuple(merged.values())
 
 

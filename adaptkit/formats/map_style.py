@@ -14,7 +14,7 @@ from PIL import Image
 from adaptkit.data.rows import Column, Row, Rows, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.hf import ClassNames, classes_of
-from adaptkit.formats.values import FILES, Presence, checked
+from adaptkit.formats.values import Presence, checked
 from adaptkit.registry import nearest
 
 WHERE = "data given in Python"

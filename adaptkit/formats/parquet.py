@@ -18,7 +18,7 @@ from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.tables import Parquet
-from adaptkit.formats.values import FILES, Presence, absent, root_of
+from adaptkit.formats.values import Presence, absent, root_of
 
 
 @FORMATS.register("parquet", table=Parquet)
@@ -80,7 +80,7 @@ def checked_table(table: ArrowTable) -> ArrowTable:
     for column in table.columns:
         if column.required and (index := table.rows.first_null(column.name)) is not None:
             raise absent(column, table.place(index))
-        if column.kind in FILES or column.kind == "text":
+        if column.form.holds in ("file", "text"):
             for index, cell in enumerate(_looked_at(table, column)):
                 if cell is not None:
                     _check(table, column, cell, index)
@@ -92,9 +92,9 @@ def _looked_at(table: ArrowTable, column: Column) -> Iterator[Any]:
     schema = table.rows.schema
     kind = schema.field(column.name).type if schema else pa.null()
     cells = table.rows.column(column.name)
-    if column.kind == "text" and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if column.form.holds == "text" and (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return iter(())
-    if column.kind != "text" and (pa.types.is_binary(kind) or pa.types.is_nested(kind)):
+    if column.form.holds != "text" and (pa.types.is_binary(kind) or pa.types.is_nested(kind)):
         return islice(cells, 1)  # bytes and lists are what they are; of structs the first shows the form
     return cells
 

@@ -48,8 +48,11 @@ def _readers(recipe: Recipe) -> Readers:
     found: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
     for name, modality in recipe.modality.items():
         columns = columns_of(name, modality)
-        for column in (columns,) if isinstance(columns, Column) else columns:
-            found[column.name].append((name, column.name if column.kind == "cell" else None))
+        if isinstance(columns, Column):
+            found[columns.name].append((name, None))
+            continue
+        for column in columns:
+            found[column.name].append((name, column.name))
     for name in recipe.modality.keys() - found.keys():
         found[name] = [(name, None)]
     return dict(found)

@@ -12,8 +12,6 @@ from adaptkit.data.rows import Column
 from adaptkit.errors import DataError
 from adaptkit.registry import nearest
 
-FILES = ("image", "audio", "video", "features", "table")  # kinds whose text is a path
-
 
 def root_of(root: str | None, base: Path) -> Path:
     """The folder of the data, resolved.
@@ -35,9 +33,9 @@ def checked(value: Any, column: Column, root: Path, where: str) -> Any:
     """
     if value is None:
         return None
-    if column.kind == "text" and not isinstance(value, str):
+    if column.form.holds == "text" and not isinstance(value, str):
         raise _wrong_type(value, column, where, "a string")
-    if column.kind not in FILES:
+    if column.form.holds != "file":
         return value
     if isinstance(value, str):
         return _path(value, column, root, where)
@@ -80,19 +78,19 @@ class Presence:
 
 def absent(column: Column, where: str) -> DataError:
     """The error of a value that is needed and not there."""
-    hint = "" if column.kind == "target" else 'Or say what to do: missing = "zero", "mean" or "learned".'
+    hint = "" if column.form.holds == "target" else 'Or say what to do: missing = "zero", "mean" or "learned".'
     return DataError(f"{column.name} is absent.", where=where, hint=hint)
 
 
 def _path(value: str, column: Column, root: Path, where: str) -> Path:
-    file, mark, key = value.partition("::") if column.kind in ("features", "table") else (value, "", "")
-    path = inside(root, file, column.name, where, folders=column.kind == "video")
+    file, mark, key = value.partition("::") if column.form.keys else (value, "", "")
+    path = inside(root, file, column.name, where, folders=column.form.folders)
     return path.with_name(f"{path.name}{mark}{key}") if mark else path
 
 
 def _in_file(value: dict[str, Any], column: Column, root: Path, where: str) -> Any:
     """The form of Hugging Face's images and sounds: the bytes of a file, or its path."""
-    if column.kind == "table" or value.get("bytes") is not None or "array" in value:
+    if column.form.mappings or value.get("bytes") is not None or "array" in value:
         return value
     if isinstance(value.get("path"), str):
         return inside(root, value["path"], column.name, where)

@@ -8,6 +8,8 @@ from adaptkit.lazy import lazily
 _HOMES = {
     "MODALITIES": "encoder",
     "BackboneContext": "context",
+    "ENCODERS": "token_encoder",
+    "TokenEncoder": "token_encoder",
     "Encoder": "encoder",
     **homes_of("modalities"),
 }

@@ -13,6 +13,7 @@ from adaptkit import kinds
 from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.kinds import Kinds
 from adaptkit.modalities.context import BackboneContext
+from adaptkit.modalities.token_encoder import TokenEncoder
 from adaptkit.modalities.tower import Tower
 from adaptkit.pooling import POOLS, AttentionPool
 from adaptkit.sides import Side
@@ -41,6 +42,7 @@ class Encoder(nn.Module):
         modality_dropout: share of present samples treated as absent in training.
         pool: `none`, or how the tokens of a sample become one: `mean`, `max`, `first` or `attention`.
         tower: the pretrained model that makes the vectors, if there is one.
+        encoder: makes them of raw values, which otherwise are the vectors themselves; it has their width and number.
 
     Attributes:
         limit: most of `unit` that are kept of a sample; None for all.
@@ -64,13 +66,17 @@ class Encoder(nn.Module):
         modality_dropout: float = 0.0,
         pool: str = "none",
         tower: Tower | None = None,
+        encoder: TokenEncoder | None = None,
     ) -> None:
         super().__init__()
+        self.limit = tokens
+        if encoder is not None:
+            width, tokens = encoder.width, encoder.tokens
         self.name, self.width, self.native = name, width, native
-        self.limit, self.tokens = tokens, tokens if pool == "none" else 1
+        self.tokens = tokens if pool == "none" else 1
         self.missing, self.modality_dropout, self.pool = missing, modality_dropout, pool
         self._check()
-        self.tower = tower
+        self.tower, self.encoder = tower, encoder
         self.attention = AttentionPool(width) if pool == "attention" else None
         if missing == "learned":
             self.fill = nn.Parameter(torch.zeros(width))
@@ -99,6 +105,11 @@ class Encoder(nn.Module):
         """All but those of the tower's model, which has a plan of its own."""
         of_model = set() if self.tower is None else {id(parameter) for parameter in self.tower.model.parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in of_model)
+
+    @property
+    def longest(self) -> int | None:
+        """Most steps in time of a collated batch; None where nothing bounds them."""
+        return self.limit
 
     @property
     def needs_fit(self) -> bool:
@@ -182,6 +193,10 @@ class Encoder(nn.Module):
         pool = self.attention if self.attention is not None else POOLS[self.pool]
         return pool(vectors, mask)[:, None], mask.any(1, keepdim=True)
 
+    def _encoded(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, E) and (B, T) of raw values (B, T, ...) and their mask (B, T), by the encoder if there is one."""
+        return (values, mask) if self.encoder is None else self.encoder(values, mask)
+
     def _fill(self) -> Tensor:
         if self.missing == "mean" and not self.fill.is_meta and bool(self.fill.isnan().any()):
             raise RunError(
@@ -213,11 +228,11 @@ def shared(modality: Any, name: str) -> dict[str, Any]:
     return {"name": name, **{key: getattr(modality, key) for key in keys}}
 
 
-def tower_of(modality: Any, name: str, context: BackboneContext, kind: str, *, feature_width: int = 0) -> Tower | None:
+def tower_of(modality: Any, name: str, context: BackboneContext, *, feature_width: int = 0) -> Tower | None:
     """The tower that the modality's table asks for; None if it asks for none."""
     if modality.tower is None:
         return None
-    return Tower.of(modality.tower, f"modality.{name}.tower", context.base, kind, feature_width)
+    return Tower.of(modality.tower, f"modality.{name}.tower", context.base, modality.model_input, feature_width)
 
 
 def check_not_native(modality: Any, name: str) -> None:

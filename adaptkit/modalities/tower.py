@@ -123,7 +123,9 @@ class Tower(nn.Module):
         return self.spec.audio is not None and self.spec.audio.frames is not None
 
     def heard(self, steps: int) -> int:
-        """T for so many samples of a waveform, or frames of a spectrogram."""
+        """T for so many samples of a waveform, or frames of a spectrogram; of other input, as many as go in."""
+        if self.kind != "audio":
+            return steps
         if self.audio.form == "waveform":
             return max(self.audio.after_convolutions(steps), 1)
         return self.tokens or steps

@@ -216,9 +216,9 @@ def build_model(plan: Plan, *, weights: bool = True, seed: int = 0) -> AdaptedMo
 
 
 def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]:
-    """Kind of modality -> what the backbone reads itself."""
+    """Form of input -> what the backbone reads itself."""
     return {
-        modality.kind: {key: value for key, value in inputs[name].items() if key != "present"}
+        modality.model_input: {key: value for key, value in inputs[name].items() if key != "present"}
         for name, modality in plan.recipe.modality.items()
         if modality.route == "backbone"
     }

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from adaptkit.modalities.audio.encoder import AudioEncoder
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
@@ -21,9 +20,7 @@ from adaptkit.recipe.optimizers import optimizer_named
 
 # B batch, T tokens
 
-# A text or a sequence of features that nothing bounds is counted at this length, and so is sound.
-UNBOUNDED = 128
-UNBOUNDED_SECONDS = 10
+UNBOUNDED = 128  # tokens that are counted of a sequence that nothing bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +132,14 @@ def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
     """A collated batch of this modality on the meta device, every sample present and as long as it can be."""
     with torch.device("meta"):
         if isinstance(encoder, TextEncoder):
-            ids = torch.zeros(batch, longest(encoder), dtype=torch.long)
+            ids = torch.zeros(batch, encoder.longest or UNBOUNDED, dtype=torch.long)
             present = torch.ones(batch, dtype=torch.bool)
             return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "present": present}
     blank = encoder.collate([None] * batch, [""] * batch)  # absent samples are as short as they can be
     lasts = "mask" in blank and not (encoder.tower is not None and encoder.tower.has_fixed_frames)
     return {
         key: torch.ones(
-            (batch, longest(encoder), *tensor.shape[2:]) if lasts and tensor.dim() > 1 else tensor.shape,
+            (batch, encoder.longest or UNBOUNDED, *tensor.shape[2:]) if lasts and tensor.dim() > 1 else tensor.shape,
             dtype=tensor.dtype,
             device="meta",
         )
@@ -150,21 +147,12 @@ def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
     }
 
 
-def longest(encoder: Encoder) -> int:
-    """Most steps in time of what is collated: tokens, vectors, frames, or samples of a waveform."""
-    if not isinstance(encoder, AudioEncoder):
-        return encoder.limit or UNBOUNDED
-    samples = encoder.limit or UNBOUNDED_SECONDS * encoder.rate
-    return samples if encoder.mel is None else encoder.mel.frames(samples)
-
-
 def tokens_of(encoder: Encoder, batch: Mapping[str, Tensor]) -> int | None:
     """T of a batch of this modality, before pooling; None for an image."""
     steps = batch.get("mask", batch.get("input_ids"))
     if steps is None:
         return None
-    heard = encoder.tower is not None and encoder.tower.kind == "audio"
-    return encoder.tower.heard(steps.shape[1]) if heard and encoder.tower is not None else steps.shape[1]
+    return steps.shape[1] if encoder.tower is None else encoder.tower.heard(steps.shape[1])
 
 
 def nbytes(tensor: Tensor) -> int:

@@ -62,7 +62,7 @@ def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
                 where=where,
                 hint='Write route = "side" or "fusion".',
             )
-        if modality.route == "backbone" and modality.kind not in spec.kinds:
+        if modality.route == "backbone" and modality.model_input not in spec.kinds:
             raise RecipeError(
                 f"{ref.name} reads {' and '.join(spec.kinds)}, and modality.{name} is {modality.kind}.",
                 where=where,
@@ -117,7 +117,7 @@ def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) 
 
 def reads_text(recipe: Recipe) -> bool:
     """Some text goes to the backbone itself; otherwise the tokens of other modalities are all that it reads."""
-    return any((modality.route, modality.kind) == ("backbone", "text") for modality in recipe.modality.values())
+    return any(modality.route == "backbone" and modality.sequence for modality in recipe.modality.values())
 
 
 def check_without_text(recipe: Recipe, spec: InputSpec, length: int) -> None:
@@ -169,7 +169,7 @@ def span_shapes(recipe: Recipe, encoders: Mapping[str, Encoder], width: int) -> 
 def sequence_parts(recipe: Recipe) -> list[str]:
     """The modalities in the backbone's input sequence, in their order there: the prefix, then the text."""
     return [name for name, modality in recipe.modality.items() if modality.route == "tokens"] + [
-        name for name, modality in recipe.modality.items() if (modality.route, modality.kind) == ("backbone", "text")
+        name for name, modality in recipe.modality.items() if modality.route == "backbone" and modality.sequence
     ]
 
 
@@ -202,8 +202,7 @@ def stream_lengths(
     recipe: Recipe, model: nn.Module, anatomy: Anatomy, spec: InputSpec, encoders: Mapping[str, Encoder]
 ) -> dict[str, int | None]:
     """Stack -> T, the longest stream that its blocks see; None where nothing bounds it."""
-    native = ("backbone", "text")
-    texts = [encoders[name].tokens for name, m in recipe.modality.items() if (m.route, m.kind) == native]
+    texts = [encoders[name].tokens for name, m in recipe.modality.items() if m.route == "backbone" and m.sequence]
     text = texts[0] if texts else None
     whole = None if texts and text is None else (text or 0) + prefix_length(recipe, encoders)
     if text and whole and recipe.backbone.prefix == "mmbt":

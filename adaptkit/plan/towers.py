@@ -55,9 +55,9 @@ def bare_tower(recipe: Recipe, name: str) -> Tower:
         RecipeError: an unknown model, or one that does not read this kind.
     """
     modality: Any = recipe.modality[name]
-    kind = "image" if modality.kind == "video" else modality.kind  # frame by frame
     with torch.device("meta"):
-        return Tower.of(modality.tower, f"modality.{name}.tower", recipe.base, kind, getattr(modality, "width", 1))
+        reads, width = modality.model_input, getattr(modality, "width", 1)
+        return Tower.of(modality.tower, f"modality.{name}.tower", recipe.base, reads, width)
 
 
 def plan_towers(recipe: Recipe, towers: Mapping[str, Tower]) -> dict[str, TowerPlan]:

@@ -69,10 +69,11 @@ class Backbone(Table):
         if routes and all(route in ("side", "fusion", "query") for route in routes):
             hint = 'Write route = "backbone" for its native input.'
             yield Finding(("modality",), "no modality feeds the backbone.", hint)
-        native: dict[str, str] = {}  # kind -> the modality
+        native: dict[str, str] = {}  # form of input -> the modality
         for name, modality in recipe.modalities.items():
             if modality["route"] == "backbone":
-                first = native.setdefault(str(modality["kind"]), name)
+                form = getattr(modality.table, "model_input", "") or str(modality["kind"])
+                first = native.setdefault(form, name)
                 if first != name:
                     hint = f'{first} is it already; write route = "tokens" or "side".'
                     message = f"the backbone reads only one {modality['kind']}."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.fields import FieldInfo
@@ -14,7 +16,7 @@ from adaptkit.kinds import Kind, Kinds, table_of
 from adaptkit.recipe.table import Table
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OfKind:
     """Annotates a field that holds the table of one kind: `Annotated[AdapterTable, OfKind(ADAPTERS)]`.
 
@@ -23,12 +25,14 @@ class OfKind:
         tag: the key that names it.
         short: a bare word is short for a table with nothing else in it: `encoder = "rows"`.
         open: names that are no kind are fine; the base table knows what to do with them.
+        having: only kinds with this word in this fact: ("modality", "image").
     """
 
     kinds: Kinds[Any]
     tag: str = "kind"
     short: bool = False
     open: bool = False
+    having: tuple[str, str] | None = None
 
     def kind(self, base: type[Table], written: Any) -> Kind | None:
         """The kind that a table as written names; None where it names none that there is."""
@@ -38,10 +42,19 @@ class OfKind:
             name = written.get(self.tag, None if field.is_required() else field.default)
         return self.kinds.kinds.get(name) if isinstance(name, str) else None
 
+    def fits(self, kind: Kind) -> bool:
+        """Whether the kind has what kinds here must have."""
+        return self.having is None or self.having[1] in kind.facts.get(self.having[0], ())
+
+    def names(self) -> list[str]:
+        """The kinds that can be named here."""
+        return [kind.name for kind in self.kinds.kinds.values() if self.fits(kind)]
+
     def tables(self, base: type[Table]) -> Iterator[tuple[Kind, type[Table]]]:
         """Every kind with its table."""
         for kind in self.kinds.kinds.values():
-            yield kind, table_of(kind, base, self.tag)
+            if self.fits(kind):
+                yield kind, table_of(kind, base, self.tag)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         base = _table_in(source)
@@ -60,6 +73,8 @@ class OfKind:
             kind = self.kind(base, value)
             if kind is None and not self.open:
                 raise self._unknown(base, value)
+            if kind is not None and not self.fits(kind):
+                raise self._unfit()
             table = {self.tag: value} if isinstance(value, str) else value
             return (table_of(kind, base, self.tag) if kind else base).model_validate(table)
 
@@ -67,7 +82,8 @@ class OfKind:
             if value is None:
                 return None
             table = value.model_dump()
-            return table[self.tag] if self.short and value == type(value)(**{self.tag: table[self.tag]}) else table
+            written = value.model_dump(exclude_defaults=True)
+            return table[self.tag] if self.short and written.keys() <= {self.tag} else table
 
         shown = core_schema.plain_serializer_function_ser_schema(dump)
         return core_schema.no_info_plain_validator_function(
@@ -77,11 +93,16 @@ class OfKind:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         base: type[Table] = schema["metadata"]["base"]  # type: ignore[typeddict-item]
         choices = [handler(table.__pydantic_core_schema__) for _, table in self.tables(base)]
-        words = [{"enum": [*self.kinds.kinds]}] if self.short else []
+        words = [{"enum": self.names()}] if self.short else []
         return {"oneOf": [*words, *choices]}
 
+    def _unfit(self) -> PydanticCustomError:
+        assert self.having is not None, "then all kinds fit"
+        words = {"noun": self.kinds.noun, "of": self.having[1], "known": ", ".join(self.names()) or "there is none"}
+        return PydanticCustomError("kind_unfit", "should be one of the {noun}s of {of} ({known})", words)
+
     def _unknown(self, base: type[Table], written: Any) -> PydanticCustomError:
-        context = {"known": [*self.kinds.kinds], "noun": self.kinds.noun, "tag": self.tag}
+        context = {"known": self.names(), "noun": self.kinds.noun, "tag": self.tag}
         if isinstance(written, Mapping) and self.tag not in written:
             return PydanticCustomError("kind_missing", "names no kind", context)
         name = written if isinstance(written, str) else written[self.tag]
@@ -94,7 +115,11 @@ def of_kind(annotation: Any) -> tuple[type[Table], OfKind] | None:
     """The base table and the marker of a field, or of an annotation such as the values of a dict; None for others."""
     if isinstance(annotation, FieldInfo):
         marker = next((item for item in annotation.metadata if isinstance(item, OfKind)), None)
-        return None if marker is None else (_table_in(annotation.annotation), marker)
+        if marker is not None:
+            return _table_in(annotation.annotation), marker
+        annotation = annotation.annotation
+    if get_origin(annotation) in (types.UnionType, typing.Union):  # `Annotated[EncoderSpec, OfKind(...)] | None`
+        return next((found for part in get_args(annotation) if (found := of_kind(part))), None)
     parts = get_args(annotation)
     marker = next((item for item in parts if isinstance(item, OfKind)), None)
     return None if marker is None else (parts[0], marker)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import ENCODERS
 from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.adapter import own_keys
+from adaptkit.recipe.cells import VALUE, CellForm
+from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
 from adaptkit.recipe.task import TaskTable, queries_in
@@ -26,6 +30,22 @@ TowerOf = Annotated[
 ]
 
 
+class EncoderSpec(Table):
+    """What makes tokens of raw values, where no tower does."""
+
+    kind: str = Field(examples=["rows"], description="Which encoder.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of its class."""
+        return own_keys(self, EncoderSpec)
+
+
+def encoder_for(modality: str) -> OfKind:
+    """Annotates `encoder` in the table of a kind of modality: those that serve it."""
+    return OfKind(ENCODERS, short=True, having=("modality", modality))
+
+
 class ModalityTable(Table):
     """The keys that every modality has.
 
@@ -34,11 +54,18 @@ class ModalityTable(Table):
         sequence: read so, it is a sequence of tokens that other modalities can join.
         summary: what `data check` and `data stats` show of its column: "text", "vectors", "labels", "numbers", or
             "gaps" (only whether it is there).
+        model_input: the form of input of models that its batches have, for a backbone or a tower: "text", "image",
+            "audio", or "features" that stand for a text model's words; "" where no model reads them.
+        cell_form: what a cell of its column may be.
+        reads: the kinds of columns of a store that it can be read from; none: all.
     """
 
     native: ClassVar[bool] = False
     sequence: ClassVar[bool] = False
     summary: ClassVar[str] = "gaps"
+    model_input: ClassVar[str] = ""
+    cell_form: ClassVar[CellForm] = VALUE
+    reads: ClassVar[tuple[str, ...]] = ()
 
     kind: str = Field(examples=["text"], description="What the column holds.")
     route: Literal["backbone", "tokens", "side", "fusion", "query"] = Field(
@@ -68,6 +95,16 @@ class ModalityTable(Table):
         """The columns that make one value together; none where it lies in a column of its own."""
         return ()
 
+    def examples(self, name: str) -> Iterator[tuple[str, str, str]]:
+        """For a model card: every column of it, an example of a value as Python writes it, and what it may be."""
+        value, note = self._example
+        yield self.column or name, value, note + ("" if self.missing == "error" else "; None if absent")
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        """A value, and what it may be."""
+        return "...", f"a value of kind {self.kind}"
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         name, route = str(path[1]), table["route"]
@@ -79,10 +116,17 @@ class ModalityTable(Table):
         if route == "query" and name not in asked(recipe):
             hint = f"Write query = {in_toml(name)} in a task that has this key, or give it another route."
             yield Finding((*path, "route"), "no task reads this query.", hint)
+        if table.get("tower") is not None and table.is_written("encoder"):
+            yield from cls._check_encoder(path, table)
         dropout = table["modality_dropout"]
         if isinstance(dropout, int | float) and dropout > 0 and table["missing"] == "error":
             hint = 'Write missing = "zero", "mean" or "learned".'
             yield Finding((*path, "modality_dropout"), "nothing is said to stand in for a dropped value.", hint)
+
+    @classmethod
+    def _check_encoder(cls, path: Path, table: Written) -> Iterator[Finding]:
+        if kind_of(table["encoder"]) != kind_of(cls.model_fields["encoder"].default):
+            yield Finding((*path, "encoder"), "a tower makes its own tokens.", "Leave encoder out.")
 
     @classmethod
     def _check_native(cls, path: Path, table: Written) -> Iterator[Finding]:
@@ -98,6 +142,11 @@ class ModalityTable(Table):
         if table.get("pool", "none") != "none":
             hint = "Leave pool out; backbone.pool says how the last hidden states become one vector."
             yield Finding((*path, "pool"), "the backbone reads every token.", hint)
+
+
+def kind_of(written: Any) -> Any:
+    """The word that a table, or what is short for it, names."""
+    return written.get("kind") if isinstance(written, Mapping) else getattr(written, "kind", written)
 
 
 def sides_read(recipe: WrittenRecipe) -> set[str]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from adaptkit.benchmarks import BENCHMARKS, find_benchmark, import_benchmark, synthesise
-from adaptkit.benchmarks.affect import Affect
-from adaptkit.benchmarks.affect_padding import MODALITIES, Layout
+from adaptkit.benchmarks.affect.importer import Affect
+from adaptkit.benchmarks.affect.padding import MODALITIES, Layout
 from adaptkit.data.store import Store
 
 NAMES = ("mosi", "mosei", "sims", "iemocap")

@@ -20,8 +20,9 @@ from adaptkit.formats.digit_questions import (
     split_images,
     split_phrasings,
 )
+from adaptkit.recipe import cells
 
-COLUMNS = (Column("question", "text"), Column("image", "image"), Column("answer", "target"))
+COLUMNS = (Column("question", cells.TEXT), Column("image", cells.FILE), Column("answer", cells.TARGET))
 
 
 def table(**keys: object) -> SplitRows:
@@ -154,7 +155,7 @@ def test_shares_that_leave_a_split_empty_are_refused() -> None:
 def test_an_unknown_column_is_refused_with_the_nearest_one() -> None:
     data = DigitQuestions(format="digit_questions")
     with pytest.raises(DataError, match=r"no column 'questoin'\. Did you mean .question"):
-        read_digit_questions(data, Path(), (Column("questoin", "text"),))
+        read_digit_questions(data, Path(), (Column("questoin", cells.TEXT),))
 
 
 def test_a_linear_model_reads_the_digit_from_the_pixels(made: SplitRows) -> None:

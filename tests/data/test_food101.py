@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from adaptkit.benchmarks import import_benchmark
-from adaptkit.benchmarks.food101 import Food101, page_text, title_rows
+from adaptkit.benchmarks.food101.importer import Food101, page_text, title_rows
 from adaptkit.errors import DataError
 
 

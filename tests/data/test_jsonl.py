@@ -10,9 +10,10 @@ import pytest
 from adaptkit.data.rows import Column, Row
 from adaptkit.errors import DataError
 from adaptkit.formats.jsonl import Jsonl, read_jsonl, read_manifest
+from adaptkit.recipe import cells
 
-TEXT, IMAGE = Column("text", "text"), Column("poster", "image", required=False)
-VECTOR, TARGET = Column("vector", "features", required=False), Column("label", "target")
+TEXT, IMAGE = Column("text", cells.TEXT), Column("poster", cells.FILE, required=False)
+VECTOR, TARGET = Column("vector", cells.ARRAY, required=False), Column("label", cells.TARGET)
 ALL = (TEXT, IMAGE, VECTOR, TARGET)
 
 

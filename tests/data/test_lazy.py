@@ -16,10 +16,11 @@ import pytest
 from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import DataSet, Samples
 from adaptkit.formats.tables import Csv, Jsonl, Parquet
+from adaptkit.recipe import cells
 
 ROWS = 200_000
 TEXT = "a plot of some length " * 10
-COLUMNS = (Column("text", "text"), Column("label", "target"))
+COLUMNS = (Column("text", cells.TEXT), Column("label", cells.TARGET))
 BYTES_PER_ROW = 40  # a Python object for each would take several hundred
 
 

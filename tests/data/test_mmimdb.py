@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from adaptkit.benchmarks import import_benchmark
-from adaptkit.benchmarks.mmimdb import HDF5, MMIMDb, longest
+from adaptkit.benchmarks.mmimdb.importer import HDF5, MMIMDb, longest
 from adaptkit.errors import DataError, UnavailableError
 
 SIZES = {"train": 20, "validation": 4, "test": 6}
@@ -365,7 +365,7 @@ def test_neither_the_plot_nor_the_poster_suffices(tmp_path: Path, variant: str) 
     from sklearn.metrics import average_precision_score
     from sklearn.preprocessing import MultiLabelBinarizer
 
-    from adaptkit.benchmarks.mmimdb_synthesis import READ
+    from adaptkit.benchmarks.mmimdb.synthesis import READ
 
     store = import_benchmark("mmimdb", made(tmp_path, variant, samples=200))
     train, test = (list(store.rows(split)) for split in ("train", "test"))

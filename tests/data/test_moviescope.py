@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adaptkit.benchmarks import BENCHMARKS, import_benchmark
-from adaptkit.benchmarks.moviescope import Moviescope
+from adaptkit.benchmarks.moviescope.importer import Moviescope
 from adaptkit.errors import DataError
 
 
@@ -351,7 +351,7 @@ def test_neither_the_plot_nor_the_other_modalities_suffice(tmp_path: Path) -> No
     from sklearn.metrics import average_precision_score
     from sklearn.preprocessing import MultiLabelBinarizer
 
-    from adaptkit.benchmarks.moviescope_synthesis import TELLS
+    from adaptkit.benchmarks.moviescope.synthesis import TELLS
 
     Moviescope().synth(tmp_path, samples=150, seed=3, frames=1)
     store = import_benchmark("moviescope", tmp_path, options={"mean": True})

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adaptkit.benchmarks import import_benchmark
-from adaptkit.benchmarks.msrvtt import MSRVTT, read_csv
+from adaptkit.benchmarks.msrvtt.importer import MSRVTT, read_csv
 from adaptkit.errors import DataError
 
 TEST = "MSRVTT_JSFUSION_test.csv"
@@ -156,7 +156,7 @@ def test_an_expert_may_not_be_called_like_another_column(root: Path) -> None:
 
 
 def test_videos_are_mp4_or_else_webm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptkit.benchmarks.msrvtt_synthesis._write_videos", lambda *_: None)
+    monkeypatch.setattr("adaptkit.benchmarks.msrvtt.synthesis._write_videos", lambda *_: None)
     root = made(tmp_path, "1k-A", samples=60)
     assert "video" not in import_benchmark("msrvtt", root, to=root / "without").columns
     folder = root / "videos" / "all"
@@ -280,7 +280,7 @@ def test_captions_match_what_the_experts_saw_and_no_expert_suffices(
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import Ridge
 
-    monkeypatch.setattr("adaptkit.benchmarks.msrvtt_synthesis._write_videos", lambda *_: None)
+    monkeypatch.setattr("adaptkit.benchmarks.msrvtt.synthesis._write_videos", lambda *_: None)
     root = made(tmp_path, "1k-A", samples=150)
     store = import_benchmark("msrvtt", root)
     train, test = list(store.rows("train"))[::4], list(store.rows("test"))

@@ -19,6 +19,7 @@ from adaptkit.data.rows import FORMATS, Column, Row
 from adaptkit.data.store import Store, StoreWriter, find_store, open_store, verify
 from adaptkit.errors import DataError, UsageError
 from adaptkit.formats import load_data
+from adaptkit.recipe import cells
 
 SPLITS = ("train", "validation", "test")
 
@@ -96,7 +97,7 @@ def test_others_can_read_the_files(root: Path) -> None:
 
 def test_rows_can_be_sent_to_a_worker(root: Path) -> None:
     table = (
-        FORMATS["mosi"](BenchmarkTable(format="mosi", root=str(root)), Path(), (Column("words", "text"),))
+        FORMATS["mosi"](BenchmarkTable(format="mosi", root=str(root)), Path(), (Column("words", cells.TEXT),))
         if made(root)
         else 0
     )
@@ -106,7 +107,7 @@ def test_rows_can_be_sent_to_a_worker(root: Path) -> None:
 
 def test_a_format_reads_the_root_or_the_store(root: Path) -> None:
     made(root)
-    columns = (Column("words", "text"), Column("face", "image", required=False))
+    columns = (Column("words", cells.TEXT), Column("face", cells.FILE, required=False))
     first = read(root, *columns)
     assert first == read(root / "adaptkit", *columns)
     assert first[0].values["face"] == (root / "faces" / "a.png").resolve()
@@ -116,21 +117,21 @@ def test_a_format_reads_the_root_or_the_store(root: Path) -> None:
 def test_wrong_columns_are_named_with_what_to_write(root: Path) -> None:
     made(root)
     with pytest.raises(DataError, match=r"mosi has no column 'wrods'\. Did you mean \"words\""):
-        read(root, Column("wrods", "text"))
+        read(root, Column("wrods", cells.TEXT))
     with pytest.raises(DataError, match=r"holds features, which a modality of kind text cannot read.*\"features\""):
-        read(root, Column("audio", "text"))
+        read(root, Column("audio", cells.TEXT, kind="text", reads=("text", "label")))
     with pytest.raises(DataError, match=r"train\.parquet:2  audio is absent\. Or say what to do"):
-        read(root, Column("audio", "features"))
+        read(root, Column("audio", cells.ARRAY))
     with pytest.raises(DataError, match=r"train\.parquet:3  face is absent"):
-        read(root, Column("face", "image"))
+        read(root, Column("face", cells.FILE))
 
 
 def test_data_that_was_not_imported_says_the_command(root: Path) -> None:
     with pytest.raises(DataError, match=rf"not been imported as mosi\. Run: adaptkit data import mosi {root}$"):
-        read(root, Column("words", "text"))
+        read(root, Column("words", cells.TEXT))
     made(root)
     with pytest.raises(DataError, match=r"imported as mosi w \(but as mosi v\)\. Run: .* --variant w$"):
-        read(root, Column("words", "text"), variant="w")
+        read(root, Column("words", cells.TEXT), variant="w")
     with pytest.raises(DataError, match="does not exist"):
         find_store(root / "nowhere", "mosi")
 

@@ -16,10 +16,11 @@ from PIL import Image
 from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.tables import Csv, HuggingFace, Jsonl, Parquet
+from adaptkit.recipe import cells
 
-TEXT, IMAGE = Column("text", "text"), Column("poster", "image", required=False)
-VECTOR, TARGET = Column("vector", "features", required=False), Column("genres", "target", many=True)
-RATING = Column("rating", "target")
+TEXT, IMAGE = Column("text", cells.TEXT), Column("poster", cells.FILE, required=False)
+VECTOR, TARGET = Column("vector", cells.ARRAY, required=False), Column("genres", cells.TARGET, many=True)
+RATING = Column("rating", cells.TARGET)
 ALL = (TEXT, IMAGE, VECTOR, TARGET, RATING)
 ROWS = [
     {"id": "a", "text": 'one, "two"\nthree', "poster": "p.png", "vector": [0.5, 1.0], "genres": ["x"], "rating": 2.5},
@@ -118,9 +119,9 @@ def test_gaps_and_strangers_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"train.*: ?\d  poster = 'p.png' does not exist"):
         read(data)
     with pytest.raises(DataError, match=r"train.*:[234]+  vector is absent\. Or say what to do"):
-        read(data, (Column("vector", "features"),))
+        read(data, (Column("vector", cells.ARRAY),))
     with pytest.raises(DataError, match=r"no row has the column 'txt'\. Did you mean \"text\""):
-        read(data, (Column("txt", "text"),))
+        read(data, (Column("txt", cells.TEXT),))
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -174,7 +175,7 @@ def test_csv_mistakes_name_the_line_that_the_record_starts_on(tmp_path: Path) ->
 
 def test_csv_cells_are_numbers_or_labels(tmp_path: Path) -> None:
     data = csv_of(tmp_path, 'n,label,tags\n3,007,a| b\n-2.5,yes,\n1e3,null,["c"]\n')
-    columns = (Column("n", "target"), Column("label", "target"), Column("tags", "target", many=True))
+    columns = (Column("n", cells.TARGET), Column("label", cells.TARGET), Column("tags", cells.TARGET, many=True))
     rows = list(read(data, columns).splits["train"])
     assert [row.values["n"] for row in rows] == [3, -2.5, 1000.0]
     assert [row.values["label"] for row in rows] == ["007", "yes", "null"]
@@ -197,7 +198,7 @@ def test_class_labels_and_images_of_hugging_face(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2), (255, 0, 0)).save(content, "PNG")
     rows = [{"image": {"bytes": content.getvalue(), "path": None}, "animal": 1, "seen": [0, 1], "text": "t"}] * 3
     DatasetDict({split: Dataset.from_list(rows, features=features) for split in SPLITS}).save_to_disk(tmp_path / "d")
-    columns = (Column("image", "image"), Column("animal", "target"), Column("seen", "target", many=True))
+    columns = (Column("image", cells.FILE), Column("animal", cells.TARGET), Column("seen", cells.TARGET, many=True))
     table = read(HuggingFace(format="hf", root=str(tmp_path / "d")), columns)
     row = table.splits["train"][1]
     assert row.values["animal"] == "ape"

@@ -17,6 +17,7 @@ from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import Sample, Samples
 from adaptkit.data.store import StoreWriter
 from adaptkit.formats.tables import Jsonl, Parquet
+from adaptkit.recipe import cells
 
 SPLITS = ("train", "validation", "test")
 COUNT = 11
@@ -54,7 +55,7 @@ def listed(samples: list[Sample]) -> list[tuple[str, float]]:
 @pytest.mark.parametrize("write", [as_jsonl, as_parquet, as_store], ids=lambda write: write.__name__)
 def test_workers_read_what_the_main_process_reads(tmp_path: Path, write: Any, method: str) -> None:
     data = write(tmp_path)
-    table = FORMATS[data.format](data, Path(), (Column("text", "text"), Column("audio", "features")))
+    table = FORMATS[data.format](data, Path(), (Column("text", cells.TEXT), Column("audio", cells.ARRAY)))
     samples = Samples(table.splits["train"], {"text": "text", "audio": "audio"}, {})
     loader = DataLoader(
         samples,  # type: ignore[arg-type]

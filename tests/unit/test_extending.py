@@ -82,6 +82,37 @@ def test_an_adapter_is_one_file(copied: Path) -> None:
     assert {"bert identity_and_undo", "bert training", "timm_resnet saving"} <= set(obeyed)
 
 
+OWN = {"format": "formats/lines.py", "modality": "modalities/sparse.py", "benchmark": "benchmarks/moods.py"}
+RUN = """
+from pathlib import Path
+from adaptkit.formats import load_data
+from adaptkit.modalities import BackboneContext, Encoder
+from adaptkit.recipe import parse_recipe
+
+for split in ("train", "validation", "test"):
+    Path(f"{split}.txt").write_text("question|places|answer\\nwhich?|0 2|yes\\n")
+text, sparse = {"kind": "text", "route": "backbone"}, {"kind": "sparse", "width": 3, "route": "fusion"}
+recipe = parse_recipe({
+    "schema": 1, "name": "own", "backbone": {"model": "bert-base"}, "data": {"format": "lines"},
+    "modality": {"question": text, "places": sparse}, "task": {"answer": {"kind": "classification"}},
+})
+(sample,) = load_data(recipe).splits["train"]
+encoder = Encoder.build(recipe.modality["places"], "places", BackboneContext(width=8))
+print(encoder(encoder.collate([encoder.read(sample.inputs["places"], "")], [sample.id])).tensor.tolist())
+"""
+
+
+def test_a_format_a_modality_and_a_benchmark_are_one_file_each(copied: Path) -> None:
+    for name, file in OWN.items():
+        (source,) = blocks(f"python {name}")
+        (copied / "adaptkit" / file).write_text(source)
+    python(copied, "-m", "adaptkit.kinds.indexing")
+    assert python(copied, "-c", RUN).split() == ["[[[1.0,", "0.0,", "1.0]]]"]
+    adaptkit(copied, "data", "synth", "moods", "moods", "--samples", "6")
+    adaptkit(copied, "data", "import", "moods", "moods")
+    assert adaptkit(copied, "data", "check", "moods", "moods")["problems"] == []
+
+
 def test_a_family_is_corrected_by_rows(copied: Path) -> None:
     table = copied / FAMILIES
     text = table.read_text()

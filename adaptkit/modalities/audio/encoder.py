@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from adaptkit.modalities.audio.table import AudioModality
 from adaptkit.modalities.audio.waveform import read_waveform, waveform_length
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, check_not_native, present_of, shared, tower_of
+from adaptkit.modalities.token_encoder import ENCODERS, TokenEncoder, encoder_of
 from adaptkit.modalities.tower import Tower
 
 # B batch, S samples of sound, F frames, T tokens, E width
 
 SHORTEST = 0.025  # seconds: what the convolutions of wav2vec 2.0 need for one token
+UNBOUNDED = 10  # seconds that are counted where nothing bounds a sound
 
 
 @MODALITIES.register("audio")
@@ -35,6 +37,7 @@ class AudioEncoder(Encoder):
         seconds: longest clip; None for all.
         keep: which part of a longer one is kept: `first`, `last` or `middle`.
         tower: hears it, if there is one.
+        encoder: makes tokens of the frames of the spectrogram.
     """
 
     table = AudioModality
@@ -48,6 +51,7 @@ class AudioEncoder(Encoder):
         seconds: float | None = None,
         keep: str = "first",
         tower: Tower | None = None,
+        encoder: TokenEncoder | None = None,
         **common: Any,
     ) -> None:
         assert (mel is None) != (tower is None), "either a spectrogram or a tower"
@@ -55,13 +59,13 @@ class AudioEncoder(Encoder):
         limits = [n for n in (None if seconds is None else int(seconds * rate), own) if n is not None]
         limit = min(limits, default=None)
         tokens, width = _shape(mel, tower, limit)
-        super().__init__(width=width, tokens=tokens, tower=tower, **common)
+        super().__init__(width=width, tokens=tokens, tower=tower, encoder=encoder, **common)
         self.mel, self.rate, self.keep, self.limit = mel, rate, keep, limit
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> AudioEncoder:
         check_not_native(modality, name)
-        tower = tower_of(modality, name, context, "audio")
+        tower = tower_of(modality, name, context)
         rate = modality.sampling_rate or (16000 if tower is None else tower.audio.sampling_rate)
         if tower is not None and rate != tower.audio.sampling_rate:
             raise RecipeError(
@@ -69,11 +73,14 @@ class AudioEncoder(Encoder):
                 where=f"modality.{name}.sampling_rate",
                 hint="Leave it out: files are resampled.",
             )
-        mel = None
+        mel = encoder = None
         if tower is None:
             hop, window = (max(round(rate * ms / 1000), 1) for ms in (modality.hop, modality.window))
             mel = LogMel(rate, modality.bins, hop, window)
-        return cls(mel, rate=rate, seconds=modality.seconds, keep=modality.keep, tower=tower, **shared(modality, name))
+            frames = None if modality.seconds is None else mel.frames(int(modality.seconds * rate))
+            encoder = encoder_of(modality, name, (frames, mel.bins))
+        own = {"seconds": modality.seconds, "keep": modality.keep, "tower": tower, "encoder": encoder}
+        return cls(mel, rate=rate, **own, **shared(modality, name))
 
     @property
     def _blank(self) -> tuple[int, ...]:
@@ -83,6 +90,11 @@ class AudioEncoder(Encoder):
         assert self.tower is not None
         audio = self.tower.audio
         return (int(SHORTEST * self.rate),) if audio.form == "waveform" else (audio.frames or 1, audio.bins)
+
+    @property
+    def longest(self) -> int:
+        samples = self.limit or UNBOUNDED * self.rate
+        return samples if self.mel is None else self.mel.frames(samples)
 
     @cached_property
     def features(self) -> Features:
@@ -117,7 +129,21 @@ class AudioEncoder(Encoder):
         return {"values": batch, "mask": mask, "present": present_of(values)}
 
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
-        return (inputs["values"], inputs["mask"]) if self.tower is None else self.tower(inputs)
+        return self._encoded(inputs["values"], inputs["mask"]) if self.tower is None else self.tower(inputs)
+
+
+@ENCODERS.register("log_mel")
+class Spectrum(TokenEncoder):
+    """The log-mel frames themselves."""
+
+    modality: ClassVar[tuple[str, ...]] = ("audio",)
+
+    def __init__(self, shape: tuple[int | None, int]) -> None:
+        super().__init__()
+        self.tokens, self.width = shape
+
+    def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return values, mask
 
 
 def _shape(mel: LogMel | None, tower: Tower | None, limit: int | None) -> tuple[int | None, int]:

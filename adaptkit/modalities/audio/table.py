@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.cells import FILE, CellForm
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 
@@ -15,8 +16,14 @@ from adaptkit.recipe.table import Written, WrittenRecipe
 class AudioModality(ModalityTable):
     """Sound: a file (wav, flac, ogg) or an array of samples, as log-mel frames or through a tower."""
 
-    encoder: Literal["log_mel"] = Field(
-        default="log_mel", description="Without a tower: one token per frame, the logarithm of its mel spectrum."
+    model_input: ClassVar[str] = "audio"
+    cell_form: ClassVar[CellForm] = FILE
+    reads: ClassVar[tuple[str, ...]] = ("path",)
+
+    encoder: Annotated[EncoderSpec, encoder_for("audio")] = Field(
+        default=EncoderSpec(kind="log_mel"),
+        description='Without a tower: "log_mel", one token per frame, the logarithm of its mel spectrum; others read '
+        "these.",
     )
     sampling_rate: int | None = Field(
         default=None,
@@ -36,6 +43,10 @@ class AudioModality(ModalityTable):
     window: float = Field(default=25.0, gt=0, description='Milliseconds that one frame of "log_mel" sees.')
     pool: Pool = "none"
     tower: TowerOf = None
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"sound.wav"', 'a path, or {"array": ..., "sampling_rate": ...}'
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from adaptkit.modalities.encoder import (
     tower_of,
 )
 from adaptkit.modalities.features.table import FeaturesModality
+from adaptkit.modalities.token_encoder import TokenEncoder, encoder_of
 from adaptkit.modalities.tower import Tower
 
 # B batch, T tokens, W width of a vector, E width of the encoder's output: W, or the tower's
@@ -39,6 +40,7 @@ class FeaturesEncoder(Encoder):
         max_tokens: T, most vectors kept of a sample.
         keep: which: `first`, `last`, `middle` or `even`.
         tower: a text model that reads the vectors in place of its word embeddings.
+        encoder: what else makes tokens of them.
     """
 
     table = FeaturesModality
@@ -51,13 +53,14 @@ class FeaturesEncoder(Encoder):
         max_tokens: int | None = None,
         keep: str = "first",
         tower: Tower | None = None,
+        encoder: TokenEncoder | None = None,
         **common: Any,
     ) -> None:
         if tower is not None:
             room = [n for n in (max_tokens, tower.spec.max_tokens) if n is not None]
             max_tokens = min(room, default=None)
         width = feature_width if tower is None else tower.width
-        super().__init__(width=width, tokens=max_tokens, tower=tower, **common)
+        super().__init__(width=width, tokens=max_tokens, tower=tower, encoder=encoder, **common)
         self.feature_width, self.keep = feature_width, keep
 
     @classmethod
@@ -67,7 +70,8 @@ class FeaturesEncoder(Encoder):
             modality.width,
             max_tokens=modality.max_tokens,
             keep=modality.keep,
-            tower=tower_of(modality, name, context, "features", feature_width=modality.width),
+            tower=tower_of(modality, name, context, feature_width=modality.width),
+            encoder=encoder_of(modality, name, (modality.max_tokens, modality.width)),
             **shared(modality, name),
         )
 
@@ -94,7 +98,7 @@ class FeaturesEncoder(Encoder):
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
         if self.tower is not None:
             return self.tower(inputs)
-        return inputs["values"], inputs["mask"]  # (B, T, E), (B, T)
+        return self._encoded(inputs["values"], inputs["mask"])  # (B, T, E), (B, T)
 
     def _array(self, value: Any, where: str) -> np.ndarray:
         if isinstance(value, str | Path):

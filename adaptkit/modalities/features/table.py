@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.cells import ARRAY, CellForm
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
 
 
 class FeaturesModality(ModalityTable):
     """Vectors computed elsewhere: (E,) or (T, E) per sample."""
 
     summary: ClassVar[str] = "vectors"
+    model_input: ClassVar[str] = "features"
+    cell_form: ClassVar[CellForm] = ARRAY
+    reads: ClassVar[tuple[str, ...]] = ("features", "numbers", "number", "path")
 
     width: int = Field(ge=1, examples=[4096], description="E, length of one vector.")
     max_tokens: int | None = Field(
@@ -24,5 +28,12 @@ class FeaturesModality(ModalityTable):
     keep: Literal["first", "last", "middle", "even"] = Field(
         default="first", description="Which vectors of a longer sample are kept."
     )
+    encoder: Annotated[EncoderSpec, encoder_for("features")] | None = Field(
+        default=None, description="What makes tokens of the values, without a tower. Default: the vectors as they are."
+    )
     pool: Pool = "none"
     tower: TowerOf = None
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        return f"[0.0] * {self.width}", "a list, an array or the path of an .npy file"

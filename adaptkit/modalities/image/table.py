@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
-from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.cells import FILE, CellForm
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for, kind_of
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 
@@ -18,8 +19,8 @@ class ImageModality(ModalityTable):
 
     native: ClassVar[bool] = True
 
-    encoder: Literal["pixels", "rows", "patches"] = Field(
-        default="pixels",
+    encoder: Annotated[EncoderSpec, encoder_for("image")] = Field(
+        default=EncoderSpec(kind="pixels"),
         description='"pixels": all pixels as one vector (route "backbone", or a tower: as they read images), '
         '"rows": one token per row, "patches": one token per square patch.',
     )
@@ -45,13 +46,17 @@ class ImageModality(ModalityTable):
     pool: Pool = "none"
     tower: TowerOf = None
 
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"image.png"', "a path, an image of Pillow or an array"
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)
-        if table["encoder"] == cls.model_fields["encoder"].default:
-            return
-        if table["route"] == "backbone":
+        if table["route"] == "backbone" and kind_of(table["encoder"]) != kind_of(cls.model_fields["encoder"].default):
             hint = 'Write encoder = "pixels", or route = "tokens" or "side".'
             yield Finding((*path, "encoder"), "a backbone makes its own tokens of an image.", hint)
-        elif table["tower"] is not None:
-            yield Finding((*path, "encoder"), "a tower makes its own tokens of an image.", "Leave encoder out.")
+
+    model_input: ClassVar[str] = "image"
+    cell_form: ClassVar[CellForm] = FILE
+    reads: ClassVar[tuple[str, ...]] = ("path",)

@@ -14,6 +14,7 @@ from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, check_not_native, present_of, shared
 from adaptkit.modalities.table.cells import category, is_empty, number
 from adaptkit.modalities.table.table import TableModality
+from adaptkit.modalities.token_encoder import TokenEncoder, encoder_of
 
 # B batch, N columns of numbers, C columns of categories, K categories of a column, T tokens, E width
 
@@ -36,6 +37,7 @@ class TableEncoder(Encoder):
         categories: K, the commonest of a column's.
         embedding: width of a category's learned vector; None for one-hot of width K + 1.
         width: E of one token per column; None for one vector of all.
+        encoder: makes other tokens of these.
     """
 
     table = TableModality
@@ -52,12 +54,12 @@ class TableEncoder(Encoder):
         categories: int = 32,
         embedding: int | None = None,
         width: int | None = None,
+        encoder: TokenEncoder | None = None,
         **common: Any,
     ) -> None:
         n, c, k = len(columns), len(categorical), categories
-        tokens = 1 if width is None else n + c
-        whole = 2 * n + c * (k + 1 if embedding is None else embedding)
-        super().__init__(width=whole if width is None else width, tokens=tokens, **common)
+        tokens, size = shape_of(n, c, k, embedding, width)
+        super().__init__(width=size, tokens=tokens, encoder=encoder, **common)
         self.columns, self.categorical, self.each, self.limit = tuple(columns), tuple(categorical), width, None
         self.register_buffer("center", torch.full((n,), torch.nan))  # NaN until `fit`
         self.register_buffer("scale", torch.ones(n))
@@ -71,12 +73,15 @@ class TableEncoder(Encoder):
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> TableEncoder:
         check_not_native(modality, name)
+        width = modality.width if modality.tokens == "columns" else None
+        sizes = len(modality.columns), len(modality.categorical), modality.categories
         return cls(
             modality.columns,
             modality.categorical,
             categories=modality.categories,
             embedding=modality.embedding,
-            width=modality.width if modality.tokens == "columns" else None,
+            width=width,
+            encoder=encoder_of(modality, name, shape_of(*sizes, modality.embedding, width)),
             **shared(modality, name),
         )
 
@@ -145,7 +150,7 @@ class TableEncoder(Encoder):
                 weight, bias, absent = self.numbers  # (N, E) each
                 of_numbers = numbers[:, :, None] * weight + bias + missing[:, :, None] * absent  # (B, N, E)
                 tokens = torch.cat([of_numbers, tokens], dim=1)  # (B, T, E)
-        return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return self._encoded(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
     def _standardised(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N) numbers, 0 where one is missing, and (B, N), 1 there."""
@@ -168,10 +173,19 @@ class TableEncoder(Encoder):
         """(B, C, K + 1), or learned vectors."""
         of_column = self.codes.shape[1] + 1
         if self.categories is None:
-            identity = torch.eye(of_column, self.width if self.each else of_column, device=chosen.device)
+            identity = torch.eye(of_column, self.each or of_column, device=chosen.device)
             return identity[chosen]
         start = torch.arange(chosen.shape[1], device=chosen.device) * of_column  # (C,)
         return self.categories(chosen + start)
+
+
+def shape_of(
+    numbers: int, categorical: int, categories: int, embedding: int | None, width: int | None
+) -> tuple[int, int]:
+    """(T, E) of the tokens of a table."""
+    if width is not None:
+        return numbers + categorical, width
+    return 1, 2 * numbers + categorical * (categories + 1 if embedding is None else embedding)
 
 
 def commonest(codes: Tensor, most: int) -> Tensor:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.kinds.words import in_toml
-from adaptkit.recipe.modality import ModalityTable, Pool
+from adaptkit.recipe.cells import CellForm
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, encoder_for
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 
 
 class TableModality(ModalityTable):
     """Numbers and categories of several columns, standardised and sorted by the training split."""
+
+    cell_form: ClassVar[CellForm] = CellForm("file", keys=True, mappings=True)
 
     columns: list[str] = Field(default=[], examples=[["age", "income"]], description="Columns of numbers.")
     categorical: list[str] = Field(default=[], examples=[["country"]], description="Columns of categories.")
@@ -30,11 +33,27 @@ class TableModality(ModalityTable):
         default="one", description='"one" vector of all columns side by side, or one token per column.'
     )
     width: int = Field(default=64, ge=1, description='E, width of the tokens, for tokens "columns".')
+    encoder: Annotated[EncoderSpec, encoder_for("table")] | None = Field(
+        default=None, description="What makes tokens of the values. Default: as `tokens` says."
+    )
     pool: Pool = "none"
 
     @property
     def cells(self) -> tuple[str, ...]:
         return () if self.column is not None else (*self.columns, *self.categorical)
+
+    def examples(self, name: str) -> Iterator[tuple[str, str, str]]:
+        if self.column is None:
+            yield from ((cell, "1.0", "a number; None if absent") for cell in self.columns)
+            yield from ((cell, '"a"', "a category; None if absent") for cell in self.categorical)
+        else:
+            yield from super().examples(name)
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        values = [f"{in_toml(cell)}: 1.0" for cell in self.columns]
+        values += [f'{in_toml(cell)}: "a"' for cell in self.categorical]
+        return f"{{{', '.join(values)}}}", "numbers and categories"
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

@@ -51,7 +51,7 @@ class TextEncoder(Encoder):
         native = modality.route == "backbone"
         if native and context.tokenizer is None:
             raise RecipeError("this backbone reads no text.", where=f"modality.{name}.kind")
-        tower = None if native else tower_of(modality, name, context, "text")
+        tower = None if native else tower_of(modality, name, context)
         if not native and tower is None:
             raise RecipeError(
                 f'text of route "{modality.route}" needs a tower that reads it.',

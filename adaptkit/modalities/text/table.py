@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.recipe.cells import TEXT, CellForm
 from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
@@ -31,9 +32,17 @@ class TextModality(ModalityTable):
     pool: Pool = "none"
     tower: TowerOf = None
 
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"some text"', "a text"
+
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)
         if table["tower"] is None and table["route"] in ("tokens", "query", "side", "fusion"):
             hint = 'Write tower = { model = "bert-base" } or another text model, or route = "backbone".'
             yield Finding((*path, "route"), "only the backbone reads text without a tower.", hint)
+
+    model_input: ClassVar[str] = "text"
+    cell_form: ClassVar[CellForm] = TEXT
+    reads: ClassVar[tuple[str, ...]] = ("text", "label")

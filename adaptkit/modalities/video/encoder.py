@@ -12,6 +12,7 @@ from adaptkit import pooling
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, check_not_native, present_of, shared, tower_of
 from adaptkit.modalities.pixels import Pixels
+from adaptkit.modalities.token_encoder import TokenEncoder, encoder_of
 from adaptkit.modalities.tower import Tower
 from adaptkit.modalities.video.frames import frames_length, read_frames
 from adaptkit.modalities.video.table import VideoModality
@@ -32,24 +33,34 @@ class VideoEncoder(Encoder):
         keep: which frames: `even`, `first`, `middle` or `last`.
         pixels: size, channels and normalisation.
         tower: of images.
+        encoder: of videos.
     """
 
     table = VideoModality
     unit = "frames"
 
     def __init__(
-        self, frames: int, pixels: Pixels, *, keep: str = "even", tower: Tower | None = None, **common: Any
+        self,
+        frames: int,
+        pixels: Pixels,
+        *,
+        keep: str = "even",
+        tower: Tower | None = None,
+        encoder: TokenEncoder | None = None,
+        **common: Any,
     ) -> None:
         width = pixels.channels * pixels.size[0] * pixels.size[1] if tower is None else tower.width
-        super().__init__(width=width, tokens=frames, tower=tower, **common)
+        super().__init__(width=width, tokens=frames, tower=tower, encoder=encoder, **common)
         self.frames, self.pixels, self.keep = frames, pixels, keep
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> VideoEncoder:
         check_not_native(modality, name)
-        tower = tower_of(modality, name, context, "image")
+        tower = tower_of(modality, name, context)
         pixels = Pixels.of(modality, name, tower)
-        return cls(modality.frames, pixels, keep=modality.keep, tower=tower, **shared(modality, name))
+        encoder = encoder_of(modality, name, (modality.frames, pixels.channels, *pixels.size))
+        own = {"keep": modality.keep, "tower": tower, "encoder": encoder}
+        return cls(modality.frames, pixels, **own, **shared(modality, name))
 
     def read(self, value: Any, where: str) -> np.ndarray:
         frames = read_frames(value, self.frames, self.keep, name=self.name, where=where)
@@ -70,6 +81,8 @@ class VideoEncoder(Encoder):
 
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
         pixels, mask = inputs["pixel_values"], inputs["mask"]  # (B, F, C, H, W), (B, F)
+        if self.encoder is not None:
+            return self.encoder(pixels, mask)
         if self.tower is None:
             return pixels.flatten(2), mask  # (B, F, C*H*W)
         vectors, counts = self.tower({"pixel_values": pixels.flatten(0, 1)})  # (B*F, T, E), (B*F, T)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
-from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
+from adaptkit.recipe.cells import CellForm
+from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
 
 
 class VideoModality(ModalityTable):
     """A video: a file, a folder of frames or an array of frames; one token per frame."""
+
+    model_input: ClassVar[str] = "image"
+    cell_form: ClassVar[CellForm] = CellForm("file", folders=True)
+    reads: ClassVar[tuple[str, ...]] = ("path",)
 
     frames: int = Field(default=8, ge=1, description="F, how many frames are looked at.")
     keep: Literal["even", "first", "middle", "last"] = Field(
@@ -31,5 +36,13 @@ class VideoModality(ModalityTable):
     std: Std = Field(
         default=None, examples=[0.5], description="Divides after scaling to 0..1. Default: the tower's, or 1."
     )
+    encoder: Annotated[EncoderSpec, encoder_for("video")] | None = Field(
+        default=None,
+        description="What makes tokens of the frames, without a tower. Default: one token per frame, its pixels.",
+    )
     pool: Pool = "none"
     tower: TowerOf = None
+
+    @property
+    def _example(self) -> tuple[str, str]:
+        return '"video.mp4"', "a path, a folder of frames or an array"

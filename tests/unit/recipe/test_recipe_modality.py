@@ -39,7 +39,7 @@ BAD = {
     ),
     "patches and a tower": (
         'kind = "image"\nroute = "side"\nencoder = "rows"\ntower = { model = "timm/resnet18" }',
-        "poster.encoder: a tower makes its own tokens of an image. Leave encoder out.",
+        "poster.encoder: a tower makes its own tokens. Leave encoder out.",
     ),
     "a spectrogram and a tower": (
         'kind = "audio"\nroute = "side"\nbins = 64\ntower = { model = "facebook/wav2vec2-base" }',

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.benchmarks.affect_padding import MODALITIES, Layout
+from adaptkit.benchmarks.affect.padding import MODALITIES, Layout
 
 # By sentiment, from the worst to the best; a reader can tell them apart.
 ADJECTIVES = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptkit.benchmarks.benchmark import Benchmark, register
-from adaptkit.benchmarks.food101_synthesis import write_food101
+from adaptkit.benchmarks.food101.synthesis import write_food101
 from adaptkit.benchmarks.sources import (
     CheckedFiles,
     drawn,

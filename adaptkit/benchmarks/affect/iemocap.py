@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adaptkit.benchmarks.affect import Affect, Split
-from adaptkit.benchmarks.affect_padding import Layout
-from adaptkit.benchmarks.affect_synthesis import write_emotions
+from adaptkit.benchmarks.affect.importer import Affect, Split
+from adaptkit.benchmarks.affect.padding import Layout
+from adaptkit.benchmarks.affect.synthesis import write_emotions
 from adaptkit.benchmarks.benchmark import register
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError

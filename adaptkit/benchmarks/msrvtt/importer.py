@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.benchmarks.benchmark import Benchmark, register
-from adaptkit.benchmarks.msrvtt_synthesis import write_msrvtt
+from adaptkit.benchmarks.msrvtt.synthesis import write_msrvtt
 from adaptkit.benchmarks.sources import CheckedFiles, drawn, file_name, read_json, read_text
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from adaptkit.benchmarks.affect_padding import Layout
+from adaptkit.benchmarks.affect.padding import Layout
+from adaptkit.benchmarks.affect.sentiment import Sentiment
 from adaptkit.benchmarks.benchmark import register
-from adaptkit.benchmarks.sentiment import Sentiment
 
 GLOVE = {"text": (300,), "audio": (5,), "vision": (20,)}
 RAW = {"text": (300,), "audio": (74,), "vision": (35, 47)}  # all of COVAREP and of FACET 4.2 or 4.1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from adaptkit.benchmarks.affect_padding import Layout
+from adaptkit.benchmarks.affect.padding import Layout
+from adaptkit.benchmarks.affect.sentiment import Sentiment
 from adaptkit.benchmarks.benchmark import register
-from adaptkit.benchmarks.sentiment import Sentiment
 
 BERT = {"text": (768,), "audio": (33,), "vision": (709,)}
 

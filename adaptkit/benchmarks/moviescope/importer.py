@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from adaptkit.benchmarks.benchmark import Benchmark, register
-from adaptkit.benchmarks.moviescope_films import Films
-from adaptkit.benchmarks.moviescope_synthesis import GENRES, write_moviescope
+from adaptkit.benchmarks.moviescope.films import Films
+from adaptkit.benchmarks.moviescope.synthesis import GENRES, write_moviescope
 from adaptkit.benchmarks.sources import file_name, json_lines, strings
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.data.unpickling import load_pickle

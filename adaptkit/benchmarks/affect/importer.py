@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from adaptkit.benchmarks.affect_padding import MODALITIES, Layout, Stated, as_array, strip
+from adaptkit.benchmarks.affect.padding import MODALITIES, Layout, Stated, as_array, strip
 from adaptkit.benchmarks.benchmark import Benchmark
 from adaptkit.benchmarks.sources import finite
 from adaptkit.data.store import FOLDER

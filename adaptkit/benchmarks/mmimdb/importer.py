@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.benchmarks.benchmark import Benchmark, register
-from adaptkit.benchmarks.mmimdb_hdf5 import read_hdf5
-from adaptkit.benchmarks.mmimdb_synthesis import write_hdf5, write_mmbt, write_raw
+from adaptkit.benchmarks.mmimdb.hdf5 import read_hdf5
+from adaptkit.benchmarks.mmimdb.synthesis import write_hdf5, write_mmbt, write_raw
 from adaptkit.benchmarks.sources import (
     CheckedFiles,
     file_name,
