@@ -12,10 +12,9 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.metrics import metric_table, robustness_table
 from adaptkit.cli.options import RUNS, Force, Json, RunArgument, RunsFolder
 from adaptkit.cli.runs import chosen_run
-from adaptkit.cli.tables import several
+from adaptkit.cli.tables import metric_table, robustness_table, several
 from adaptkit.errors import UsageError
 
 STANDARD = "-"  # standard input, or standard output

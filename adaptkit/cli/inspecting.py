@@ -10,11 +10,10 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer
-from adaptkit.cli.folding import folded_path
+from adaptkit.cli.folding import anatomy_lines, folded_path
 from adaptkit.cli.options import Json
 from adaptkit.cli.runs import recipe_of_run
 from adaptkit.cli.tables import table
-from adaptkit.cli.tree import anatomy_lines
 
 if TYPE_CHECKING:
     from adaptkit.anatomy import Anatomy, ModelRef

@@ -16,6 +16,10 @@ Sets = Annotated[
 RunsFolder = Annotated[
     Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the runs.", show_default=True)
 ]
+Variant = Annotated[
+    str,
+    typer.Option("--variant", metavar="NAME", help="Which of its published layouts.", show_default=False),
+]
 RecipeArgument = Annotated[
     str,
     typer.Argument(metavar="RECIPE", help="Recipe file, or the name of a bundled one.", show_default=False),

@@ -1,16 +1,35 @@
-"""Every check of a recipe that needs no weights, so that all its mistakes are told at once."""
+"""`adaptkit validate`: every check of a recipe that needs no weights, so that all its mistakes are told at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+
+from adaptkit.cli.answer import Answer
+from adaptkit.cli.options import Json, RecipeArgument, Sets
 from adaptkit.cli.tables import several
 from adaptkit.errors import AdaptkitError, Problem
 
 if TYPE_CHECKING:
     from adaptkit.plan import Plan
     from adaptkit.recipe import Recipe
+
+
+def validate(recipe: RecipeArgument, sets: Sets = None, json: Json = False) -> Answer:
+    """Check a recipe and report every mistake at once.
+
+    Checked are keys and types, the model and its sites, widths and counts, and the data files.
+    """
+    checked = validated(recipe, sets or ())
+
+    def show(out: Console) -> None:
+        width = max(map(len, checked))
+        for what, found in checked.items():
+            out.print(f"ok  {what:<{width}}  {found}", soft_wrap=True)
+
+    return Answer({"recipe": recipe, "checked": checked}, show)
 
 
 def validated(source: str, sets: Sequence[str]) -> dict[str, str]:

@@ -229,7 +229,7 @@ def test_doctor(cli: Cli) -> None:
 
 
 def test_doctor_fails_with_7(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptkit.cli.checks.requirements", lambda: ["no-such-package-anywhere>=1"])
+    monkeypatch.setattr("adaptkit.cli.environment.requirements", lambda: ["no-such-package-anywhere>=1"])
     document = cli("doctor", "--json").json
     assert (document["ok"], document["code"]) == (False, 7)
     assert "pip install" in document["errors"][0]["hint"]
