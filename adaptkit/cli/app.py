@@ -18,7 +18,7 @@ from adaptkit.cli.failures import UsageProblem
 from adaptkit.cli.help import HelpfulCommand, HelpfulGroup
 from adaptkit.cli.inspecting import inspect
 from adaptkit.cli.listing import list_things
-from adaptkit.cli.options import Json
+from adaptkit.cli.options import Json, load_plugins
 from adaptkit.cli.planning import plan
 from adaptkit.cli.runs import export, runs
 from adaptkit.cli.starting import init, schema
@@ -77,6 +77,8 @@ class Command(HelpfulCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:
         with contextlib.redirect_stdout(sys.stderr):
+            if "plugins" in ctx.params:  # the command names kinds
+                load_plugins(ctx.params["plugins"] or ())
             return super().invoke(ctx)
 
 

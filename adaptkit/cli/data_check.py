@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer
-from adaptkit.cli.options import Json, Sets, Variant
+from adaptkit.cli.options import Json, Plugins, Sets, Variant
 from adaptkit.cli.tables import several, table
 from adaptkit.errors import DataError, Problem, UsageError
 
@@ -30,6 +30,7 @@ def check_data(
     root: RootArgument = None,
     variant: Variant = "",
     sets: Sets = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Look for what is wrong or odd with data.
@@ -48,6 +49,7 @@ def stats_data(
     root: RootArgument = None,
     variant: Variant = "",
     sets: Sets = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Describe data: lengths, labels, numbers and gaps of every split."""

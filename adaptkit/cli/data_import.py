@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.options import Force, Json, Variant
+from adaptkit.cli.options import Force, Json, Plugins, Variant
 from adaptkit.cli.tables import several
 from adaptkit.errors import UsageError
 
@@ -33,6 +33,7 @@ def import_data(
         typer.Option("--option", metavar="KEY=VALUE", help="An option of the format. Repeatable.", show_default=False),
     ] = None,
     force: Force = False,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Convert a benchmark as it was downloaded to Parquet and safetensors.
@@ -67,6 +68,7 @@ def synth_data(
     samples: Annotated[int, typer.Option("--samples", metavar="N", min=4, help="Training samples.")] = 240,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn.")] = 0,
     force: Force = False,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Write a small invented example of a benchmark, laid out as its download.

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.folding import anatomy_lines, folded_path
-from adaptkit.cli.options import Json
+from adaptkit.cli.options import Json, Plugins
 from adaptkit.cli.runs import recipe_of_run
 from adaptkit.cli.tables import table
 
@@ -27,6 +27,7 @@ def inspect(
         str,
         typer.Argument(metavar="MODEL", help="A model, or a recipe, run or artifact with one.", show_default=False),
     ],
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Show the anatomy of a backbone: module tree, sites, widths.

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.folding import GraftRow, folded_names, graft_rows, plan_lines, ranges
-from adaptkit.cli.options import Json, RecipeArgument, Sets
+from adaptkit.cli.options import Json, Plugins, RecipeArgument, Sets, plugins_used
 from adaptkit.cli.tables import several, table
 from adaptkit.errors import RunError
 
@@ -39,6 +39,7 @@ def plan(
             show_default=False,
         ),
     ] = "",
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Show the surgery as a diff, with counts and costs.
@@ -50,7 +51,7 @@ def plan(
     from adaptkit.recipe import load_recipe
 
     made = make_plan(load_recipe(recipe, sets or ()))
-    document = plan_document(made)
+    document = {**plan_document(made), "plugins": plugins_used()}
     if not against:
         return Answer(document, lambda out: show_plan(out, made, document))
     changes = compare(document, against)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.options import RUNS, Force, Json, RunArgument, RunsFolder
+from adaptkit.cli.options import RUNS, Force, Json, Plugins, RunArgument, RunsFolder
 from adaptkit.cli.tables import aligned
 from adaptkit.errors import RunError, UsageError
 
@@ -48,6 +48,7 @@ def export(
     ] = None,
     folder: RunsFolder = RUNS,
     force: Force = False,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Copy the adapter of a run into a folder to share."""

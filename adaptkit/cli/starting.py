@@ -12,7 +12,7 @@ from rich.console import Console
 
 from adaptkit.atomic import write_text
 from adaptkit.cli.answer import Answer
-from adaptkit.cli.options import Force, Json
+from adaptkit.cli.options import Force, Json, Plugins
 from adaptkit.errors import RunError, UsageError
 from adaptkit.registry import nearest
 
@@ -59,7 +59,7 @@ def init(
     return Answer({"path": path, "template": template, "name": path.stem}, show)
 
 
-def schema(json: Json = False) -> Answer:
+def schema(plugins: Plugins = None, json: Json = False) -> Answer:
     """Print the JSON schema of recipes, for editors.
 
     A TOML editor checks and completes with it.

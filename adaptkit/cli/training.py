@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.options import RUNS, Json, RunsFolder, Sets
+from adaptkit.cli.options import RUNS, Json, Plugins, RunsFolder, Sets
 from adaptkit.cli.runs import recipe_of_run
 from adaptkit.cli.tables import metric_table
 from adaptkit.errors import UsageError
@@ -44,6 +44,7 @@ def train(
     ] = None,
     folder: RunsFolder = RUNS,
     force: Annotated[bool, typer.Option("--force", help="Replace a run folder that exists.")] = False,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Train a recipe; ends with its metrics and its artifact.
