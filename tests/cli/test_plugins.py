@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adaptkit.cli.app import COMMANDS, Entry
 from adaptkit.kinds import loaded_plugins, plugins
 from tests.cli.conftest import Cli
 
@@ -31,6 +32,7 @@ class Shift(Adapter):
     def delta(self, z, sides):
         return self.shift.expand_as(z)
 '''
+WITHOUT = {"init", "runs", "doctor", "version"}  # they name no kinds
 WRONG = {
     "syntax": ("def broken(:\n", "SyntaxError: invalid syntax (mine.py:1)"),
     "raises": ("import adaptkit\n\nraise KeyError('lost')\n", "KeyError: 'lost' (mine.py:3)"),
@@ -105,3 +107,24 @@ def test_two_plugins_of_one_kind(cli: Cli, film: Path) -> None:
     assert (outcome.code, outcome.err.count("error: ")) == (3, 1)
     assert "film.py" in outcome.err
     assert "other.py" in outcome.err
+
+
+def test_plugins_of_installed_distributions_need_no_option(
+    cli: Cli, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film.rename(film.with_name("my_installed_adapters.py"))
+    info = film.with_name("mine-1.2.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.2\n")
+    (info / "RECORD").write_text("my_installed_adapters.py,,\n")
+    (info / "entry_points.txt").write_text("[adaptkit.kinds]\nmine = my_installed_adapters\n")
+    monkeypatch.syspath_prepend(film.parent)
+    (row,) = cli("list", "adapters", "--filter", "shift", "--json").json["items"]
+    assert row["origin"] == "my_installed_adapters"
+    (row,) = cli("list", "plugins", "--json").json["items"]
+    assert (row["name"], row["version"]) == ("my_installed_adapters", "1.2")
+
+
+@pytest.mark.parametrize("entry", [entry for entry in COMMANDS if entry.name not in WITHOUT], ids=lambda e: e.name)
+def test_every_command_that_names_kinds_takes_plugins(cli: Cli, entry: Entry) -> None:
+    assert "--plugin" in cli(*entry.name.split(), "--help").out
