@@ -39,8 +39,7 @@ def recorder(width: int = 88) -> Console:
 
 def draw_plan(recipe: str, path: Path) -> None:
     """What `adaptkit plan RECIPE` prints."""
-    from adaptkit.cli.planning import plan_document
-    from adaptkit.cli.surgery_view import show_plan
+    from adaptkit.cli.planning import plan_document, show_plan
     from adaptkit.plan import make_plan
     from adaptkit.recipe import load_recipe
 
@@ -57,8 +56,8 @@ def draw_training(run: Path, path: Path) -> None:
         run: a finished run of one seed.
         path: the SVG file.
     """
+    from adaptkit.cli.planning import graft_summary
     from adaptkit.cli.runs import recipe_of_run
-    from adaptkit.cli.surgery_view import graft_summary
     from adaptkit.cli.training import show_result
     from adaptkit.training.console import duration, evaluation_line, opening, validation_line
 

@@ -10,20 +10,20 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from adaptkit.cli.data import check_data, import_data, stats_data, synth_data
+from adaptkit.cli.data_check import check_data, stats_data
+from adaptkit.cli.data_import import import_data, synth_data
 from adaptkit.cli.environment import doctor, show_version
 from adaptkit.cli.evaluating import evaluate, predict
-from adaptkit.cli.exporting import export
 from adaptkit.cli.failures import UsageProblem
 from adaptkit.cli.help import HelpfulCommand, HelpfulGroup
 from adaptkit.cli.inspecting import inspect
 from adaptkit.cli.listing import list_things
-from adaptkit.cli.options import Json
-from adaptkit.cli.planning import plan, validate
-from adaptkit.cli.runs import runs
-from adaptkit.cli.schema import schema
-from adaptkit.cli.starting import init
+from adaptkit.cli.options import Json, load_plugins
+from adaptkit.cli.planning import plan
+from adaptkit.cli.runs import export, runs
+from adaptkit.cli.starting import init, schema
 from adaptkit.cli.training import train
+from adaptkit.cli.validation import validate
 from adaptkit.errors import UsageError
 
 START, PROVE, RUN, ENVIRONMENT = "Start", "Prove", "Run", "Environment"
@@ -77,6 +77,8 @@ class Command(HelpfulCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:
         with contextlib.redirect_stdout(sys.stderr):
+            if "plugins" in ctx.params:  # the command names kinds
+                load_plugins(ctx.params["plugins"] or ())
             return super().invoke(ctx)
 
 

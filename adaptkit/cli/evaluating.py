@@ -12,10 +12,9 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.metrics import metric_table, robustness_table
-from adaptkit.cli.options import RUNS, Force, Json, RunArgument, RunsFolder
+from adaptkit.cli.options import RUNS, Force, Json, Plugins, RunArgument, RunsFolder
 from adaptkit.cli.runs import chosen_run
-from adaptkit.cli.tables import several
+from adaptkit.cli.tables import metric_table, robustness_table, several
 from adaptkit.errors import UsageError
 
 STANDARD = "-"  # standard input, or standard output
@@ -79,6 +78,7 @@ def evaluate(
         typer.Option("--rates", metavar="NUMBERS", help="The shares. Default: 0,0.25,0.5,0.75,1.", show_default=False),
     ] = "",
     folder: RunsFolder = RUNS,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Measure a run or an artifact, also with modalities left out."""
@@ -111,6 +111,7 @@ def predict(
     batch_size: BatchSize = None,
     folder: RunsFolder = RUNS,
     force: Force = False,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Predict for samples without targets.

@@ -89,5 +89,7 @@ def _usage(error: Any) -> Problem:
     elif found := re.match(r"No such command '(.+?)'", message):
         known = context.command.commands if context else []
         message, close = f"no such command: {found[1]}.", nearest(found[1], known)
+    elif found := re.match(r"Invalid value for (.+?): Input should be a valid (integer|number)", message):
+        message = f"{found[1]} should be a {'whole ' if found[2] == 'integer' else ''}number."
     hint = f'{close} Try "{where} --help".'.strip()
     return Problem(message[:1].lower() + message[1:], where=where, hint=hint)

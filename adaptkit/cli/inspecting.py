@@ -10,11 +10,10 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer
-from adaptkit.cli.folding import folded_path
-from adaptkit.cli.options import Json
+from adaptkit.cli.folding import anatomy_lines, folded_path
+from adaptkit.cli.options import Json, Plugins
 from adaptkit.cli.runs import recipe_of_run
 from adaptkit.cli.tables import table
-from adaptkit.cli.tree import anatomy_lines
 
 if TYPE_CHECKING:
     from adaptkit.anatomy import Anatomy, ModelRef
@@ -28,6 +27,7 @@ def inspect(
         str,
         typer.Argument(metavar="MODEL", help="A model, or a recipe, run or artifact with one.", show_default=False),
     ],
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Show the anatomy of a backbone: module tree, sites, widths.

@@ -1,70 +1,54 @@
-"""`adaptkit list`: what there is, read from tables and source without importing torch."""
+"""`adaptkit list`: what there is, read from tables, indexes and plugins without importing torch."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from adaptkit.cli.answer import Answer
-from adaptkit.cli.listing_adapters import NOTES, adapter_rows, show_adapters
-from adaptkit.cli.options import Json
+from adaptkit.cli.options import Json, Plugins
 from adaptkit.cli.tables import aligned, records, table
 from adaptkit.errors import UsageError
 from adaptkit.registry import nearest
 
 if TYPE_CHECKING:
-    from adaptkit.kinds import Kinds
+    from adaptkit.kinds import Kind, Kinds
     from adaptkit.recipe.table import Table
 
 Rows = list[dict[str, str]]
 
-# Names that must stay whole, and more rows than a drawn table is good for.
-LINES = {"models"}
-# Too much text for a table.
-PROSE = {"encoders", "fusions", "tasks", "formats"}
-
-SITES = (
-    ("block.in", "the stream before a whole block"),
-    ("block.out", "the stream after a whole block"),
-    ("embed.in", "the input sequence of a stack, for prompts"),
-    ("embed.out", "the embedding sum that enters block 0"),
-    ("final.out", "the last hidden states, after a final norm"),
-    ("attn.stream", "the stream that enters the attention branch, before a pre-norm"),
-    ("attn.in", "what the attention's first projection reads"),
-    ("attn.out", "the attention's last projection, before the residual add"),
-    ("attn.sum", "the stream after the residual add, before a post-norm"),
-    ("attn.q, attn.k, attn.v, attn.o", "the attention's projections, for adapters in weight space"),
-    ("attn.qkv", "one projection for all three, where they are no slices of its columns"),
-    ("attn.kv", "the keys and values of an attention, for prefixes"),
-    ("cross_attn.*", "the same places of a decoder's attention to its encoder"),
-    ("mlp.stream", "the stream that enters the feed-forward branch, before a pre-norm"),
-    ("mlp.in", "what the feed-forward's first projection reads, or a mixture of experts"),
-    ("mlp.out", "the feed-forward's last projection, or a whole mixture, before the residual add"),
-    ("mlp.sum", "the stream after the residual add, before a post-norm"),
-    ("mlp.up, mlp.gate, mlp.down", "the feed-forward's projections, for adapters in weight space"),
-    ("mlp.experts", "what fused experts return, tokens in the router's order"),
-    ("mlp.experts.*, mlp.shared.*", "projections of experts that are modules, and of a shared one: up, gate, down"),
-    ("conv.in, conv.out", "what a block's first convolution reads and its last one returns"),
-    ("conv.1, conv.2, ...", "a block's dense convolutions in order of execution, for adapters in weight space"),
-    ("mixer.*", "the same places of what mixes tokens and is no attention: Mamba, FocalNet"),
-    ("mixer.in_proj, mixer.out_proj", "a mixer's projections, for adapters in weight space"),
-    ("attn2.*, mlp2.*, ...", "those of a block's second branch of a kind"),
-    ("STACK.*", "any of these in one stack: encoder.attn.out, vision.mlp.out"),
-    ("fusion", "after the backbone, before the head: sees every modality routed there"),
-    ("path:GLOB", "any module path of the model"),
+# The facts of a kind under the words that a reader knows; any other fact under its own name.
+WORDS = {"formula": "parameters"}
+# The kind of site -> the words of a recipe for it.
+PLACES = {
+    "stream": 'a stream: at = ["mlp.out"], "attn.in", "block.out", ...',
+    "other adapters": 'adapters of one stream, combined: sides = ["adapter:NAME", ...]',
+    "projection": 'a projection, in weight space: at = ["attn.q"], "mlp.up", "conv.1", ...',
+    "input sequence": 'the input sequence of a stack: at = ["embed.in"]',
+    "attention": 'the keys and values of an attention: at = ["attn.kv"]',
+    "all blocks": 'what every block returned: at = ["final.out"]',
+}
+LONG = {"identity": "identity at first"}
+NOTES = (
+    'No adapter at all: [backbone] train = ["bias"] (BitFit), ["norm"] (norm tuning), or globs of parameter names.',
+    "D width of the stream, C of what a projection reads, E_m of side m, M sides, P bottleneck, R rank; the other "
+    "letters are on the adapter's page, docs/adapters/NAME.md.",
 )
 
 
 def list_things(
-    kind: Annotated[
+    sort: Annotated[
         str,
         typer.Argument(
             metavar="KIND",
-            help="models, adapters, encoders, fusions, sites, tasks, metrics, formats or recipes.",
+            help="models, sites, recipes, plugins, or what a recipe can name: adapters, modalities, encoders, fusions, "
+            "formats, benchmarks, tasks, heads, losses, metrics, optimizers, schedules or samplers.",
             show_default=False,
         ),
     ],
@@ -73,27 +57,81 @@ def list_things(
         typer.Option("--filter", metavar="TEXT", help="Only rows that contain this text.", show_default=False),
     ] = "",
     long: Annotated[bool, typer.Option("--long", help="Adapters: what each does, and its keys.")] = False,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """List what there is: models, adapters, sites, recipes, ..."""
-    if kind not in KINDS:
-        raise UsageError(f"there is no list of {kind!r}.", where="KIND", hint=nearest(kind, KINDS))
-    if long and kind != "adapters":
-        raise UsageError(f"the list of {kind} has no long form.", where="--long", hint="Leave --long out.")
-    every = KINDS[kind]()
+    lists = {**{plural(point.point): point for point in _points()}, **LISTS}
+    if sort not in lists:
+        raise UsageError(f"there is no list of {sort!r}.", where="KIND", hint=nearest(sort, lists))
+    if long and sort != "adapters":
+        raise UsageError(f"the list of {sort} has no long form.", where="--long", hint="Leave --long out.")
+    every = _rows(lists[sort])
     rows = [row for row in every if contains.lower() in " ".join(row.values()).lower()]
 
     def show(out: Console) -> None:
-        if not rows:
-            out.print(f"nothing in {kind} contains {contains!r}.{_nearest(contains, every)}", soft_wrap=True)
-        elif kind == "adapters":
+        if not every:
+            out.print(f"there are no {sort}")
+        elif not rows:
+            out.print(f"nothing in {sort} contains {contains!r}.{_nearest(contains, every)}", soft_wrap=True)
+        elif sort == "adapters":
             show_adapters(out, rows, long=long)
-        elif kind in LINES:
+        elif sort == "models":  # names that must stay whole, and more rows than a drawn table is good for
             out.print("\n".join(aligned(rows)), soft_wrap=True, markup=False, highlight=False)
         else:
-            out.print(records(rows) if kind in PROSE else table(rows))
+            out.print(table(rows) if sort in LISTS else records(rows))
 
-    return Answer({"kind": kind, "items": rows, "notes": NOTES if kind == "adapters" else ()}, show)
+    return Answer({"kind": sort, "items": rows, "notes": NOTES if sort == "adapters" else ()}, show)
+
+
+def plural(noun: str) -> str:
+    """`adapters`, `modalities`, `losses`."""
+    if noun.endswith("y"):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
+def _points() -> Sequence[Kinds[Any]]:
+    from adaptkit.kinds import POINTS
+
+    return POINTS
+
+
+def _rows(listed: Callable[[], Rows] | Kinds[Any]) -> Rows:
+    if callable(listed):
+        return listed()
+    rows = [_kind_row(kind, keyed=listed.keyed) for kind in listed.kinds.values()]
+    return sorted(rows, key=lambda row: [*PLACES].index(row["works_at"])) if listed.point == "adapter" else rows
+
+
+def _kind_row(kind: Kind, *, keyed: bool) -> dict[str, str]:
+    """Its name in a recipe, what it is, its facts, its own keys, and whose it is where it is not ours."""
+    facts = _adapter_facts(kind) if "works_on" in kind.facts else _facts(kind)
+    row = {"name": kind.name, "what": kind.summary, **dict(facts)}
+    if keyed:
+        row["keys"] = ", ".join(_keys(kind)) or "none"
+    return row if kind.origin == "adaptkit" else {**row, "origin": kind.origin}
+
+
+def _facts(kind: Kind) -> Iterator[tuple[str, str]]:
+    """What a reader can use of the facts: numbers, words and answers, no tables and nothing about classes."""
+    for name, value in kind.facts.items():
+        if isinstance(value, bool):
+            yield name, "yes" if value else "no"
+        elif isinstance(value, int | float | str) and value not in ("", kind.name):
+            yield WORDS.get(name, name), str(value)
+
+
+def _keys(kind: Kind) -> list[str]:
+    """Its own keys; those that all its siblings have are in docs/recipe.md."""
+    if not kind.table:
+        return [*kind.keys]
+    from adaptkit.kinds.kind import found_at
+    from adaptkit.recipe.table import Table as RecipeTable
+
+    own = found_at(kind.table)
+    base = own.__mro__[own.__mro__.index(RecipeTable) - 1]  # of all siblings
+    return [key for key in own.model_fields if key not in base.model_fields]
 
 
 def _nearest(text: str, rows: Rows) -> str:
@@ -131,53 +169,9 @@ def _carried(package: str) -> str:
     return f", weights in the package {package}" if package else ""
 
 
-def _kinds(kinds: Kinds[Any], base: type[Table], tag: str = "kind") -> Rows:
-    """One row per kind: its name in a recipe, what it is, its keys."""
-    from adaptkit.recipe.kinded import OfKind
-
-    return [
-        {"name": kind.name, "what": kind.summary, "keys": ", ".join(k for k in table.model_fields if k != tag)}
-        for kind, table in OfKind(kinds, tag).tables(base)
-    ]
-
-
-def _encoders() -> Rows:
-    from adaptkit.kinds import MODALITIES
-    from adaptkit.recipe import ModalityTable
-
-    return _kinds(MODALITIES, ModalityTable)
-
-
-def _tasks() -> Rows:
-    from adaptkit.kinds import TASKS
-    from adaptkit.recipe import TaskTable
-
-    return _kinds(TASKS, TaskTable)
-
-
-def _formats() -> Rows:
-    from adaptkit.kinds import FORMATS
-    from adaptkit.recipe import DataTable
-
-    return _kinds(FORMATS, DataTable, "format")
-
-
-def _fusions() -> Rows:
-    from adaptkit.kinds import FUSIONS
-
-    return [
-        {
-            "name": kind.name,
-            "what": kind.summary,
-            "parameters": kind.facts["formula"],
-            "paper": kind.facts["paper"],
-            "keys": ", ".join(kind.keys),
-        }
-        for kind in FUSIONS.kinds.values()
-    ]
-
-
 def _sites() -> Rows:
+    from adaptkit.anatomy.tables.sites import SITES
+
     return [{"name": name, "what": what} for name, what in SITES]
 
 
@@ -189,7 +183,7 @@ def _metrics() -> Rows:
             "name": metric.name,
             "what": metric.description,
             "tasks": tasks,
-            "better": metric.better,
+            "better": {True: "higher", False: "lower", None: "-"}[metric.higher_is_better],
         }
         for metric, tasks in all_metrics().items()
     ]
@@ -201,14 +195,89 @@ def _recipes() -> Rows:
     return [{"name": name, "what": bundled_description(name)} for name in bundled_names()]
 
 
-KINDS: Mapping[str, Callable[[], Rows]] = {
+def _plugins() -> Rows:
+    """Those of installed distributions and of --plugin, with the kinds that each brings."""
+    from adaptkit.kinds import loaded_plugins
+
+    return [{"name": p.name, "what": _brought(p.name), "version": str(p).partition(" ")[2]} for p in loaded_plugins()]
+
+
+def _brought(origin: str) -> str:
+    kinds = [(point.point, kind) for point in _points() for kind in point.kinds.values()]
+    return ", ".join(f"{point} {kind.name}" for point, kind in kinds if kind.origin == origin)
+
+
+LISTS: Mapping[str, Callable[[], Rows]] = {
     "models": _models,
-    "adapters": adapter_rows,
-    "encoders": _encoders,
-    "fusions": _fusions,
     "sites": _sites,
-    "tasks": _tasks,
     "metrics": _metrics,
-    "formats": _formats,
     "recipes": _recipes,
+    "plugins": _plugins,
 }
+
+
+def _adapter_facts(kind: Kind) -> Iterator[tuple[str, str]]:
+    yield "works_at", _works_at(kind)
+    yield "sides", _sides(kind.facts["needs_sides"])
+    for fact in ("mergeable", "identity"):
+        yield fact, "yes" if kind.facts[fact] else "no"
+    yield "parameters", kind.facts["formula"]
+    yield "paper", kind.facts["paper"]
+
+
+def _works_at(kind: Kind) -> str:
+    if kind.facts["fuses"]:
+        return "other adapters"
+    if kind.facts["reads_input"]:
+        return "projection"
+    if kind.facts["reads_blocks"]:
+        return "all blocks"
+    return {"stream": "stream", "sequence": "input sequence", "attention": "attention"}[kind.facts["works_on"]]
+
+
+def _sides(bounds: tuple[int, int | None]) -> str:
+    least, most = bounds
+    if most == 0:
+        return "none"
+    if most is None:
+        return f"{least} or more"
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def show_adapters(out: Console, rows: Sequence[dict[str, Any]], *, long: bool = False) -> None:
+    """A table for each kind of site, then what is no adapter; `long` adds what each does, and its keys."""
+    for place, words in PLACES.items():
+        here = [row for row in rows if row["works_at"] == place]
+        if here:
+            out.print(Text(words, style="bold"))
+            out.print(_long_table(here) if long else _table(here))
+    for note in NOTES:
+        out.print(note)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> RenderableType:
+    """name, sides, merging; then the formula, and below it the paper."""
+    drawn = Table.grid(padding=(0, 2, 0, 0))
+    for width in (17, 9, 6):  # the same in every table
+        drawn.add_column(no_wrap=True, min_width=width)
+    drawn.add_column(overflow="fold")
+    for row in rows:
+        merges = "merges" if row["mergeable"] == "yes" else ""
+        sides = "no side" if row["sides"] == "none" else row["sides"]
+        size = Group(Text(row["parameters"]), Text(row["paper"], style="dim"))
+        drawn.add_row(Text(f"  {row['name']}"), Text(sides), Text(merges), size)
+    drawn.add_row()
+    return drawn
+
+
+def _long_table(rows: Sequence[dict[str, Any]]) -> RenderableType:
+    """name and first line; then each further fact on lines of its own."""
+    drawn = Table.grid(padding=(0, 2, 0, 0))
+    drawn.add_column(no_wrap=True, min_width=17)
+    drawn.add_column(overflow="fold")
+    for row in rows:
+        drawn.add_row(Text(f"  {row['name']}", style="bold"), Text(row["what"]))
+        for key in ("sides", "mergeable", "identity", "parameters", "keys", "paper"):
+            drawn.add_row("", Text(f"{LONG.get(key, key)}: {row[key]}", style="dim" if key == "paper" else ""))
+        drawn.add_row()
+    return drawn

@@ -1,11 +1,14 @@
-"""Options and arguments that several commands share, declared once so that they read the same everywhere."""
+"""Options and arguments that several commands share, declared once so that they read the same everywhere; --plugin."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from adaptkit.cli.answer import note
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
@@ -13,8 +16,18 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe. Repeatable."),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", metavar="FILE_OR_MODULE", help="Your own kinds: a .py file, or a module. It runs. Repeatable."
+    ),
+]
 RunsFolder = Annotated[
     Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the runs.", show_default=True)
+]
+Variant = Annotated[
+    str,
+    typer.Option("--variant", metavar="NAME", help="Which of its published layouts.", show_default=False),
 ]
 RecipeArgument = Annotated[
     str,
@@ -30,3 +43,27 @@ RunArgument = Annotated[
 ]
 
 RUNS = Path("runs")
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Import the plugins of installed distributions, then those of --plugin: what they bring can be named from now on.
+
+    Raises:
+        RecipeError: one is not there, fails, brings nothing, or takes a name that is taken.
+    """
+    from adaptkit.kinds import load_plugin
+    from adaptkit.kinds.plugins import load_installed
+
+    load_installed()
+    for name in names:
+        load_plugin(name, base=Path(), where="--plugin")
+
+
+def plugins_used() -> list[dict[str, str]]:
+    """The plugins that ran, for JSON; a reader is told on stderr."""
+    from adaptkit.kinds import loaded_plugins
+
+    used = loaded_plugins()
+    if used:
+        note(f"plugins: {', '.join(map(str, used))} (your own code, not adaptkit's)")
+    return [plugin.as_dict() for plugin in used]

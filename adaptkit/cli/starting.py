@@ -1,7 +1,8 @@
-"""`adaptkit init`: a commented starter recipe, copied from a bundled one."""
+"""`adaptkit init` and `adaptkit schema`: a commented starter recipe, and what an editor checks it with."""
 
 from __future__ import annotations
 
+import json as json_text
 import re
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from adaptkit.atomic import write_text
 from adaptkit.cli.answer import Answer
-from adaptkit.cli.options import Force, Json
+from adaptkit.cli.options import Force, Json, Plugins
 from adaptkit.errors import RunError, UsageError
 from adaptkit.registry import nearest
 
@@ -56,6 +57,19 @@ def init(
             out.print(f"{line:<40}  # {purpose}", soft_wrap=True)
 
     return Answer({"path": path, "template": template, "name": path.stem}, show)
+
+
+def schema(plugins: Plugins = None, json: Json = False) -> Answer:
+    """Print the JSON schema of recipes, for editors.
+
+    A TOML editor checks and completes with it.
+    Save it and put this line on top of a recipe:  #:schema ./recipe.schema.json
+    """
+    from adaptkit.recipe import json_schema
+
+    document = json_schema()
+    text = json_text.dumps(document, indent=2, ensure_ascii=False)
+    return Answer({"schema": document}, lambda out: out.print(text, soft_wrap=True))
 
 
 def _target(name: str) -> Path:

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.metrics import metric_table
-from adaptkit.cli.options import RUNS, Json, RunsFolder, Sets
+from adaptkit.cli.options import RUNS, Json, Plugins, RunsFolder, Sets
 from adaptkit.cli.runs import recipe_of_run
+from adaptkit.cli.tables import metric_table
 from adaptkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def train(
     ] = None,
     folder: RunsFolder = RUNS,
     force: Annotated[bool, typer.Option("--force", help="Replace a run folder that exists.")] = False,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Train a recipe; ends with its metrics and its artifact.
@@ -70,7 +71,7 @@ def train(
 
 def _say_plan(plan: Plan) -> None:
     """Three lines on stderr: what will happen, before it takes minutes."""
-    from adaptkit.cli.surgery_view import graft_summary
+    from adaptkit.cli.planning import graft_summary
 
     for line in graft_summary(plan.as_dict()):
         note(line)

@@ -149,7 +149,12 @@ def find_store(root: Path, format: str, variant: str = "") -> Store:
         DataError: none, one of another format, or several of which none was chosen.
     """
     if not root.is_dir():
-        raise DataError(f"the folder {root} does not exist.", where="data.root")
+        raise DataError(
+            f"the folder {root} does not exist.",
+            where="data.root",
+            hint=f"Download it (docs/datasets.md says where), or invent some: adaptkit data synth {format} {root}. "
+            f"Then: adaptkit data import {format} {root}",
+        )
     folders = [root, root / FOLDER, *sorted(root.glob(f"{FOLDER}-*"))]
     stores = [open_store(folder) for folder in folders if (folder / META).is_file()]
     fitting = [s for s in stores if s.meta["format"] == format and variant in ("", s.meta["variant"])]

@@ -156,7 +156,7 @@ class MapStyleRows(Rows):
             cell = ClassNames(self.classes[column.name])(cell, column, where)
         if hasattr(cell, "detach"):
             cell = cell.detach().cpu().numpy()
-        if isinstance(cell, np.generic) or (isinstance(cell, np.ndarray) and column.kind not in FILES):
+        if isinstance(cell, np.generic) or (isinstance(cell, np.ndarray) and column.form.holds != "file"):
             cell = cell.tolist()
         if isinstance(cell, np.ndarray | Image.Image):
             return cell
@@ -165,7 +165,7 @@ class MapStyleRows(Rows):
         if isinstance(cell, Path):
             cell = str(cell.absolute())
         path = cell.get("path") if isinstance(cell, dict) else cell
-        anchor = Path(path).anchor if isinstance(path, str) and column.kind in FILES else ""
+        anchor = Path(path).anchor if isinstance(path, str) and column.form.holds == "file" else ""
         return checked(cell, column, Path(anchor) if anchor else self.root, where)
 
 

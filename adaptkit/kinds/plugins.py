@@ -170,8 +170,9 @@ def _forget(label: str) -> None:
 
 def _said(error: BaseException, source: str) -> str:
     """`ImportError: no module named x (film.py:12)`, at the last line of the plugin's own file."""
+    text = str(error)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source]
     if isinstance(error, SyntaxError):
-        lines = [error.lineno]
+        text, lines = error.msg, [error.lineno]
     place = f" ({Path(source).name}:{lines[-1]})" if lines else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{type(error).__name__}: {text}{place}"

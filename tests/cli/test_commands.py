@@ -17,7 +17,10 @@ def test_version(cli: Cli) -> None:
     assert set(cli("version", "--json").json) == {"ok", "version", "python"}
 
 
-@pytest.mark.parametrize("kind", ["models", "adapters", "encoders", "sites", "tasks", "metrics", "formats", "recipes"])
+LISTS = ["models", "adapters", "modalities", "sites", "tasks", "metrics", "formats", "benchmarks", "heads", "recipes"]
+
+
+@pytest.mark.parametrize("kind", LISTS)
 def test_list(cli: Cli, kind: str) -> None:
     items = cli("list", kind, "--json").json["items"]
     assert items
@@ -92,8 +95,20 @@ def test_inspect_and_plan_fit_the_window(cli: Cli, monkeypatch: pytest.MonkeyPat
 def test_validate(cli: Cli, tiny_recipe: Path) -> None:
     outcome = cli("validate", tiny_recipe)
     assert (outcome.code, outcome.err) == (0, "")
+    assert [line.partition("  ")[0] for line in outcome.out.splitlines()] == ["ok"] * 4 + ["--"]
+    assert f"adaptkit plan {tiny_recipe}" in outcome.out
+    document = cli("validate", tiny_recipe, "--json").json
+    assert set(document["checked"]) == {"schema", "models", "sites", "data"}
+    assert document["planned"] is False
+
+
+def test_validate_with_the_plan(cli: Cli, tiny_recipe: Path) -> None:
+    outcome = cli("validate", tiny_recipe, "--plan")
+    assert (outcome.code, outcome.err) == (0, "")
     assert [line.partition("  ")[0] for line in outcome.out.splitlines()] == ["ok"] * 3
-    assert set(cli("validate", tiny_recipe, "--json").json["checked"]) == {"schema", "sites", "data"}
+    document = cli("validate", tiny_recipe, "--plan", "--json").json
+    assert set(document["checked"]) == {"schema", "sites", "data"}
+    assert document["planned"] is True
 
 
 def test_plan_json(cli: Cli, tiny_recipe: Path) -> None:
@@ -229,7 +244,7 @@ def test_doctor(cli: Cli) -> None:
 
 
 def test_doctor_fails_with_7(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptkit.cli.checks.requirements", lambda: ["no-such-package-anywhere>=1"])
+    monkeypatch.setattr("adaptkit.cli.environment.requirements", lambda: ["no-such-package-anywhere>=1"])
     document = cli("doctor", "--json").json
     assert (document["ok"], document["code"]) == (False, 7)
     assert "pip install" in document["errors"][0]["hint"]

@@ -225,6 +225,15 @@ def test_benchmarks_are_listed_with_the_formats(cli: Cli) -> None:
     assert {"jsonl", "csv", "parquet", "hf", "moviescope", "mmimdb", "mosi", "food101", "msrvtt"} <= names
 
 
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_a_benchmark_that_is_not_there_says_how_to_get_it(cli: Cli, command: str, tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    outcome = cli(command, "moviescope_text", "--set", f'data.root="{absent}"')
+    assert outcome.code == 4
+    for told in ("docs/datasets.md", f"adaptkit data synth moviescope {absent}", f"data import moviescope {absent}"):
+        assert outcome.err.count(told) == 1
+
+
 def test_every_benchmark_of_the_recipe_language_is_there() -> None:
     from adaptkit.kinds import BENCHMARKS, FORMATS
 

@@ -95,21 +95,21 @@ def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch, option: list
 
 
 def test_libraries_that_print_do_not_reach_stdout(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    import adaptkit.cli.version
+    import adaptkit.cli.environment
 
     def loud() -> list[str]:
         print("a library says hello")
         return []
 
-    monkeypatch.setattr("adaptkit.cli.checks.all_checks", lambda: [adaptkit_check(loud())])
+    monkeypatch.setattr("adaptkit.cli.environment.all_checks", lambda: [adaptkit_check(loud())])
     outcome = cli("doctor", "--json")
     assert outcome.json["ok"] is True
     assert "hello" in outcome.err
-    assert adaptkit.cli.version.version()
+    assert adaptkit.cli.environment.version()
 
 
 def adaptkit_check(_: list[str]) -> object:
-    from adaptkit.cli.checks import Check
+    from adaptkit.cli.environment import Check
 
     return Check("python", "ok", "3.11")
 

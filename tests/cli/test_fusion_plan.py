@@ -20,9 +20,12 @@ def test_the_plan_tells_who_meets(cli: Cli, tiny_recipe: Path) -> None:
 
 def test_validate_reads_what_a_recipe_starts_from(cli: Cli, tiny_recipe: Path, tiny_run: Path) -> None:
     started = f"init_from='{tiny_run.as_posix()}'"
-    told = cli("validate", str(tiny_recipe), "--set", started, "--json").json["checked"]
+    told = cli("validate", str(tiny_recipe), "--plan", "--set", started, "--json").json["checked"]
     assert told["init_from"] == str(tiny_run / "artifact")
+    told = cli("validate", str(tiny_recipe), "--set", started, "--json").json["checked"]
+    assert told["init_from"] == f"{tiny_run} (there; read with the plan)"
     assert "init_from" not in cli("validate", str(tiny_recipe), "--json").json["checked"]
-    outcome = cli("validate", str(tiny_recipe), "--set", "init_from=nowhere")
-    assert outcome.code == 4
-    assert "nowhere does not exist" in outcome.err
+    for words in ((), ("--plan",)):
+        outcome = cli("validate", str(tiny_recipe), *words, "--set", "init_from=nowhere")
+        assert outcome.code == 4
+        assert "nowhere does not exist" in outcome.err

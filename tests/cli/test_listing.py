@@ -7,7 +7,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from adaptkit.kinds import ADAPTERS, FUSIONS
+from adaptkit.anatomy.tables.sites import is_site, nearest_site
+from adaptkit.cli.listing import plural
+from adaptkit.kinds import ADAPTERS, FUSIONS, METRICS, POINTS
 from tests.cli.conftest import Cli
 from tests.laws.zoo import ZOO
 
@@ -57,6 +59,42 @@ def test_every_site_of_a_model_is_listed(cli: Cli, name: str) -> None:
         known = re.sub(r"^(attn|mlp|mixer|conv|cross_attn)\d+\.", r"\1.", site.name)
         known = re.sub(r"^conv\.\d+$", "conv.1", known)
         assert any(fnmatchcase(known, word) for word in words), site.name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_site_of_a_model_is_a_known_word(name: str) -> None:
+    for site in ZOO[name].anatomy().sites:
+        for word in (site.name, site.full_name):
+            assert is_site(word), word
+            assert is_site(f"poster.{word}", ["poster"]), word
+
+
+def test_words_that_no_model_answers_to() -> None:
+    for word in ("mpl.out", "mlp", "mlp.uot", "a.b.mlp.out", "poster.vision.mlp.out", "fusionn", ""):
+        assert not is_site(word), word
+    assert nearest_site("poster.mpl.out", ["poster"]) == 'Did you mean "poster.mlp.out"?'
+
+
+def test_every_extension_point_is_listed_and_in_the_help(cli: Cli) -> None:
+    told = re.sub(r"\s+", " ", cli("list", "--help").out)
+    for point in POINTS:
+        word = plural(point.point)
+        outcome = cli("list", word, "--json")
+        assert outcome.code == 0
+        if point is not METRICS:
+            assert {row["name"] for row in outcome.json["items"]} == set(point.kinds)
+        assert re.search(rf"\b{word}\b", told), word
+        assert cli("list", word).code == 0
+
+
+def test_kinds_say_their_facts_and_their_own_keys(cli: Cli) -> None:
+    rows = {row["name"]: row for row in cli("list", "modalities", "--json").json["items"]}
+    assert rows["text"]["unit"] == "tokens"
+    assert "route" not in rows["text"]["keys"].split(", ")
+    assert "tower" in rows["text"]["keys"].split(", ")
+    (row,) = cli("list", "benchmarks", "--filter", "moviescope", "--json").json["items"]
+    assert row["title"] == "Moviescope"
+    assert "keys" not in row
 
 
 def test_fusions(cli: Cli) -> None:

@@ -15,7 +15,7 @@ WRONG = [
     (["plan", "quickstart", "extra"], 'Try "adaptkit plan --help".'),
     (["plan", "quickstart", "--set"], 'Try "adaptkit plan --help".'),
     (["plan", "quickstart", "--set", "nonsense"], ""),
-    (["train", "quickstart", "--seed", "two"], 'Try "adaptkit train --help".'),
+    (["train", "quickstart", "--seed", "two"], "'--seed' should be a whole number."),
     (["train", "quickstart", "some/run"], "--resume"),
     (["list", "modles"], 'Did you mean "models"?'),
     (["init", "--from", "quickstrat"], 'Did you mean "quickstart"?'),

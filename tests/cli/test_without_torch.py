@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from adaptkit.cli.listing import plural
+from adaptkit.kinds import POINTS
+from adaptkit.recipe import bundled_names
+
 HEAVY = ("torch", "transformers", "timm", "sklearn", "numpy", "accelerate")
 
 PROGRAM = """
@@ -36,7 +40,7 @@ def imported(commands: list[list[str]], folder: Path) -> dict[str, tuple[int, li
 
 
 def test_quick_commands_do_not_import_torch(tmp_path: Path) -> None:
-    kinds = ("models", "adapters", "encoders", "sites", "tasks", "metrics", "formats", "recipes")
+    kinds = ["models", "sites", "recipes", "plugins", *(plural(point.point) for point in POINTS)]
     commands = [["--help"], ["version"], ["--version"], ["train", "--help"], ["init", "mine"], ["schema"]]
     commands += [["list", word] for word in kinds] + [["data", "--help"], ["data", "import", "--help"]]
     for words, (code, modules) in imported(commands, tmp_path).items():
@@ -49,6 +53,15 @@ def test_data_commands_do_not_import_torch(tmp_path: Path) -> None:
     commands = [["data", verb, "mosi", folder] for verb in ("synth", "import", "check", "stats")]
     for words, (code, modules) in imported(commands, tmp_path).items():
         assert code == 0, words
+        assert not {"torch", "transformers", "timm", "accelerate"} & set(modules), words
+
+
+def test_validate_does_not_import_torch(tmp_path: Path) -> None:
+    """Of every bundled recipe, with its data or, where that is absent, without."""
+    found = imported([["validate", name] for name in bundled_names()], tmp_path)
+    assert found["validate quickstart"][0] == 0
+    for words, (code, modules) in found.items():
+        assert code in (0, 4), words
         assert not {"torch", "transformers", "timm", "accelerate"} & set(modules), words
 
 

@@ -10,24 +10,40 @@ import pytest
 from tests.cli.conftest import Cli
 
 # (changes of the tiny recipe, exit code, what must be said)
+NEEDS_PLAN = [
+    (['adapter.fuse.at=["path:nothing.*"]'], 5, "nothing.*"),
+    (['adapter.fuse.layers="1..7"'], 5, "0..1"),
+    (["adapter.fuse.expect=24"], 5, "expect = 2"),
+    (["adapter.fuse.bottleneck=0"], 5, "bottleneck"),
+    (['adapter.fuse.at=["cross_attn.out"]'], 5, "has no site"),
+]
 WRONG = [
+    *NEEDS_PLAN,
     (["adapter.fuse.botleneck=4"], 3, 'Did you mean "bottleneck"?'),
     (['train.epochs="three"'], 3, "train.epochs"),
     (['adapter.fuse.kind="gnu"'], 3, '"gmu"'),
     (['adapter.fuse.sides=["featuers"]'], 3, '"features"'),
     (['backbone.model="bert-bsae"'], 3, '"bert-base"'),
     (['adapter.fuse.at=["mpl.out"]'], 5, '"mlp.out"'),
-    (['adapter.fuse.at=["path:nothing.*"]'], 5, "nothing.*"),
-    (['adapter.fuse.layers="1..7"'], 5, "0..1"),
-    (["adapter.fuse.expect=24"], 5, "expect = 2"),
-    (["adapter.fuse.bottleneck=0"], 5, "bottleneck"),
     (['data.root="absent"'], 4, "absent"),
 ]
 
 
+LIGHT = [wrong for wrong in WRONG if wrong not in NEEDS_PLAN]
+
+
 @pytest.mark.parametrize(("changes", "code", "said"), WRONG, ids=lambda value: str(value))
 def test_wrong_recipes(cli: Cli, tiny_recipe: Path, changes: list[str], code: int, said: str) -> None:
-    words = [word for change in changes for word in ("--set", change)]
+    words = ["--plan", *(word for change in changes for word in ("--set", change))]
+    refused(cli, tiny_recipe, words, code, said)
+
+
+@pytest.mark.parametrize(("changes", "code", "said"), LIGHT, ids=lambda value: str(value))
+def test_wrong_recipes_without_a_model(cli: Cli, tiny_recipe: Path, changes: list[str], code: int, said: str) -> None:
+    refused(cli, tiny_recipe, [word for change in changes for word in ("--set", change)], code, said)
+
+
+def refused(cli: Cli, tiny_recipe: Path, words: list[str], code: int, said: str) -> None:
     outcome = cli("validate", tiny_recipe, *words)
     assert outcome.code == code
     assert said in outcome.err
@@ -46,8 +62,9 @@ def test_all_mistakes_at_once_with_their_lines(cli: Cli, tiny_recipe: Path) -> N
 
 
 def test_sites_and_data_are_told_together(cli: Cli, tiny_recipe: Path) -> None:
-    outcome = cli("validate", tiny_recipe, "--set", "adapter.fuse.expect=24", "--set", 'data.root="absent"')
-    assert outcome.err.count("error: ") == 2
+    for words in (["adapter.fuse.at=mpl.out"], ["adapter.fuse.expect=24", "--plan"]):
+        outcome = cli("validate", tiny_recipe, "--set", *words, "--set", 'data.root="absent"')
+        assert (outcome.code, outcome.err.count("error: ")) == (5, 2)
 
 
 def test_toml_syntax(cli: Cli, tiny_recipe: Path) -> None:

@@ -1,23 +1,19 @@
-"""`adaptkit data`: from a download to a store, and what is in either."""
+"""`adaptkit data check` and `stats`: what is in data, and what is wrong or odd with it."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.options import Force, Json, Sets
-from adaptkit.cli.tables import several
+from adaptkit.cli.answer import Answer
+from adaptkit.cli.options import Json, Plugins, Sets, Variant
+from adaptkit.cli.tables import several, table
 from adaptkit.errors import DataError, Problem, UsageError
 
-FormatArgument = Annotated[
-    str, typer.Argument(metavar="FORMAT", help='Name of a benchmark ("adaptkit list formats").', show_default=False)
-]
 SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A recipe, or the name of a benchmark.", show_default=False)
 ]
@@ -25,75 +21,8 @@ RootArgument = Annotated[
     Path | None,
     typer.Argument(metavar="ROOT", help="Of a benchmark: the downloaded folder, or its store.", show_default=False),
 ]
-Variant = Annotated[
-    str,
-    typer.Option("--variant", metavar="NAME", help="Which of its published layouts.", show_default=False),
-]
-
-
-def import_data(
-    format: FormatArgument,
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The downloaded folder.", show_default=False)],
-    to: Annotated[
-        Path | None,
-        typer.Option("--to", metavar="FOLDER", help="Folder of the store. Default: ROOT/adaptkit.", show_default=False),
-    ] = None,
-    variant: Variant = "",
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="An option of the format. Repeatable.", show_default=False),
-    ] = None,
-    force: Force = False,
-    json: Json = False,
-) -> Answer:
-    """Convert a benchmark as it was downloaded to Parquet and safetensors.
-
-    This alone reads pickles, and admits nothing but arrays, text and numbers in them. A recipe then names ROOT.
-    With --variant the store is ROOT/adaptkit-NAME.
-    """
-    from adaptkit.benchmarks.benchmark import find_benchmark, import_benchmark
-
-    given = _options(options or (), find_benchmark(format).options(), format)
-    note(f"importing {format} from {root}")
-    store = import_benchmark(format, root, to=to, variant=variant, force=force, options=given)
-    meta = store.meta
-
-    def show(out: Console) -> None:
-        counts = ", ".join(f"{split} {count:,}" for split, count in meta["splits"].items())
-        out.print(f"{format} {meta['variant']} in {store.folder}: {counts}".replace("  ", " "), soft_wrap=True)
-        for name, column in meta["columns"].items():
-            width = f" of width {column['width']}" if column["width"] else ""
-            out.print(f"  {name}: {column['kind']}{width}", soft_wrap=True)
-        for text, count in meta["audit"].items():
-            out.print(f"note: {text}: {count:,}", soft_wrap=True)
-
-    shown = ("format", "variant", "splits", "columns", "classes", "sources", "audit")
-    return Answer({"store": store.folder, **{key: meta[key] for key in shown}}, show)
-
-
-def synth_data(
-    format: FormatArgument,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where it is written.", show_default=False)],
-    variant: Variant = "",
-    samples: Annotated[int, typer.Option("--samples", metavar="N", min=4, help="Training samples.")] = 240,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything drawn.")] = 0,
-    force: Force = False,
-    json: Json = False,
-) -> Answer:
-    """Write a small invented example of a benchmark, laid out as its download.
-
-    It holds a signal that no modality has alone, so that an import and a recipe can be tried without the data.
-    """
-    from adaptkit.benchmarks.benchmark import synthesise
-
-    synthesise(format, folder, variant=variant, samples=samples, seed=seed, force=force)
-    files = sum(path.is_file() for path in folder.rglob("*"))
-
-    def show(out: Console) -> None:
-        out.print(f"wrote {several(files, 'file')} to {folder}", soft_wrap=True)
-        out.print(f"next: adaptkit data import {format} {folder}", soft_wrap=True)
-
-    return Answer({"format": format, "folder": folder, "files": files, "samples": samples, "seed": seed}, show)
+Splits = Mapping[str, Mapping[str, Any]]
+MANY = 25  # labels that a table may have
 
 
 def check_data(
@@ -101,6 +30,7 @@ def check_data(
     root: RootArgument = None,
     variant: Variant = "",
     sets: Sets = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Look for what is wrong or odd with data.
@@ -108,8 +38,6 @@ def check_data(
     Of a recipe: every sample is read as training would read it, and it is counted how many are longer than
     max_tokens. Of a benchmark: its store, the SHA-256 of its files, and of its sources where they are published.
     """
-    from adaptkit.cli.data_view import show_findings
-
     found, document = _check_benchmark(source, root, variant) if root else _check_recipe(source, sets or ())
     document |= {"splits": found.splits, "warnings": found.warnings, "notes": found.notes}
     problems = tuple(found.problems)
@@ -121,11 +49,10 @@ def stats_data(
     root: RootArgument = None,
     variant: Variant = "",
     sets: Sets = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> Answer:
     """Describe data: lengths, labels, numbers and gaps of every split."""
-    from adaptkit.cli.data_view import show_statistics
-
     if root is not None:
         from adaptkit.data.checking import check_store
         from adaptkit.data.store import find_store
@@ -207,19 +134,85 @@ def _benchmark_name(name: str) -> str:
     return find_benchmark(name).name
 
 
-def _options(words: Sequence[str], known: Mapping[str, inspect.Parameter], format: str) -> dict[str, Any]:
-    """`mean=true` -> {"mean": True}, of the type of its default."""
-    given = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise UsageError(f"{word!r} is not KEY=VALUE.", where="--option")
-        default = known[key].default if key in known else text
-        if isinstance(default, bool):
-            value: Any = {"true": True, "false": False}.get(text.lower(), text)
-        else:
-            value = int(text) if isinstance(default, int) and text.lstrip("-").isdigit() else text
-        if default is not None and type(value) is not type(default):
-            raise UsageError(f"{key} = {text!r}: a {type(default).__name__} is expected.", where="--option")
-        given[key] = value
-    return given
+def show_findings(out: Console, found: Any) -> None:
+    """Counts, the balance of labels, warnings; the problems follow on stderr."""
+    _columns(out, found.splits)
+    _labels(out, found.splits)
+    for note in found.notes:
+        out.print(f"note: the import: {note}", soft_wrap=True)
+    for warning in found.warnings:
+        out.print(f"warning: {warning}", soft_wrap=True)
+    if found.splits and not found.problems:
+        samples = sum(split["samples"] for split in found.splits.values())
+        out.print(f"ok: {several(samples, 'sample')}, {several(len(found.warnings), 'warning')}", soft_wrap=True)
+
+
+def show_statistics(out: Console, splits: Splits) -> None:
+    """Counts, the balance of labels, and the distribution of every length and number."""
+    _columns(out, splits)
+    _labels(out, splits)
+    rows = [
+        {"split": split, "column": name, "of": what, **{key: _short(value) for key, value in numbers.items()}}
+        for split, report in splits.items()
+        for name, column in report["columns"].items()
+        for what, numbers in column.items()
+        if isinstance(numbers, Mapping) and {"median", "max"} <= numbers.keys()
+    ]
+    if rows:
+        out.print(table(rows, numbers=tuple(rows[0])[3:]))
+
+
+def _columns(out: Console, splits: Splits) -> None:
+    rows = [
+        {
+            "split": split,
+            "column": name,
+            "kind": column["kind"],
+            "present": f"{column['present']:,}",
+            "missing": f"{column['missing']:,}",
+            "facts": "; ".join(_facts(column)),
+        }
+        for split, report in splits.items()
+        for name, column in report["columns"].items()
+    ]
+    if rows:
+        out.print(table(rows, numbers=("present", "missing")))
+
+
+def _facts(column: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("length", "words", "per_sample"):
+        if numbers := column.get(key):
+            unit = {"length": "long", "words": "words", "per_sample": "per sample"}[key]
+            least, most = _short(numbers["min"]), _short(numbers["max"])
+            if most != "1":
+                yield f"{least} to {most} {unit}" if least != most else f"{least} {unit}"
+    if widths := column.get("widths"):
+        yield f"width {', '.join(map(str, widths))}"
+    if values := column.get("values"):
+        yield f"{_short(values['min'])} to {_short(values['max'])}, mean {_short(values['mean'])}"
+    if labels := column.get("labels"):
+        yield several(len(labels), "label")
+    if column.get("cut"):
+        yield f"{column['cut']:,} cut at {column['limit']:,}"
+
+
+def _labels(out: Console, splits: Splits) -> None:
+    """One table per column of labels: how often each occurs in each split."""
+    names = dict.fromkeys(name for report in splits.values() for name in report["columns"])
+    for name in names:
+        counts = {
+            split: report["columns"][name]["labels"]
+            for split, report in splits.items()
+            if "labels" in report["columns"].get(name, {})
+        }
+        labels = sorted({label for found in counts.values() for label in found})
+        if labels and len(labels) <= MANY:
+            rows = [
+                {name: label, **{split: f"{found.get(label, 0):,}" for split, found in counts.items()}}
+                for label in labels
+            ]
+            out.print(table(rows, numbers=tuple(counts)))
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
