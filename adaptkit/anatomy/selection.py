@@ -30,17 +30,19 @@ def select(
         at: site names, with or without the stack's name ("decoder.attn.out"), or `path:<glob>`, where `*`
             also crosses dots.
         layers: "all", "last", "3..9" (inclusive, from 0), or a list, negative from the end. Sites of a whole
-            stack (embed.in, embed.out, final.out) have no layer and are not filtered, nor are paths.
+            stack (embed.in, embed.out, final.out) have no layer and are not filtered. Of a path those modules are
+            meant that lie in blocks of these layers.
         where: the place of `at` in the recipe, for errors.
         layers_where: the place of `layers`; that of `at` by default.
 
     Raises:
-        SiteError: a name that matches nothing, layers out of range, or layers that share one module.
+        SiteError: a name that matches nothing, layers out of range or of a path in no block, or layers that share one
+            module.
     """
     chosen: list[Site] = []
     for name in at:
         if name.startswith("path:"):
-            chosen += _by_path(anatomy, name.removeprefix("path:"), where)
+            chosen += _by_path(anatomy, name.removeprefix("path:"), layers, where, layers_where or where)
         else:
             chosen += _by_name(anatomy, name, layers, where, layers_where or where)
     sites = tuple(dict.fromkeys(sorted(chosen, key=lambda site: _order(anatomy, site))))
@@ -117,8 +119,8 @@ def _wanted(layers: Layers, depth: int, where: str) -> list[int]:
     return list(range(first, last + 1))
 
 
-def _by_path(anatomy: Anatomy, glob: str, where: str) -> list[Site]:
-    """Modules whose path matches, worked on after they ran."""
+def _by_path(anatomy: Anatomy, glob: str, layers: Layers, where: str, layers_where: str) -> list[Site]:
+    """Modules whose path matches, in the blocks of these layers, worked on after they ran."""
     matched = [module for module in anatomy.modules if fnmatchcase(module.path, glob)]
     if not matched:
         paths = [module.path for module in anatomy.modules]
@@ -134,11 +136,29 @@ def _by_path(anatomy: Anatomy, glob: str, where: str) -> list[Site]:
                 where=where,
                 hint="Name a projection or a block.",
             )
-        stack, layer = _home(anatomy, module.path)
+        homes = _homes(anatomy, module.path)
+        if layers != "all":
+            if not homes:
+                raise SiteError(
+                    f"layers = {_quoted(layers)} has no meaning at path:{module.path}, which lies in no block.",
+                    where=layers_where,
+                    hint="Leave layers out, or write one table for what is outside the blocks.",
+                )
+            homes = [(s, n) for s, n in homes if n in _layers(anatomy, s, layers, layers_where)]
+            if not homes:
+                continue
+        stack, layer = (homes[0][0].name, homes[0][1]) if homes else ("", None)
         sites.append(
             Site(f"path:{module.path}", stack, layer, module.path, "after", module.width, module.layout,
                  in_width=module.in_width)
         )  # fmt: skip
+    if not sites:
+        there = ", ".join(str(n) for n in sorted({n for m in matched for _, n in _homes(anatomy, m.path)}))
+        raise SiteError(
+            f"layers = {_quoted(layers)} has no module that matches path:{glob}.",
+            where=where,
+            hint=f"Those that match are in layers {there}.",
+        )
     return sites
 
 
@@ -152,12 +172,14 @@ def _nearest_path(glob: str, paths: list[str]) -> str:
     return f'Did you mean "path:{close[0]}"?' if close else "`adaptkit inspect` shows every path."
 
 
-def _home(anatomy: Anatomy, path: str) -> tuple[str, int | None]:
-    for stack in anatomy.stacks:
-        for layer, block in enumerate(stack.blocks):
-            if path == block or path.startswith(f"{block}."):
-                return stack.name, layer
-    return "", None
+def _homes(anatomy: Anatomy, path: str) -> list[tuple[Stack, int]]:
+    """The layers that a module lies in: one, or several that share it."""
+    return [
+        (stack, layer)
+        for stack in anatomy.stacks
+        for layer, block in enumerate(stack.blocks)
+        if path == block or path.startswith(f"{block}.")
+    ]
 
 
 def _order(anatomy: Anatomy, site: Site) -> tuple[int, float, int]:

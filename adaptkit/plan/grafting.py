@@ -14,7 +14,7 @@ from adaptkit.errors import SiteError
 from adaptkit.plan.reading import blocks_to_read, place_to_read, side_shape, tower_block
 from adaptkit.recipe import AdapterSpec, Recipe
 from adaptkit.registry import nearest
-from adaptkit.surgery import Graft, build_all, check_hosts, host_shape
+from adaptkit.surgery import Graft, build_all, check_hosts, check_insertable, host_shape
 from adaptkit.surgery.graft import FUSION
 
 
@@ -56,13 +56,20 @@ def plan_grafts(recipe: Recipe, context: PlanContext) -> tuple[Graft, ...]:
     """Every graft of the recipe, adapters in recipe order, sites in order of execution.
 
     Raises:
-        SiteError: a site that does not exist, a width that cannot work, a count that differs from `expect`.
+        SiteError: a site that does not exist, a width that cannot work, a count that differs from `expect`, or what
+            surgery would refuse: two adapters of one name at one module, members that are not there.
     """
     grafts: list[Graft] = []
     context = with_prompts(recipe, context)
     for name, spec in recipe.adapter.items():
         places = {key: recipe.where(f"adapter.{name}{key and '.'}{key}") for key in ("", "at", "layers", "expect")}
         grafts += plan_adapter(name, spec, context, places)
+    models = {"": context.model} | {name: tower.model for name, tower in context.towers.items()}
+    inside = [graft for graft in grafts if graft.site.name != FUSION]
+    for model, module in models.items():
+        check_insertable(module, [graft for graft in inside if graft.model == model], models)
+    after = nn.ModuleDict({FUSION: nn.Identity()})
+    check_insertable(after, [graft for graft in grafts if graft.site.name == FUSION], models)
     return tuple(grafts)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from adaptkit.errors import SiteError
 from adaptkit.modalities.encoder import Encoder
+from adaptkit.surgery.freezing import base_parameters
 
 WORDS = ("norm", "bias", "all")
 
@@ -59,7 +60,7 @@ def own_size(modules: Iterable[nn.Module], *, moving: bool = False) -> int:
 def unfrozen_parameters(
     model: nn.Module, selections: Sequence[str], *, key: str = "backbone.train", where: str = ""
 ) -> tuple[str, ...]:
-    """Names of the parameters that the selections mean, in the model's order.
+    """Names of the model's own parameters that the selections mean, in its order.
 
     Args:
         model: the backbone.
@@ -70,7 +71,7 @@ def unfrozen_parameters(
     Raises:
         SiteError: a selection matches no parameter.
     """
-    names = [name for name, _ in model.named_parameters()]
+    names = [*base_parameters(model)]
     chosen: set[str] = set()
     for selection in selections:
         matched = matches(model, names, selection)

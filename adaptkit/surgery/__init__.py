@@ -11,6 +11,16 @@ from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import adapters_of
 from adaptkit.surgery.hosts import host_shape
 from adaptkit.surgery.instantiating import build_all, check_hosts
-from adaptkit.surgery.operation import Receipt, insert, remove
+from adaptkit.surgery.operation import Receipt, check_insertable, insert, remove
 
-__all__ = ["Graft", "Receipt", "adapters_of", "build_all", "check_hosts", "host_shape", "insert", "remove"]
+__all__ = [
+    "Graft",
+    "Receipt",
+    "adapters_of",
+    "build_all",
+    "check_hosts",
+    "check_insertable",
+    "host_shape",
+    "insert",
+    "remove",
+]

@@ -14,13 +14,14 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Adapter
+from adaptkit.anatomy.bare import MARKED, Container
 from adaptkit.surgery.applying import Binding, apply_adapter, first_tensor, output_tensor
 
 Hook = Callable[..., Any]
 RANKS: dict[Hook, int] = {}  # of our hooks at one module: prompts first, then adapters, then whoever reads elsewhere
 
 
-class Adapters(nn.ModuleDict):
+class Adapters(Container):
     """The adapters of one host, by name. A class of its own, so that ours are told from anybody else's.
 
     Attributes:
@@ -68,6 +69,7 @@ def ranked(rank: int) -> Callable[[Hook], Hook]:
 
     def add(hook: Hook) -> Hook:
         RANKS[hook] = rank
+        MARKED.add(hook)
         return hook
 
     return add

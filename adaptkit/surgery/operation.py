@@ -7,7 +7,7 @@ called with, so copies and pickles of the model run their own adapters. Knows no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -160,7 +160,14 @@ def take_out(model: nn.Module, receipt: Receipt, towers: Mapping[str, nn.Module]
         detach(model.get_submodule(path), name)
 
 
-def check_insertable(model: nn.Module, grafts: tuple[Graft, ...], towers: Mapping[str, nn.Module]) -> None:
+def check_insertable(model: nn.Module, grafts: Sequence[Graft], towers: Mapping[str, nn.Module]) -> None:
+    """Raise SiteError where grafts cannot go into a model, with weights or without.
+
+    Args:
+        model: the backbone or a tower.
+        grafts: all that go into it.
+        towers: the other models whose blocks they read, by name.
+    """
     modules, reserved = dict(model.named_modules()), Adapters()
     for name, module in modules.items():
         if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
@@ -185,6 +192,7 @@ def check_insertable(model: nn.Module, grafts: tuple[Graft, ...], towers: Mappin
         if place in taken or graft.child in adapters_of(host):
             raise SiteError(
                 f"{graft.site.path} already carries an adapter {graft.adapter!r} ({graft.site.full_name}).",
+                where=f"adapter.{graft.adapter}.at",
                 hint="Sites that share a module need adapters of different names.",
             )
         if graft.site.when == "attention":
@@ -197,19 +205,21 @@ def named_modules(model: nn.Module | None) -> dict[str, nn.Module]:
     return {} if model is None else dict(model.named_modules())
 
 
-def check_members(graft: Graft, grafts: tuple[Graft, ...], taken: set[tuple[str, str]]) -> None:
+def check_members(graft: Graft, grafts: Sequence[Graft], taken: set[tuple[str, str]]) -> None:
     """What a combination combines comes before it on the same side of the same host, and only there."""
     for member in graft.members:
         where = f"adapter.{graft.adapter} at {graft.site.full_name}"
         if (graft.site.path, member) not in taken:
             raise SiteError(
                 f"{where} combines {member!r}, which is not there before it.",
+                where=f"adapter.{graft.adapter}",
                 hint=f"Give [adapter.{member}] the same at and layers, and write it first.",
             )
         other = next(g for g in grafts if (g.site.path, g.child) == (graft.site.path, member))
         if other.site.when != graft.site.when or ADAPTERS.named(other.kind).reads_input:
             raise SiteError(
                 f"{where} cannot combine {member!r} at {other.site.full_name}.",
+                where=f"adapter.{graft.adapter}",
                 hint="Both must work on the stream at the same site.",
             )
 

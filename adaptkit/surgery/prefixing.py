@@ -108,7 +108,10 @@ def attend(
     """
     switched: Switched = getattr(module, SWITCHED)
     function = original(switched.functions, switched.config)
-    keys, values = prefixes(module, key)
+    found = prefixes(module, key)
+    if not found:  # the model is studied without its adapters
+        return function(module, query, key, value, attention_mask, **kwargs)
+    keys, values = torch.cat(found, dim=3).unbind(1)
     count = keys.shape[2]
     if attention_mask is None and function is switched.functions["sdpa"] and only_earlier(module, query, kwargs):
         attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device).tril()
@@ -128,13 +131,12 @@ def only_earlier(module: Any, query: Tensor, kwargs: Mapping[str, Any]) -> bool:
     return query.shape[2] > 1 and (getattr(module, "is_causal", True) if causal is None else causal)
 
 
-def prefixes(module: nn.Module, key: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, H, L, E) keys and values of all prefixes of an attention, in the precision of its keys (B, H, K, E)."""
+def prefixes(module: nn.Module, key: Tensor) -> list[Tensor]:
+    """(B, 2, H, L, E) keys and values of each prefix of an attention, in the precision of its keys (B, H, K, E)."""
     found = []
     for name, adapter in adapters_of(module).items():
         binding = bindings(module)[name]
         if binding.when == "attention":
             empty = key[:, 0, :0].to(next(adapter.parameters()).dtype)
             found.append(adapter(empty, empty, sides.read((), binding.stack)).to(key.dtype))  # (B, 2, H, L, E)
-    keys, values = torch.cat(found, dim=3).unbind(1)
-    return keys, values
+    return found

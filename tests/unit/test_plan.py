@@ -134,6 +134,7 @@ def test_tokens_go_before_the_text_and_leave_it_less_room() -> None:
         plan("distilbert", modality, {}, backbone={"max_tokens": 510})
 
 
+LORA = {"kind": "lora"}
 REFUSED = [
     ("bert-base", TEXT, {"b": {"kind": "bottleneck", "at": "mlp.uot"}}, {}, 5, "mlp.out"),
     ("bert-base", TEXT, {"b": {"kind": "bottleneck", "at": "cross_attn.out"}}, {}, 5, "cross_attn.out"),
@@ -145,6 +146,15 @@ REFUSED = [
     ("bert-base", TEXT, {"b": {"kind": "bottleneck", "at": "block.out", "read": "stream"}}, {}, 5, "no place"),
     ("bert-base", TEXT, {"b": {"kind": "bottleneck", "at": "path:encoder.layr.*"}}, {}, 5, "path:"),
     ("bert-base", TEXT, {"b": {"kind": "bottleneck", "at": "fusion", "layers": "last"}}, {}, 5, "no meaning"),
+    (
+        "bert-base",
+        TEXT,
+        {"b": {"kind": "bottleneck", "at": ["mlp.out", "path:encoder.layer.*.output.dense"]}},
+        {},
+        5,
+        "already carries an adapter 'b'",
+    ),
+    ("gpt2", TEXT, {"b": LORA | {"at": "attn.q"}, "b_q": LORA | {"at": "path:h.*.c_attn"}}, {}, 5, "'b_q'"),
     ("bert-base", TEXT, {}, {"backbone": {"train": ["nrom"]}}, 5, '"norm"'),
     ("bert-base", TEXT, {}, {"backbone": {"max_tokens": 4096}}, 5, "512 positions"),
     ("bert-base", TEXT, {"update": {"kind": "bottleneck", "at": "mlp.out"}}, {}, 3, "update_adapter"),

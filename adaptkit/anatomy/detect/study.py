@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from adaptkit.anatomy.bare import bare
 from adaptkit.anatomy.detect.block import Block, read_block
 from adaptkit.anatomy.detect.block_sites import block_sites, branch_notes, unnamed
 from adaptkit.anatomy.detect.branches import find_branches
@@ -23,9 +24,14 @@ def study(model: nn.Module, *, name: str = "") -> Anatomy:
     """Everything surgery needs to know about a backbone.
 
     Args:
-        model: of transformers, timm or neither; on any device. It is not changed.
+        model: of transformers, timm or neither; on any device. It is not changed. Adapters in it are not seen.
         name: what to call it in messages; its class by default.
     """
+    with bare(model):
+        return _study(model, name)
+
+
+def _study(model: nn.Module, name: str) -> Anatomy:
     family = family_of(model)
     exceptions = row(family)
     trace = probe(model)

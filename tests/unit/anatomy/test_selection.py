@@ -73,6 +73,9 @@ def test_a_name_given_twice_is_one_site(bart: Anatomy) -> None:
         ("mlp.out", "first", 'layers = "first" is not a choice of layers.'),
         ("path:encoder.layers.*.output.dens", "all", 'Did you mean "path:encoder.layer.*.output.dense"?'),
         ("path:embeddings.dropuot", "all", "no module of tiny-bert matches path:embeddings.dropuot."),
+        ("path:encoder.layer.*.output.dense", [7], "layers = [7] goes past the last layer of tiny-bert (0..2)."),
+        ("path:encoder.layer.0.output.dense", "1..2", "Those that match are in layers 0."),
+        ("path:embeddings", "last", 'layers = "last" has no meaning at path:embeddings, which lies in no block.'),
     ],
 )
 def test_mistakes(bert: Anatomy, at: str, layers: str | list[int], message: str) -> None:
@@ -94,6 +97,8 @@ def test_paths(bert: Anatomy) -> None:
     assert [(site.path, site.layer, site.when, site.width, site.in_width) for site in sites] == [
         (f"encoder.layer.{layer}.output.dense", layer, "after", 16, 24) for layer in range(3)
     ]
+    assert select(bert, ["path:encoder.layer.?.output.dense"], "1..2") == sites[1:]
+    assert select(bert, ["path:encoder.layer.?.output.dense"], [-1]) == sites[2:]
     assert select(bert, ["path:embeddings"])[0].width == 16
     assert select(bert, ["path:encoder.layer.1.intermediate"])[0].width == 24
 

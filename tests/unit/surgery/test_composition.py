@@ -15,9 +15,10 @@ from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import study
 from adaptkit.errors import SiteError
 from adaptkit.plan.grafting import PlanContext, plan_adapter
+from adaptkit.plan.parameters import unfrozen_parameters
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.surgery import Graft, insert, remove
-from tests.laws.families import FAMILIES, outputs
+from tests.laws.families import FAMILIES, Family, outputs
 from tests.laws.zoo import ZOO
 
 GMU_AT_MLP: dict[str, Any] = {"kind": "gmu", "at": ["mlp.out"], "sides": ["poster"], "bottleneck": 4}
@@ -43,6 +44,23 @@ def stir(model: nn.Module) -> None:
 def last(model: nn.Module, **kwargs: Any) -> Tensor:
     with torch.no_grad(), sides.use_sides(kwargs.pop("given", {}), **kwargs):
         return outputs(model, BERT.inputs())[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_an_adapted_model_has_the_anatomy_of_its_backbone(family: Family) -> None:
+    """With an adapter at every site. Those that are there are neither blocks nor branches of the model."""
+    model, plain = family.fresh(), family.anatomy()
+    given = PlanContext(model, plain, lengths=family.lengths)
+    kinds = {"sequence": {"kind": "prompt", "length": 2}, "attention": {"kind": "prefix", "length": 2}}
+    small = {"kind": "bottleneck", "bottleneck": 2}
+    for number, name in enumerate(dict.fromkeys(site.full_name for site in plain.sites)):
+        when = next(site.when for site in plain.sites if site.full_name == name)
+        grafts = planned(model, given, f"a{number}", at=[name], **kinds.get(when, small))
+        insert(model, grafts, unfrozen=unfrozen_parameters(model, ["norm"]))
+    keys, hooks = list(model.state_dict()), [list(module._forward_hooks.values()) for module in model.modules()]
+    assert study(model, name=family.name) == plain
+    assert list(model.state_dict()) == keys
+    assert [list(module._forward_hooks.values()) for module in model.modules()] == hooks
 
 
 def test_layers_share_one_adapter_that_is_counted_once() -> None:
