@@ -67,6 +67,11 @@ class ModelInput:
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         return height, width
 
+    @property
+    def sees_padding(self) -> bool:
+        """It is not told which tokens count."""
+        return self.kind != "image" and not (self.mask or self.padding_mask)
+
     def named(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Keyword arguments of the forward, from inputs under the names that transformers gives them."""
         given = "inputs_embeds" if self.kind == "vectors" else "pixel_values" if self.kind == "image" else "input_ids"
@@ -192,17 +197,24 @@ def _with_arguments(found: ModelInput, model: nn.Module) -> ModelInput:
     """With the names of the forward's arguments."""
     parameters = inspect.signature(model.forward).parameters.values()
     names = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    anything = any(each.kind is each.VAR_KEYWORD for each in parameters)
-    for key in ("argument", "mask", "padding_mask"):
-        word = getattr(found, key)
-        if word and word not in names and not anything:
-            told = f"{type(model).__name__}.{ATTRIBUTE}: the forward has no argument {word!r}."
-            raise RecipeError(told, hint=nearest(word, names))
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        _check_arguments(found, model, names)
     if not found.argument and not names:
         told = f"the forward of {type(model).__name__} has no argument with a name."
         raise RecipeError(told, hint="Write forward(self, ids, mask=None), for example.")
     found = replace(found, argument=found.argument or names[0])
     if found.kind == "image" or found.mask or found.padding_mask:
         return found
-    mask, padding = (next((n for n in words if n in names), "") for words in (MASKS, PADDING_MASKS))
-    return replace(found, mask=mask, padding_mask=padding)
+    return replace(found, mask=_first(MASKS, names), padding_mask=_first(PADDING_MASKS, names))
+
+
+def _first(words: tuple[str, ...], names: list[str]) -> str:
+    return next((word for word in words if word in names), "")
+
+
+def _check_arguments(found: ModelInput, model: nn.Module, names: list[str]) -> None:
+    """Raise RecipeError where the forward lacks an argument that is said to be there."""
+    for word in filter(None, (found.argument, found.mask, found.padding_mask)):
+        if word not in names:
+            told = f"{type(model).__name__}.{ATTRIBUTE}: the forward has no argument {word!r}."
+            raise RecipeError(told, hint=nearest(word, names))

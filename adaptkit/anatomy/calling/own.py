@@ -29,11 +29,27 @@ def own_states(output: Any) -> Any:
 
 
 def own_output_shape(model: nn.Module, own: ModelInput) -> tuple[int | None, int]:
-    """(T, E) of a module of one's own; its maps have their channels ahead.
+    """(T, E) of a module of one's own; T is None where the input decides. Its maps have their channels ahead.
 
     Raises:
         RecipeError: its forward fails, or returns something else than states.
     """
+    states = _tried(model, own)
+    maps = states.dim() == 4
+    tokens, width = states[0, 0].numel() if maps else states.shape[1], states.shape[1 if maps else -1]
+    if own.kind == "image":
+        return tokens, width
+    if tokens not in (1, TOKENS):
+        raise RecipeError(
+            f"the forward of {type(model).__name__} returns {tokens} vectors for {TOKENS} tokens, and it is not known "
+            "which count.",
+            hint="Let it return one for each token, or one for all.",
+        )
+    return (None if tokens == TOKENS else 1), width
+
+
+def _tried(model: nn.Module, own: ModelInput) -> Tensor:
+    """The states of one forward without data, (B, T, D) or (B, C, H, W)."""
     inputs, name = own.example(2, TOKENS), type(model).__name__
     given = ", ".join(f"{key} {tuple(value.shape)}" for key, value in inputs.items())
     try:
@@ -50,11 +66,4 @@ def own_output_shape(model: nn.Module, own: ModelInput) -> tuple[int | None, int
             f"the forward of {name} returns {found} for {given}.",
             hint="Let it return (B, T, D), (B, D) or (B, C, H, W), a tuple that begins so, or last_hidden_state.",
         )
-    maps = states.dim() == 4
-    tokens = states[0, 0].numel() if maps else states.shape[1]
-    if own.kind != "image" and tokens not in (1, TOKENS):
-        raise RecipeError(
-            f"the forward of {name} returns {tokens} vectors for {TOKENS} tokens, and it is not known which count.",
-            hint="Let it return one for each token, or one for all.",
-        )
-    return (None if tokens == TOKENS and own.kind != "image" else tokens), states.shape[1 if maps else -1]
+    return states

@@ -102,15 +102,14 @@ class Builder:
             parameters = inspect.signature(self.function).parameters.values()
         except (TypeError, ValueError):  # of some classes written in C
             return
-        names = {each.name: each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
-        unknown = [] if any(each.kind is each.VAR_KEYWORD for each in parameters) else [*settings.keys() - names.keys()]
-        if unknown:
-            hint = nearest(unknown[0], names) or "It takes no keyword arguments: leave config out."
+        named = {each.name: each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+        unknown = sorted(settings.keys() - named.keys())
+        if unknown and not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            hint = nearest(unknown[0], named) or "It takes no keyword arguments: leave config out."
             raise RecipeError(f"{self.name} takes no {unknown[0]!r}.", hint=hint)
-        lacking = [name for name, each in names.items() if each.default is each.empty and name not in settings]
-        if lacking:
-            keys = ", ".join(f"{name} = ..." for name in lacking)
-            raise RecipeError(f"{self.name} needs {', '.join(lacking)}.", hint=f"Write config = {{ {keys} }}.")
+        needed = {name for name, each in named.items() if each.default is each.empty}
+        for name in sorted(needed - settings.keys()):
+            raise RecipeError(f"{self.name} needs {name!r}.", hint=f"Write config = {{ {name} = ... }}.")
 
 
 def _of_file(path: Path) -> ModuleType:

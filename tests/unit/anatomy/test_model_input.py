@@ -97,6 +97,16 @@ def test_mistakes_in_what_it_says(told: Any, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_a_forward_without_names() -> None:
+    class Wrapped(Net):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+            return self.first(*args, **kwargs)
+
+    with pytest.raises(RecipeError, match="no argument with a name"):
+        model_input(Wrapped(nn.Embedding(5, 6)))
+    assert model_input(Wrapped(nn.Embedding(5, 6), adaptkit_input={"kind": "text", "argument": "input"})) is not None
+
+
 def test_states_in_what_a_forward_returns() -> None:
     states = torch.zeros(2, 3, 4)
 
@@ -139,6 +149,11 @@ def test_forwards_that_cannot_be_used(output: Any, told: str) -> None:
     with pytest.raises(RecipeError) as caught:
         own_output_shape(model, own_input(model, "net").own)  # type: ignore[arg-type]
     assert told in str(caught.value)
+
+
+def test_a_forward_without_a_mask_is_noted() -> None:
+    assert any("padding counts" in note for note in study(Returns(lambda h: h)).notes)
+    assert not any("padding counts" in note for note in study(OwnTransformer()).notes)
 
 
 def test_a_dict_as_config_is_no_configuration_of_a_library() -> None:

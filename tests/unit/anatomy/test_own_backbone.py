@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adaptkit.anatomy import fingerprint, load, resolve, skeleton, study
+from adaptkit.anatomy import ModelInput, fingerprint, load, resolve, skeleton, study
 from adaptkit.artifact import load_artifact, save_artifact
 from adaptkit.errors import ArtifactError, RecipeError, SiteError
 from adaptkit.evaluation import predict
@@ -180,6 +182,18 @@ def test_other_forwards(name: str, tmp_path: Path, tiny_bert: Path) -> None:
     assert cost(model.plan).flops.step > 0
 
 
+def test_adapters_act_where_torch_has_a_faster_way(tmp_path: Path, tiny_bert: Path) -> None:
+    """In evaluation torch's encoder goes past its layers where inputs are masked, and past hooks in them."""
+    model = build(tmp_path, "Torch", tiny_bert)
+    given = batch(model, **TEXT)
+    with torch.no_grad():
+        before = model(given)["answer"]
+        for name, parameter in model.backbone.named_parameters():
+            if ".adapters." in name:
+                parameter.add_(1.0)
+        assert not torch.allclose(model(given)["answer"], before)
+
+
 def test_vectors_go_in_as_they_are_projected(tmp_path: Path) -> None:
     """Route "tokens": one linear layer from the modality's width to the model's; one vector comes out."""
     sound = {"kind": "features", "width": 3, "max_tokens": 5, "route": "tokens", "missing": "zero"}
@@ -256,6 +270,17 @@ def test_mistakes_are_told_by_the_plan(backbone: dict[str, Any], modality: dict[
         make_plan(parse_recipe(tables("", backbone=backbone, **more)))
     assert told in str(caught.value)
     assert caught.value.code == 3
+
+
+def test_the_documented_example(tmp_path: Path) -> None:
+    """docs/backbones.md: the module and its recipe, and every key of `adaptkit_input`."""
+    page = (Path(__file__).parents[3] / "docs" / "backbones.md").read_text()
+    for language, name in (("python nets.py", "nets.py"), ("toml nets", "own.toml")):
+        (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+        (tmp_path / name).write_text(block)
+    plan = make_plan(load_recipe(tmp_path / "own.toml"))
+    assert (plan.width, plan.anatomy.stacks[0].depth, plan.spec.max_tokens) == (48, 3, 128)
+    assert all(f"`{field.name}`" in page for field in fields(ModelInput))
 
 
 def test_a_mistake_stands_at_its_line(tmp_path: Path) -> None:

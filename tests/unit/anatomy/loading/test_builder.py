@@ -163,7 +163,7 @@ MISTAKES: dict[str, tuple[str, dict[str, Any] | None, str]] = {
     "empty": ("./nets.py:empty", None, "returns a model without parameters"),
     "key": ("./nets.py:Net", {"widht": 3}, "./nets.py:Net takes no 'widht'. Did you mean \"width\"?"),
     "inner key": ("./nets.py:build", {"widht": 3}, "./nets.py:build takes no 'widht'."),
-    "lacking": ("./nets.py:needs", {"width": 3}, "needs depth. Write config = { depth = ... }"),
+    "lacking": ("./nets.py:needs", {"width": 3}, "needs 'depth'. Write config = { depth = ... }"),
     "no config": ("./nets.py:empty", {"a": 1}, "takes no 'a'. It takes no keyword arguments"),
     "fails": ("./nets.py:broken", None, "fails: ZeroDivisionError: integer division or modulo by zero (nets.py:"),
     "value": ("./nets.py:Net", {"width": "wide"}, "fails: TypeError"),
