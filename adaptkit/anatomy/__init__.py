@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adaptkit.anatomy.detect.study import study
     from adaptkit.anatomy.loading.fingerprints import fingerprint
     from adaptkit.anatomy.loading.load import load, skeleton, tokenizer, tokenizer_for
+    from adaptkit.anatomy.model_input import ModelInput
     from adaptkit.anatomy.selection import select, skipped
     from adaptkit.anatomy.tables.renamed import current_path
     from adaptkit.anatomy.trace.dummy import dummy_inputs
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "InputSpec": "calling.inputs",
+    "ModelInput": "model_input",
     "Node": "detect.module_tree",
     "dummy_inputs": "trace.dummy",
     "current_path": "tables.renamed",
@@ -47,6 +49,7 @@ __all__ = [
     "Anatomy",
     "InputSpec",
     "Layout",
+    "ModelInput",
     "ModelRef",
     "Module",
     "Node",

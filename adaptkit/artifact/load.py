@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from adaptkit.anatomy import fingerprint
+from adaptkit.anatomy.loading.builder import builder_file, is_builder
 from adaptkit.artifact.format import DESCRIPTION, TENSORS, Base, Description, read_description, sha256
 from adaptkit.artifact.save import refuse_not_finite
 from adaptkit.errors import ArtifactError
@@ -24,6 +26,7 @@ from adaptkit.plan import make_plan
 from adaptkit.recipe import Recipe, parse_recipe
 
 _AGAIN = "The file is damaged; export or train the adapter again."
+RUN_CODE = "ADAPTKIT_RUN_CODE"  # in the environment, "1": artifacts may name code that builds their backbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ def load_artifact(
     base: Path | None = None,
     plugins: Sequence[str] = (),
     any_plugin_version: bool = False,
+    run_code: bool | None = None,
 ) -> AdaptedModel:
     """The adapted model of a run or artifact folder, in evaluation mode.
 
@@ -61,23 +65,25 @@ def load_artifact(
             started with, or the current folder.
         plugins: files and modules of kinds that the recipe uses. An artifact names what it needs and never brings it.
         any_plugin_version: take these plugins, though the artifact was made with another version of them.
+        run_code: whether the artifact may name Python code of this machine that builds its backbone or a tower
+            (`model = "my_package.nets:build"`). By default what ADAPTKIT_RUN_CODE says, and else no.
 
     Raises:
-        ArtifactError: a file is missing, damaged, changed or of a newer format, the backbone is another, or a plugin is
-            missing or of another version.
+        ArtifactError: a file is missing, damaged, changed or of a newer format, the backbone is another, a plugin is
+            missing or of another version, or code would have to run.
         UnavailableError: the backbone cannot be had here.
     """
     for name in plugins:
         load_plugin(name, any_version=any_plugin_version)
     artifact = read_artifact(artifact_folder(Path(path)))
-    model = rebuild(artifact, base=base)
+    model = rebuild(artifact, base=base, run_code=run_code)
     return model.to(device).eval() if device is not None else model.eval()
 
 
-def rebuild(artifact: Artifact, *, base: Path | None = None) -> AdaptedModel:
+def rebuild(artifact: Artifact, *, base: Path | None = None, run_code: bool | None = None) -> AdaptedModel:
     """The model an artifact belongs to, with its tensors in it."""
     described = artifact.description
-    recipe = artifact_recipe(artifact, base=base)
+    recipe = artifact_recipe(artifact, base=base, run_code=run_code)
     labels = {task: names for task, names in described.labels.items() if names}
     model = build_model(make_plan(recipe, labels=labels))
     _refuse_other_models(artifact, model)
@@ -163,20 +169,22 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(folder, description, tensors)
 
 
-def artifact_recipe(artifact: Artifact, *, base: Path | None = None) -> Recipe:
+def artifact_recipe(artifact: Artifact, *, base: Path | None = None, run_code: bool | None = None) -> Recipe:
     """The recipe in an artifact, its paths resolved against `base`.
 
     Raises:
-        ArtifactError: it is not a recipe, or was changed since the adapter was saved.
+        ArtifactError: it is not a recipe, was changed since the adapter was saved, or names code that may not run.
     """
     try:
         document = tomllib.loads(artifact.description.recipe)
         _refuse_changed(artifact)
         _refuse_other_plugins(artifact)
         base = base or _recipe_folder(artifact.folder)
-        _find(document["backbone"], artifact.description.base, base)
-        for name, tower in artifact.description.towers.items():
-            _find(document["modality"][name]["tower"], tower, base)
+        tables = [(document["backbone"], artifact.description.base)]
+        tables += [(document["modality"][name]["tower"], of) for name, of in artifact.description.towers.items()]
+        for table, described in tables:
+            _refuse_code(table["model"], artifact, run_code)
+            _find(table, described, base)
         return parse_recipe(document, base=base)
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         where = str(artifact.folder / DESCRIPTION)
@@ -203,9 +211,20 @@ def _refuse_other_plugins(artifact: Artifact) -> None:
 
 def _find(table: dict[str, Any], described: Base, base: Path) -> None:
     """A local model that the recipe names relative to a folder that is not here is where it was."""
-    known = Path(described.id)
-    if known.is_absolute() and known.is_dir() and not (base / table["model"]).is_dir():
-        table["model"] = str(known)
+    known, named = (builder_file(model) or Path(model) for model in (described.id, table["model"]))
+    if known.is_absolute() and known.exists() and not (base / named).exists():
+        table["model"] = described.id
+
+
+def _refuse_code(model: str, artifact: Artifact, allowed: bool | None) -> None:
+    """A recipe of one's own is a program; an artifact may come from anywhere, and is data until one says otherwise."""
+    allowed = os.environ.get(RUN_CODE, "") not in ("", "0") if allowed is None else allowed
+    if is_builder(model) and not allowed:
+        raise ArtifactError(
+            f"is built on {model}, Python code that is not part of it and would run now.",
+            where=str(artifact.folder),
+            hint=f"If you trust it: load_artifact(..., run_code=True), or {RUN_CODE}=1 for the commands.",
+        )
 
 
 def _refuse_changed(artifact: Artifact) -> None:

@@ -14,7 +14,7 @@ from adaptkit import sides
 from adaptkit.anatomy import InputSpec, ModelRef, input_spec, load, resolve, skeleton, tokenizer_for
 from adaptkit.anatomy.calling.forward import Prefix, awake, output_shape, prepare, run
 from adaptkit.anatomy.calling.inputs import AudioSpec, part_for
-from adaptkit.anatomy.calling.segments import input_embedding
+from adaptkit.anatomy.calling.segments import input_width
 from adaptkit.errors import RecipeError
 from adaptkit.recipe import TowerSpec
 
@@ -54,7 +54,7 @@ class Tower(nn.Module):
         self.ref, self.spec, self.kind = ref, spec, kind
         self.tokens, self.width = shape
         self._reader = reader
-        self.project = nn.Linear(feature_width, input_embedding(model).embedding_dim) if kind == "features" else None
+        self.project = nn.Linear(feature_width, input_width(model)) if kind == "features" else None
 
     @classmethod
     def of(cls, table: TowerSpec, where: str, base: Path, kind: str, feature_width: int = 0) -> Tower:
@@ -78,10 +78,10 @@ class Tower(nn.Module):
             check_kind(ref, of_whole, kind)
             part, spec = part_for(whole, of_whole, kind)
             reader = tokenizer_for(ref, part, table.tokenizer, base=base, key=where) if kind == "text" else None
+            shape = output_shape(part, spec)
         except RecipeError as error:
             first = error.problems[0]
             raise RecipeError(first.message, where=first.where or f"{where}.model", hint=first.hint) from error
-        shape = output_shape(part, spec)
         if torch.get_default_device().type != "meta":
             part, _ = part_for(
                 load(ref, dropout=table.dropout, precision=table.precision), input_spec(whole, ref), kind
@@ -155,7 +155,7 @@ TEXT = ("input_ids", "attention_mask", "token_type_ids")
 
 def check_kind(ref: ModelRef, spec: InputSpec, kind: str) -> None:
     """Raise RecipeError where a model does not read this kind of modality."""
-    wanted = "text" if kind == "features" else kind
+    wanted = "text" if kind == "features" and spec.form != "vectors" else kind
     if spec.form == "audio" and spec.audio is None:
         raise RecipeError(
             f"{ref.name} hears in a form that is not known here.",

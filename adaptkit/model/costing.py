@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from adaptkit.anatomy.model_input import is_own
+from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
@@ -76,11 +78,15 @@ class Cost:
 
 def cost(plan: Plan) -> Cost:
     """Run one training step of the adapted model on the meta device and count."""
-    # Fake tensors, not just the meta device: transformers looks at the values of masks unless it sees a fake one.
     model = build_model(plan, weights=False)
     if plan.recipe.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     model.train()
+    # A module of one's own may look at values anywhere, and make tensors without saying on which device.
+    if any(is_own(part) for part in (model.backbone, *model.towers.values())):
+        with FakeFloatMode(), torch.device("meta"):
+            return count(plan, model, Saved([*model.parameters()]))
+    # Fake tensors, not just the meta device: transformers looks at the values of masks unless it sees a fake one.
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         weights = [fake.from_tensor(parameter) for parameter in model.parameters()]
         return count(plan, model, SavedTensors(weights))

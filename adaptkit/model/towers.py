@@ -53,8 +53,14 @@ def recompute(model: Any, library: str, grafts: Sequence[Graft], *, where: str) 
         where: the place of the key that asks for it.
 
     Raises:
-        SiteError: adapters read sides, and the library offers no way to hand them over.
+        SiteError: adapters read sides, and the library offers no way to hand them over, or the model has none.
     """
+    if library == "python" and not hasattr(model, "gradient_checkpointing_enable"):
+        raise SiteError(
+            f"{type(model).__name__} has no gradient_checkpointing_enable().",
+            where=where,
+            hint="Write gradient_checkpointing = false, or a smaller batch_size with accumulation.",
+        )
     if library == "timm":
         if any(graft.sides for graft in grafts):
             raise SiteError(

@@ -9,7 +9,8 @@ from torch import nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, InputSpec
-from adaptkit.errors import SiteError
+from adaptkit.anatomy.calling.forward import output_shape
+from adaptkit.errors import RecipeError, SiteError
 from adaptkit.fusions.base import BACKBONE, FUSIONS, Fusion
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.streams import side_shapes
@@ -18,7 +19,17 @@ from adaptkit.tasks.task import TASKS
 
 
 def output_width(model: Any, anatomy: Anatomy, spec: InputSpec) -> int:
-    """D of the last hidden states."""
+    """D of the last hidden states.
+
+    Raises:
+        RecipeError: a module of one's own does not return states.
+    """
+    if spec.own is not None:
+        try:
+            return output_shape(model, spec)[1]
+        except RecipeError as error:
+            first = error.problems[0]
+            raise RecipeError(first.message, where="backbone.model", hint=first.hint) from error
     if spec.form == "two_towers":
         return model.config.projection_dim
     if spec.form == "timm":
@@ -35,7 +46,7 @@ def pool_of(recipe: Recipe, model: Any, spec: InputSpec) -> str:
         return "flatten"
     if spec.causal or spec.form == "encoder_decoder":
         return "last"
-    if spec.form == "image":
+    if spec.form == "image" and spec.own is None:
         return "first"
     if spec.form == "timm" and getattr(model, "num_prefix_tokens", 0) and model.global_pool == "token":
         return "first"

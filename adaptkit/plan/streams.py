@@ -11,7 +11,8 @@ from torch import nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, runnable_on_meta, tokenizer_for
-from adaptkit.anatomy.calling.segments import input_embedding
+from adaptkit.anatomy.calling.forward import hidden_states, pixels
+from adaptkit.anatomy.calling.segments import input_width
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import Encoder
@@ -56,9 +57,11 @@ def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
     """
     for name, modality in recipe.modality.items():
         where = recipe.where(f"modality.{name}.route")
-        if modality.route == "tokens" and spec.form not in ("text", "encoder_decoder"):
+        if modality.route == "tokens" and not spec.takes_vectors:
+            text = "text" in spec.kinds and spec.own is not None
             raise RecipeError(
-                f'modality.{name}.route = "tokens" needs a backbone that reads text; {ref.name} does not.',
+                f'modality.{name}.route = "tokens" needs a backbone that reads text'
+                f"{', and takes inputs_embeds in its place' if text else ''}; {ref.name} does not.",
                 where=where,
                 hint='Write route = "side" or "fusion".',
             )
@@ -144,7 +147,7 @@ def check_without_text(recipe: Recipe, spec: InputSpec, length: int) -> None:
 def build_projections(recipe: Recipe, encoders: Mapping[str, Encoder], backbone: nn.Module) -> dict[str, nn.Linear]:
     """Linear(E, D) to the width of the backbone's input embeddings, for every modality of route "tokens"."""
     tokens = {name: modality for name, modality in recipe.modality.items() if modality.route == "tokens"}
-    width = input_embedding(backbone).embedding_dim if tokens else 0
+    width = input_width(backbone) if tokens else 0
     projections = {name: nn.Linear(encoders[name].width, width) for name in tokens}
     for name, projection in projections.items():
         projection.requires_grad_(tokens[name].train)
@@ -207,7 +210,7 @@ def stream_lengths(
     whole = None if texts and text is None else (text or 0) + prefix_length(recipe, encoders)
     if text and whole and recipe.backbone.prefix == "mmbt":
         whole -= 1  # the text's own [CLS] goes
-    if spec.form == "text":
+    if spec.form in ("text", "vectors"):
         return {stack.name: whole for stack in anatomy.stacks}
     if spec.form == "encoder_decoder":
         return {"encoder": whole, "decoder": 1}
@@ -224,7 +227,7 @@ def image_lengths(model: Any, anatomy: Anatomy, spec: InputSpec) -> dict[str, in
             seen[name] = args[0].shape[1]  # (B, T, D)
 
     assert spec.image_size is not None
-    pixels = torch.empty(1, spec.channels, *spec.image_size, device=next(model.parameters()).device)
+    images = torch.empty(1, spec.channels, *spec.image_size, device=next(model.parameters()).device)
     hooks = [
         model.get_submodule(stack.blocks[0]).register_forward_pre_hook(
             lambda _, args, name=stack.name: remember(name, args)
@@ -234,10 +237,10 @@ def image_lengths(model: Any, anatomy: Anatomy, spec: InputSpec) -> dict[str, in
     ]
     try:
         with torch.no_grad(), runnable_on_meta(model):
-            if spec.form == "timm":
-                model.forward_features(pixels)
+            if spec.form == "two_towers":
+                model.vision_model(pixel_values=images)
             else:
-                (model.vision_model if spec.form == "two_towers" else model)(pixel_values=pixels)
+                hidden_states(model, spec, pixels(spec, images))
     finally:
         for hook in hooks:
             hook.remove()

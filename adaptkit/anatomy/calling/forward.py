@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit.anatomy.calling.inputs import AudioSpec, InputSpec
+from adaptkit.anatomy.calling.own import own_output_shape, own_states
 from adaptkit.anatomy.layout import as_tokens
+from adaptkit.anatomy.model_input import is_own
 from adaptkit.anatomy.trace.probe import runnable_on_meta
 from adaptkit.errors import SiteError
 
@@ -66,7 +68,7 @@ def prepare(
     text, image = native.get("text"), native.get("image")
     if spec.form in ("timm", "image"):
         assert image is not None, "the plan checks that an image backbone gets an image"
-        return Call({"x" if spec.form == "timm" else "pixel_values": image["pixel_values"]})
+        return Call(pixels(spec, image["pixel_values"]))
     if spec.form == "audio":
         assert spec.audio is not None, "the tower checks that it is known what the model hears"
         return heard(backbone, spec.audio, native["audio"])
@@ -92,9 +94,18 @@ def of_text(backbone: nn.Module, spec: InputSpec, text: Mapping[str, Tensor] | N
         ones = torch.ones_like(start, dtype=torch.bool)
         masks = {"encoder": mask, "decoder": ones}
         return Call({**inputs, "decoder_input_ids": start, "use_cache": False}, masks, ones)
+    if spec.own is not None:
+        return Call(spec.own.named(inputs), {"": mask}, mask)
     if spec.causal:
         inputs["use_cache"] = False
     return Call(inputs, {"": mask}, mask)
+
+
+def pixels(spec: InputSpec, images: Tensor) -> dict[str, Tensor]:
+    """Keyword arguments of a model that reads images, (B, C, H, W)."""
+    if spec.own is not None:
+        return spec.own.named({"pixel_values": images})
+    return {"x" if spec.form == "timm" else "pixel_values": images}
 
 
 def prefixed(backbone: Any, text: Mapping[str, Tensor], tokens: Prefix | None) -> dict[str, Any]:
@@ -119,7 +130,8 @@ def prefixed(backbone: Any, text: Mapping[str, Tensor], tokens: Prefix | None) -
 def alone(backbone: Any, tokens: Prefix | None) -> dict[str, Any]:
     """The tokens of other modalities as the whole input sequence."""
     assert tokens is not None, "the plan checks that a text backbone is fed"
-    dtype = backbone.get_input_embeddings().weight.dtype
+    own = is_own(backbone)
+    dtype = (next(backbone.parameters()) if own else backbone.get_input_embeddings().weight).dtype
     inputs = {"inputs_embeds": tokens.tensor.to(dtype), "attention_mask": awake(tokens.mask).long()}
     return inputs if tokens.positions is None else {**inputs, "position_ids": tokens.positions}
 
@@ -160,17 +172,18 @@ def run(backbone: Any, spec: InputSpec, call: Call, width: int) -> tuple[Tensor,
     Raises:
         SiteError: the backbone returns something else (CrossViT: one sequence per scale).
     """
-    if spec.form == "timm":
-        states = backbone.forward_features(call.inputs["x"])
-    elif spec.form == "two_towers":
-        states = towers(backbone, call)
-    else:
-        states = backbone(**call.inputs).last_hidden_state
-    sequence = as_sequence(states, width)
-    mask = call.mask
-    if mask is None:
+    states = towers(backbone, call) if spec.form == "two_towers" else hidden_states(backbone, spec, call.inputs)
+    sequence, mask = as_sequence(states, width), call.mask
+    if mask is None or (spec.own is not None and sequence.shape[1] == 1):  # one vector that its forward pooled
         mask = torch.ones(sequence.shape[:2], dtype=torch.bool, device=sequence.device)
     return sequence, mask
+
+
+def hidden_states(model: Any, spec: InputSpec, inputs: Mapping[str, Any]) -> Tensor:
+    """What one forward of a model that is no pair of towers gives: a sequence (B, T, D), or a map."""
+    if spec.own is not None:
+        return own_states(model(**inputs))
+    return model.forward_features(inputs["x"]) if spec.form == "timm" else model(**inputs).last_hidden_state
 
 
 def output_shape(model: Any, spec: InputSpec) -> tuple[int | None, int]:
@@ -179,28 +192,35 @@ def output_shape(model: Any, spec: InputSpec) -> tuple[int | None, int]:
     Args:
         model: on the meta device, one stack of blocks.
         spec: what it reads.
+
+    Raises:
+        RecipeError: a module of one's own fails, or returns something else than states.
     """
-    inputs: dict[str, Tensor] = {}
+    if spec.own is not None:
+        return own_output_shape(model, spec.own)
     fixed = spec.image_size is not None or (spec.audio is not None and spec.audio.frames is not None)
-    with torch.device("meta"):
-        if spec.image_size is not None:
-            name = "x" if spec.form == "timm" else "pixel_values"
-            inputs[name] = torch.empty(1, spec.channels, *spec.image_size)
-        elif spec.audio is None:
-            inputs["input_ids"] = torch.zeros(1, 4, dtype=torch.long)
-        elif spec.audio.form == "waveform":
-            inputs[spec.audio.argument] = torch.empty(1, spec.audio.sampling_rate)
-        else:
-            frames, bins = spec.audio.frames or 100, spec.audio.bins
-            inputs[spec.audio.argument] = torch.empty(1, *((bins, frames) if spec.audio.bins_first else (frames, bins)))
     with torch.no_grad(), runnable_on_meta(model):
-        if spec.form == "timm":
-            states, width = model.forward_features(inputs["x"]), model.num_features
-        else:
-            states = model(**inputs).last_hidden_state
-            width = states.shape[-1] if states.dim() == 3 else map_width(model.config)
+        states = hidden_states(model, spec, example(spec))
+    if spec.form == "timm":
+        width = model.num_features
+    else:
+        width = states.shape[-1] if states.dim() == 3 else map_width(model.config)
     sequence = as_sequence(states, width)
     return (sequence.shape[1] if fixed else spec.max_tokens), width
+
+
+def example(spec: InputSpec) -> dict[str, Tensor]:
+    """One input on the meta device: an image, four tokens of text, a second of sound."""
+    with torch.device("meta"):
+        if spec.image_size is not None:
+            return pixels(spec, torch.empty(1, spec.channels, *spec.image_size))
+        if spec.audio is None:
+            return {"input_ids": torch.zeros(1, 4, dtype=torch.long)}
+        if spec.audio.form == "waveform":
+            return {spec.audio.argument: torch.empty(1, spec.audio.sampling_rate)}
+        frames, bins = spec.audio.frames or 100, spec.audio.bins
+        shape = (bins, frames) if spec.audio.bins_first else (frames, bins)
+        return {spec.audio.argument: torch.empty(1, *shape)}
 
 
 def map_width(config: Any) -> int:

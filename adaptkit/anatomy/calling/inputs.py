@@ -8,9 +8,19 @@ from typing import Any, Literal
 from torch import nn
 
 from adaptkit.anatomy.loading.resolve import ModelRef
+from adaptkit.anatomy.model_input import (
+    WRITE,
+    ModelInput,
+    first_layer,
+    is_own,
+    is_transformers,
+    model_input,
+    takes_embeddings,
+)
 from adaptkit.anatomy.trace.forms import image_shape
+from adaptkit.errors import RecipeError
 
-Form = Literal["text", "encoder_decoder", "image", "two_towers", "timm", "audio"]
+Form = Literal["text", "encoder_decoder", "image", "two_towers", "timm", "audio", "vectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,8 @@ class InputSpec:
         mean: per channel, subtracted after scaling to 0..1.
         std: per channel, divides after scaling to 0..1.
         audio: for sound.
+        own: how to call a module of one's own; None for the models of libraries.
+        takes_vectors: it takes vectors in place of words, so that modalities of route "tokens" have a way in.
     """
 
     form: Form
@@ -75,6 +87,8 @@ class InputSpec:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     audio: AudioSpec | None = None
+    own: ModelInput | None = None
+    takes_vectors: bool = False
 
 
 # Normalisation that a checkpoint's configuration does not state. Google's ViT uses 0.5; CLIP its own.
@@ -83,8 +97,14 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def input_spec(model: nn.Module, ref: ModelRef) -> InputSpec:
-    """What the model reads, from its configuration (a skeleton will do)."""
-    if ref.library == "timm":
+    """What the model reads, from its configuration (a skeleton will do).
+
+    Raises:
+        RecipeError: it is of neither library, and does not say what it reads.
+    """
+    if ref.library == "python" and is_own(model):
+        return own_input(model, ref.name)
+    if ref.library == "timm" or not is_transformers(model):
         from adaptkit.anatomy.loading.timm_models import image_input
 
         found = image_input(model, ref.settings or {})
@@ -101,9 +121,32 @@ def input_spec(model: nn.Module, ref: ModelRef) -> InputSpec:
     if reads in ("input_values", "input_features"):
         return InputSpec("audio", ("audio",), audio=audio_spec(config, reads))
     if getattr(config, "is_encoder_decoder", False):
-        return InputSpec("encoder_decoder", ("text",), False, positions(config))
+        return InputSpec("encoder_decoder", ("text",), False, positions(config), takes_vectors=True)
     causal = not hasattr(model, "pooler") and is_causal(model)
-    return InputSpec("text", ("text",), causal, positions(config))
+    return InputSpec("text", ("text",), causal, positions(config), takes_vectors=True)
+
+
+def own_input(model: nn.Module, name: str) -> InputSpec:
+    """What a module of one's own says that it reads, or shows."""
+    found, first = model_input(model), type(first_layer(model)).__name__
+    if found is None:
+        raise RecipeError(
+            f"what {name} reads is not known: its first layer, {first}, does not tell.",
+            hint=f"Write into the class one of {'; '.join(WRITE.values())}.",
+        )
+    if found.kind == "text":
+        return InputSpec(
+            "text", ("text",), found.causal, found.max_tokens, own=found, takes_vectors=takes_embeddings(model)
+        )
+    if found.kind == "vectors":
+        return InputSpec("vectors", ("features",), found.causal, found.max_tokens, own=found, takes_vectors=True)
+    if found.image_size is None:
+        raise RecipeError(
+            f"{name} begins with a convolution over {found.channels} channels, and the size of its image is not known.",
+            hint=f"Write into the class {WRITE['image']}.",
+        )
+    size, channels = found.image_size, found.channels
+    return InputSpec("image", ("image",), False, None, size, channels, found.mean, found.std, own=found)
 
 
 def audio_spec(config: Any, argument: str) -> AudioSpec | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from adaptkit.anatomy.model_input import model_input
 from adaptkit.errors import RecipeError
 
 
@@ -53,6 +54,14 @@ class Segments:
 def input_embedding(model: Any) -> nn.Embedding:
     """The embedding of words: what `inputs_embeds` stands in for. Its width need not be that of the stream (ALBERT)."""
     return model.get_input_embeddings()
+
+
+def input_width(model: nn.Module) -> int:
+    """Channels of the vectors that a model takes: in place of words, or as they are."""
+    own = model_input(model)
+    if own is not None and own.width is not None:
+        return own.width
+    return input_embedding(model).embedding_dim
 
 
 def ends_of_sequence(tokenizer: Any, name: str) -> tuple[int, int]:

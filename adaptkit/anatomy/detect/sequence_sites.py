@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from adaptkit.anatomy.detect.branches import Branch
+from adaptkit.anatomy.model_input import model_input
 from adaptkit.anatomy.site import Site, Stack
 from adaptkit.anatomy.trace.dummy import dummy_inputs
 from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
@@ -40,9 +41,10 @@ def sequence_site(model: nn.Module, stack: Stack, first: Site) -> Site | None:
     """
     root = tower(model, stack)
     arguments = arguments_of(model.get_submodule(root)) if root is not None else ()
-    if "input_ids" not in arguments:
-        image = "pixel_values" in arguments or not hasattr(model, "config")  # blocks of audio get a mask
-        whole = image and first.layout == "btd" and blocks_take_more(model, stack)
+    if "input_ids" not in arguments:  # of an image all tokens count; blocks of text and audio get a mask
+        own = model_input(model)
+        images = own.kind == "image" if own else "pixel_values" in arguments or not hasattr(model, "config")
+        whole = images and first.layout == "btd" and blocks_take_more(model, stack)
         return Site("embed.in", stack.name, None, stack.blocks[0], "sequence", first.width) if whole else None
     if "inputs_embeds" not in arguments or root is None:
         return None

@@ -14,6 +14,7 @@ from adaptkit.anatomy.detect.mixtures import refined
 from adaptkit.anatomy.detect.module_tree import list_modules
 from adaptkit.anatomy.detect.sequence_sites import attention_sites, sequence_site
 from adaptkit.anatomy.detect.stacks import FoundStack, find_stacks
+from adaptkit.anatomy.model_input import model_input
 from adaptkit.anatomy.site import Anatomy, Site, Stack
 from adaptkit.anatomy.tables.families import Family, family_of, row
 from adaptkit.anatomy.trace.probe import probe, probe_stack
@@ -45,6 +46,8 @@ def _study(model: nn.Module, name: str) -> Anatomy:
         notes += its_notes
     if not found:
         notes.append("no repeated blocks were found; reach modules with path:<glob>.")
+    if (own := model_input(model)) is not None and own.sees_padding:
+        notes.append("its forward takes no mask: padding counts like everything else.")
     if exceptions is not None and exceptions.note:
         notes.append(exceptions.note)
     return Anatomy(

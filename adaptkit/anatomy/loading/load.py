@@ -1,4 +1,4 @@
-"""One door to both libraries: skeleton, weights and tokenizer of a ModelRef."""
+"""One door to every library, and to code of one's own: skeleton, weights and tokenizer of a ModelRef."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from adaptkit.anatomy.loading.resolve import ModelRef, resolve
+from adaptkit.anatomy.model_input import is_own, vocabulary
 from adaptkit.errors import RecipeError
 
 
@@ -17,7 +18,7 @@ def skeleton(ref: ModelRef) -> nn.Module:
     """The backbone on the meta device, from its configuration alone.
 
     Raises:
-        RecipeError: a timm name that does not exist, or an unreadable local configuration.
+        RecipeError: a timm name that does not exist, an unreadable local configuration, or a callable that fails.
         UnavailableError: a hub id that is not cached, without network.
     """
     return _library(ref).skeleton(ref)
@@ -46,11 +47,13 @@ def tokenizer(ref: ModelRef) -> Any:
     """The tokenizer that belongs to the backbone; padding with the end token where it has no padding token.
 
     Raises:
-        RecipeError: timm models read images and have none.
+        RecipeError: timm models read images and have none, and nobody knows that of a callable's.
         UnavailableError: neither on this machine nor reachable.
     """
     if ref.library == "timm":
         raise RecipeError(f"{ref.name} reads images: it has no tokenizer.")
+    if ref.library == "python":
+        raise RecipeError(f"{ref.name} builds a model, and has no tokenizer.")
     found = _library(ref).tokenizer(ref)
     if found.pad_token is None:
         found.pad_token = found.eos_token
@@ -68,15 +71,16 @@ def tokenizer_for(ref: ModelRef, model: nn.Module, named: str | None, *, base: P
         key: the table of the recipe that says so, for errors.
 
     Raises:
-        RecipeError: a model built from a configuration, which has no tokenizer, and none is named.
+        RecipeError: a model built from a configuration or by a callable, which has no tokenizer, and none is named.
     """
     if named is not None:
-        rows = getattr(getattr(model, "config", None), "vocab_size", None)
+        rows = vocabulary(model) if is_own(model) else getattr(getattr(model, "config", None), "vocab_size", None)
         other = resolve(named, base=base, where=f"{key}.tokenizer")
         return partial(_fitting, other, rows, f"{key}.tokenizer")
-    if ref.settings is not None:
+    if ref.settings is not None or ref.library == "python":
         raise RecipeError(
-            f"{ref.name} is built from config, so it has no tokenizer to read text with.",
+            f"{ref.name} is built {'by a callable' if ref.builder else 'from config'}, so it has no tokenizer to read "
+            "text with.",
             where=f"{key}.tokenizer",
             hint='Write for example tokenizer = "bert-base", and its vocab_size into config.',
         )
@@ -97,6 +101,10 @@ def _fitting(ref: ModelRef, rows: int | None, where: str) -> Any:
 
 def _library(ref: ModelRef) -> Any:
     # Imported here so that a recipe on timm does not pay for transformers, nor the other way round.
+    if ref.library == "python":
+        from adaptkit.anatomy.loading import python_models
+
+        return python_models
     if ref.library == "timm":
         from adaptkit.anatomy.loading import timm_models
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from adaptkit.anatomy.loading.builder import Builder, builder_file, is_builder
 from adaptkit.anatomy.tables.aliases import Alias, aliases, by_id
 from adaptkit.errors import RecipeError
 from adaptkit.registry import nearest
@@ -14,27 +15,29 @@ from adaptkit.registry import nearest
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A checkpoint, found but not loaded.
+    """A checkpoint, or what builds a model, found but not loaded.
 
     Attributes:
         name: as typed.
-        id: hub id, `timm/<name>`, or the folder.
-        library: the library that builds it.
+        id: hub id, `timm/<name>`, the folder, or `module:callable`, where a file is absolute.
+        library: the library that builds it; "python" for a callable of one's own.
         folder: local folder with config.json, or None.
         revision: of the hub repository; None is its main branch.
-        note: one sentence for the user where the name is short for something; else "".
+        note: one sentence for the user where the name is short for something, or code; else "".
         alias: the bundled row this name or id belongs to, or None.
-        settings: the configuration of a model with random weights; None for a checkpoint.
+        settings: the configuration of a model with random weights, or of a callable; None for a checkpoint.
+        builder: the callable; None for models of the libraries.
     """
 
     name: str
     id: str
-    library: Literal["transformers", "timm"]
+    library: Literal["transformers", "timm", "python"]
     folder: Path | None = None
     revision: str | None = None
     note: str = ""
     alias: Alias | None = None
     settings: Mapping[str, Any] | None = field(default=None, hash=False)
+    builder: Builder | None = None
 
 
 def resolve(
@@ -47,17 +50,22 @@ def resolve(
 ) -> ModelRef:
     """What `name` means: an alias, a hub id, `timm/<name>`, a local folder, or with `config` a type of model.
 
+    Or a callable, `my_package.nets:build` or `./nets.py:build`: it is imported here, and not called yet.
+
     Args:
         name: as typed in the recipe or on the command line.
         base: folder that relative paths start from; the current one by default.
         revision: of the hub repository.
-        config: the configuration of a model with random weights; whether its type and keys exist is found out when
-            it is built.
+        config: the configuration of a model with random weights, or keyword arguments of a callable; whether its
+            type and keys exist is found out when it is built.
         where: the place of the name, for the error.
 
     Raises:
-        RecipeError: no alias, no folder and no hub id has this form; the hint offers the nearest alias.
+        RecipeError: no alias, no folder and no hub id has this form, or there is no such callable; the hint offers
+            the nearest one.
     """
+    if is_builder(name):
+        return _from_code(name, base or Path(), config, revision, where)
     if config is not None:
         return _from_config(name, config, revision, where)
     if name.startswith("timm/"):
@@ -76,9 +84,19 @@ def resolve(
         raise RecipeError(
             f"no folder {str(folder)!r}.",
             where=where,
-            hint="Give a folder with config.json, a hub id (google-bert/bert-base-uncased), or an alias.",
+            hint="Give a folder with config.json, a hub id (google-bert/bert-base-uncased), an alias, or a callable "
+            "(./nets.py:build).",
         )
     raise RecipeError(f"unknown model {name!r}.", where=where, hint=nearest(name, aliases()))
+
+
+def _from_code(name: str, base: Path, config: Mapping[str, Any] | None, revision: str | None, where: str) -> ModelRef:
+    if revision is not None:
+        raise RecipeError(f"{name} is a callable, and has no revision.", where=where, hint="Leave revision out.")
+    file = builder_file(name)
+    id = name if file is None else f"{(base / file.expanduser()).resolve()}:{name.rpartition(':')[2]}"
+    note = f"{name} is your own code, and runs whenever the model is built"
+    return ModelRef(name, id, "python", note=note, settings=config, builder=Builder.find(name, base, where))
 
 
 def _from_config(name: str, config: Mapping[str, Any], revision: str | None, where: str) -> ModelRef:

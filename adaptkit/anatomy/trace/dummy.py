@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from adaptkit.anatomy.model_input import model_input
+
 BATCH = 2  # samples of every probe; no stream has so few tokens, which tells (T, B, D) from (B, T, D)
 
 
@@ -21,17 +23,22 @@ def dummy_inputs(
 
     Text is (batch, tokens) of token 0; images are (batch, channels, height, width) in the size the model was
     configured for; encoder-decoders also get decoder tokens, two-tower models both. On the meta device there
-    is no attention mask: transformers looks into masks, and a meta tensor has no values to look at.
+    is no attention mask: transformers looks into masks, and a meta tensor has no values to look at. A module of
+    one's own gets what it says that it reads, and its mask; where that is not known, an image.
 
     Args:
-        model: a transformers or timm model.
+        model: of transformers, timm or neither.
         batch: B.
         tokens: T of every text input.
         device: where the tensors are.
 
     Raises:
         ValueError: the model takes something that is neither text nor image.
+        RecipeError: what a module says of itself cannot be.
     """
+    own = model_input(model)
+    if own is not None:
+        return own.example(batch, tokens, device)
     config = getattr(model, "config", None)
     if config is None or not hasattr(config, "model_type"):
         return {_first_argument(model): torch.zeros(batch, *timm_input_size(model), device=device)}

@@ -195,7 +195,7 @@ def image_shape(config: Any) -> tuple[int, int, int]:
 
 def setting(config: Any, *names: str, default: Any) -> Any:
     """The first of these keys in a configuration or in the configurations inside it."""
-    inside = [value for value in vars(config).values() if hasattr(value, "model_type")] if config is not None else []
+    inside = [value for value in getattr(config, "__dict__", {}).values() if hasattr(value, "model_type")]
     for owner in (config, *inside):
         for name in names:
             if (value := getattr(owner, name, None)) is not None:

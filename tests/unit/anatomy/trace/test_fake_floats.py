@@ -89,6 +89,14 @@ def test_questions_about_values_nobody_knows() -> None:
     assert kept.eq(0).all()
 
 
+def test_torchs_encoder_goes_layer_by_layer() -> None:
+    """Where inputs are masked it otherwise packs them, which no meta tensor can be."""
+    encoder = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), 2).eval()
+    padding = torch.zeros(2, 3, dtype=torch.bool, device="meta")
+    with FakeFloatMode(), torch.no_grad():
+        assert encoder.to("meta")(torch.empty(2, 3, 8, device="meta"), src_key_padding_mask=padding).shape == (2, 3, 8)
+
+
 @pytest.mark.parametrize(
     ("model_type", "settings", "stacks"),
     [
