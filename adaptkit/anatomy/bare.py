@@ -21,8 +21,9 @@ class Container(nn.ModuleDict):
 @contextlib.contextmanager
 def bare(model: nn.Module) -> Iterator[None]:
     """Set the adapters of a model and their hooks aside; everything is where it was afterwards."""
-    children = [(module._modules, dict(module._modules)) for module in model.modules()]
-    hooks = [(each, dict(each)) for m in model.modules() for each in (m._forward_pre_hooks, m._forward_hooks)]
+    children: list[tuple[Any, Any]] = [(module._modules, dict(module._modules)) for module in model.modules()]
+    hooked = (registry for m in model.modules() for registry in (m._forward_pre_hooks, m._forward_hooks))
+    hooks: list[tuple[Any, Any]] = [(registry, dict(registry)) for registry in hooked]
     try:
         for registry, known in children:
             for name in [name for name, child in known.items() if isinstance(child, Container)]:

@@ -61,9 +61,9 @@ def save_artifact(
         raise ArtifactError("the adapters are merged into the backbone, so there is no adapter left to save.")
     original = base_fingerprint or _fingerprint(model)
     towers = {name: tower_fingerprints.get(name) or _of_tower(model, name) for name in plan.towers}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.trainable_state().items()}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.trainable_state().items()}
     refuse_not_finite(tensors, where=str(path))
-    content = save({name: tensor.clone() for name, tensor in tensors.items()})
+    content = save(tensors)
     recipe = resolved_toml(plan.recipe)
     description = Description(
         name=plan.recipe.name,

@@ -19,7 +19,6 @@ from adaptkit.registry import nearest
 
 if TYPE_CHECKING:
     from adaptkit.kinds import Kind, Kinds
-    from adaptkit.recipe.table import Table
 
 Rows = list[dict[str, str]]
 

@@ -16,9 +16,9 @@ from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
+from adaptkit.model.optimizers import optimizer_named
 from adaptkit.plan import Plan
 from adaptkit.recipe import OptimizerSpec
-from adaptkit.recipe.optimizers import optimizer_named
 
 # B batch, T tokens
 
@@ -85,7 +85,7 @@ def cost(plan: Plan) -> Cost:
     # A module of one's own may look at values anywhere, and make tensors without saying on which device.
     if any(is_own(part) for part in (model.backbone, *model.towers.values())):
         with FakeFloatMode(), torch.device("meta"):
-            return count(plan, model, Saved([*model.parameters()]))
+            return count(plan, model, SavedTensors([*model.parameters()]))
     # Fake tensors, not just the meta device: transformers looks at the values of masks unless it sees a fake one.
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         weights = [fake.from_tensor(parameter) for parameter in model.parameters()]

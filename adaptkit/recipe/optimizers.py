@@ -6,11 +6,6 @@ import ast
 import functools
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from adaptkit.errors import RecipeError
-from adaptkit.kinds import OPTIMIZERS
-from adaptkit.registry import nearest
 
 # They need a closure, sparse gradients or matrices only, which a loop over adapters does not have.
 _UNFIT = ("lbfgs", "muon", "sparseadam")
@@ -29,23 +24,6 @@ def optimizer_keywords(name: str) -> tuple[str, ...]:
 def optimizer_names() -> list[str]:
     """Every optimizer that a training loop over adapters can drive; empty where torch is not installed."""
     return sorted(name for file in _files() for name in _classes(file))
-
-
-def optimizer_named(name: str, *, where: str = "train.optimizer") -> Any:
-    """A registered optimizer, or one of torch.optim that can train adapters, by its name in any case; imports torch.
-
-    Raises:
-        RecipeError: there is none.
-    """
-    if name in OPTIMIZERS:
-        return OPTIMIZERS[name]
-    import torch
-
-    classes = {item.lower(): found for item, found in vars(torch.optim).items() if isinstance(found, type)}
-    if name.lower() not in optimizer_names():
-        hint = nearest(name.lower(), {*optimizer_names(), *OPTIMIZERS})
-        raise RecipeError(f"unknown optimizer {name!r}.", where=where, hint=hint)
-    return classes[name.lower()]
 
 
 @functools.cache

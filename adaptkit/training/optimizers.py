@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from adaptkit import kinds
 from adaptkit.errors import RecipeError
 from adaptkit.kinds import Kinds
-from adaptkit.recipe.optimizers import optimizer_named
+from adaptkit.model.optimizers import optimizer_named
 from adaptkit.surgery import adapters_of
 from adaptkit.training.keywords import bind, keywords_of
 
