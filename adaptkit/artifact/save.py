@@ -59,7 +59,6 @@ def save_artifact(
     grafted = {"": model.receipt.grafts, **{name: each.grafts for name, each in model.tower_receipts.items()}}
     if any(graft.site.name != FUSION and not grafted[graft.model] for graft in plan.grafts):
         raise ArtifactError("the adapters are merged into the backbone, so there is no adapter left to save.")
-    original = base_fingerprint or _fingerprint(model)
     towers = {name: tower_fingerprints.get(name) or _of_tower(model, name) for name in plan.towers}
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.trainable_state().items()}
     refuse_not_finite(tensors, where=str(path))
@@ -68,7 +67,7 @@ def save_artifact(
     description = Description(
         name=plan.recipe.name,
         recipe=recipe,
-        base=_base(plan.recipe.backbone.model, plan.ref, original),
+        base=_base(plan.recipe.backbone.model, plan.ref, base_fingerprint or _fingerprint(model)),
         labels={task: list(labels) or None for task, labels in plan.labels.items()},
         tokenizer=(plan.recipe.backbone.tokenizer or plan.ref.id) if reads_text(plan.recipe) else None,
         sha256=sha256(content),

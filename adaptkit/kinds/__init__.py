@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from adaptkit.kinds.key import REQUIRED, Count, Key, Positive, Share
 from adaptkit.kinds.kind import BUILT_IN, Kind, kinds_in, table_of
-from adaptkit.kinds.plugins import Plugin, load_plugin, loaded_plugins, plugin_of
+from adaptkit.kinds.plugins import Plugin, forget_plugin, load_plugin, loaded_plugins, plugin_of
 from adaptkit.kinds.points import (
     ADAPTERS,
     BENCHMARKS,
@@ -52,6 +52,7 @@ __all__ = [
     "Plugin",
     "Positive",
     "Share",
+    "forget_plugin",
     "kinds_in",
     "load_plugin",
     "loaded_plugins",

@@ -100,7 +100,7 @@ def load_plugin(name: str, *, base: Path = Path(), where: str = "", any_version:
         raise RecipeError(message, where=where, hint="Give one file another name.")
     plugin = Plugin(label, "" if path is not None else _version_of(name), sha256, str(source), any_version)
     if known is None or known.sha256 != sha256:
-        _forget(label)
+        forget_plugin(label)
         _import(plugin, name if path is None else "", where or name)
     _loaded[label] = plugin
     return plugin
@@ -138,10 +138,10 @@ def _import(plugin: Plugin, module: str, where: str) -> None:
         if not any(kind.origin == plugin.name for point in POINTS for kind in point.kinds.values()):
             raise RecipeError("registers nothing.", where=where, hint='Write @ADAPTERS.register("name") over a class.')
     except AdaptkitError:
-        _forget(plugin.name)
+        forget_plugin(plugin.name)
         raise
     except BaseException as error:
-        _forget(plugin.name)
+        forget_plugin(plugin.name)
         if isinstance(error, KeyboardInterrupt):
             raise
         raise RecipeError(f"the plugin {plugin.name} fails: {_said(error, plugin.source)}", where=where) from error
@@ -160,7 +160,8 @@ def _module(plugin: Plugin, module: str) -> ModuleType:
     return found
 
 
-def _forget(label: str) -> None:
+def forget_plugin(label: str) -> None:
+    """Take back everything that a plugin registered, as if it had never been imported."""
     _loaded.pop(label, None)
     for point in POINTS:
         for name, kind in point.kinds.items():

@@ -55,7 +55,7 @@ class Kinds(MutableMapping[str, T], Generic[T]):
         """
 
         def add(entry: Entry) -> Entry:
-            origin = _registering.get() or origin_of(entry)
+            origin = origin_of(entry)
             known = self.kinds.get(name)
             if name in self._entries or (known is not None and known.origin != origin):
                 raise RecipeError(
@@ -119,9 +119,9 @@ class Kinds(MutableMapping[str, T], Generic[T]):
 
 
 def origin_of(entry: Any) -> str:
-    """ "adaptkit", or the module of whoever registers without a plugin."""
+    """ "adaptkit", also where a plugin is the first to import it; the plugin; or the module that registers by itself."""
     module = entry.__module__
-    return BUILT_IN if module.partition(".")[0] == BUILT_IN else module
+    return BUILT_IN if module.partition(".")[0] == BUILT_IN else _registering.get() or module
 
 
 @contextlib.contextmanager
