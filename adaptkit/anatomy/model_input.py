@@ -38,9 +38,9 @@ class ModelInput:
             Default: `attention_mask` or `mask`, where the forward has one.
         padding_mask: argument (B, T) that is True where a token does not count. Default: `padding_mask`,
             `key_padding_mask` or `src_key_padding_mask`, where the forward has one.
-        max_tokens: longest T. Default: the length of its table of positions, where one is found.
+        max_tokens: longest T. Default: of text, the length of a table of positions, where one is found; else no limit.
         causal: tokens see only what comes before them.
-        size: (H, W) of an image, or the side of a square one.
+        size: (H, W) of an image, or the side of a square one. Default: what a module calls image_size or img_size.
         channels: C.
         mean: per channel, subtracted after scaling to 0..1.
         std: per channel, divides after scaling to 0..1.
@@ -115,15 +115,15 @@ def model_input(model: nn.Module) -> ModelInput | None:
     told = getattr(model, ATTRIBUTE, None)
     if told is None:
         found = _seen(model)
-        return None if found is None else _with_arguments(found, model)
-    told = told() if callable(told) else told
-    found = told if isinstance(told, ModelInput) else _read(told, model)
-    return _with_arguments(_checked(found, model), model)
+    else:
+        told = told() if callable(told) else told
+        found = _checked(told if isinstance(told, ModelInput) else _read(told, model), model)
+    return None if found is None else _with_arguments(_with_sizes(found, model), model)
 
 
 def first_layer(model: nn.Module) -> nn.Module | None:
-    """The first module with weights that holds no other."""
-    leaves = (module for module in model.modules() if not any(True for _ in module.children()))
+    """The first module with weights that holds no other, but for adapters."""
+    leaves = (each for each in model.modules() if not any(name != "adapters" for name, _ in each.named_children()))
     return next((leaf for leaf in leaves if any(True for _ in leaf.parameters())), None)
 
 
@@ -142,10 +142,16 @@ def _seen(model: nn.Module) -> ModelInput | None:
     """Words where an embedding comes first, an image where a convolution does; other layers do not tell."""
     first = first_layer(model)
     if isinstance(first, nn.Embedding):
-        return ModelInput("text", max_tokens=_positions(model, first.embedding_dim))
-    if isinstance(first, nn.Conv2d):
-        return ModelInput("image", size=_image_size(model), channels=first.in_channels)
-    return None
+        return ModelInput("text")
+    return ModelInput("image", channels=first.in_channels) if isinstance(first, nn.Conv2d) else None
+
+
+def _with_sizes(found: ModelInput, model: nn.Module) -> ModelInput:
+    """With the longest text, or the size of an image, where the module shows it and does not say it."""
+    words = next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)
+    if found.kind == "text" and found.max_tokens is None and words is not None:
+        return replace(found, max_tokens=_positions(model, words.embedding_dim))
+    return replace(found, size=_image_size(model)) if found.kind == "image" and found.size is None else found
 
 
 def _positions(model: nn.Module, width: int) -> int | None:
@@ -187,9 +193,8 @@ def _checked(found: ModelInput, model: nn.Module) -> ModelInput:
     where = f"{type(model).__name__}.{ATTRIBUTE}"
     if found.kind not in WRITE:
         raise RecipeError(f"{where}: kind is {found.kind!r}.", hint='Write "text", "image" or "vectors".')
-    lacks = {"image": found.size is None and "a size", "vectors": found.width is None and "a width"}.get(found.kind)
-    if lacks:
-        raise RecipeError(f"{where} of kind {found.kind!r} needs {lacks}.", hint=f"Write {WRITE[found.kind]}.")
+    if found.kind == "vectors" and found.width is None:
+        raise RecipeError(f"{where} of kind 'vectors' needs a width.", hint=f"Write {WRITE['vectors']}.")
     return found
 
 

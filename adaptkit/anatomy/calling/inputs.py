@@ -142,7 +142,7 @@ def own_input(model: nn.Module, name: str) -> InputSpec:
         return InputSpec("vectors", ("features",), found.causal, found.max_tokens, own=found, takes_vectors=True)
     if found.image_size is None:
         raise RecipeError(
-            f"{name} begins with a convolution over {found.channels} channels, and the size of its image is not known.",
+            f"{name} reads images of {found.channels} channels, and of what size is not known.",
             hint=f"Write into the class {WRITE['image']}.",
         )
     size, channels = found.image_size, found.channels

@@ -61,6 +61,19 @@ def test_what_it_says_counts() -> None:
         assert (found.kind, found.width, found.causal, found.argument) == ("vectors", 6, True, "x")  # type: ignore[union-attr]
 
 
+def test_what_it_does_not_say_is_seen() -> None:
+    model = OwnTransformer()
+    model.adaptkit_input = {"kind": "text", "causal": True}  # type: ignore[assignment]
+    assert model_input(model) == ModelInput("text", argument="tokens", mask="mask", max_tokens=32, causal=True)
+
+
+def test_an_adapter_in_the_first_layer_hides_nothing() -> None:
+    model = OwnTransformer()
+    before = model_input(model)
+    model.embed.add_module("adapters", nn.Linear(3, 3))
+    assert model_input(model) == before
+
+
 def test_masks_mean_what_their_names_say() -> None:
     counts = torch.tensor([[1, 1, 0]])
     found = model_input(Net(nn.Embedding(5, 6)))
@@ -84,7 +97,6 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "dict": ("text", "is not a dict with a kind"),
     "kind": ({"kind": "txet"}, "kind is 'txet'"),
     "key": ({"kind": "text", "max_token": 3}, "unknown key 'max_token'. Did you mean \"max_tokens\"?"),
-    "size": ({"kind": "image"}, "needs a size"),
     "width": ({"kind": "vectors"}, "needs a width"),
     "argument": ({"kind": "text", "argument": "ids"}, "the forward has no argument 'ids'"),
 }
