@@ -102,7 +102,7 @@ class Convolved(TokenEncoder):
         while values.dim() > 2:
             values = values.mean(1)  # (B, E)
         tokens = self.convolve(values[:, None])  # (B, T, E)
-        return tokens, mask[:, :1].expand(-1, self.tokens)
+        return tokens, mask[:, :1].expand(-1, tokens.shape[1])
 
 
 @pytest.fixture
