@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptkit.lazy import lazily
+from adaptkit.version import __version__
 
 if TYPE_CHECKING:
     from adaptkit.artifact import export_adapter, load_artifact, merge, save_artifact
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from adaptkit.sides import Side, use_sides
     from adaptkit.surgery import Graft, Receipt, insert, remove
     from adaptkit.training import train
-
-__version__ = "0.1.0"
 
 # Public name -> the module that defines it. Imported when first used: `import adaptkit` does not import torch.
 _HOMES = {

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from adaptkit import __version__
+from adaptkit.version import __version__
 from adaptkit.anatomy import ModelRef, fingerprint
 from adaptkit.artifact.card import write_card
 from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, Base, Description, sha256

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from adaptkit import __version__
+from adaptkit.version import __version__
 from adaptkit.errors import OutOfMemory, UnavailableError
 
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
