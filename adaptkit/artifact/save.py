@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from adaptkit.version import __version__
 from adaptkit.anatomy import ModelRef, fingerprint
 from adaptkit.artifact.card import write_card
 from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, Base, Description, sha256
@@ -24,6 +23,7 @@ from adaptkit.plan import Plan
 from adaptkit.plan.streams import reads_text
 from adaptkit.recipe import Recipe, resolved_toml
 from adaptkit.surgery.graft import FUSION
+from adaptkit.version import __version__
 
 
 def save_artifact(

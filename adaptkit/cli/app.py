@@ -78,7 +78,7 @@ class Command(HelpfulCommand):
     def invoke(self, ctx: typer.Context) -> Any:
         with contextlib.redirect_stdout(sys.stderr):
             if "plugins" in ctx.params:  # the command names kinds
-                load_plugins(ctx.params["plugins"] or ())
+                load_plugins(ctx.params["plugins"] or (), any_version=ctx.params.get("any_plugin_version", False))
             return super().invoke(ctx)
 
 

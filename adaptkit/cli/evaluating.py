@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.options import RUNS, Force, Json, Plugins, RunArgument, RunsFolder
+from adaptkit.cli.options import RUNS, AnyPluginVersion, Force, Json, Plugins, RunArgument, RunsFolder
 from adaptkit.cli.runs import chosen_run
 from adaptkit.cli.tables import metric_table, robustness_table, several
 from adaptkit.errors import UsageError
@@ -79,6 +79,7 @@ def evaluate(
     ] = "",
     folder: RunsFolder = RUNS,
     plugins: Plugins = None,
+    any_plugin_version: AnyPluginVersion = False,
     json: Json = False,
 ) -> Answer:
     """Measure a run or an artifact, also with modalities left out."""
@@ -112,6 +113,7 @@ def predict(
     folder: RunsFolder = RUNS,
     force: Force = False,
     plugins: Plugins = None,
+    any_plugin_version: AnyPluginVersion = False,
     json: Json = False,
 ) -> Answer:
     """Predict for samples without targets.

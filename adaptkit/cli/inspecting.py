@@ -11,7 +11,7 @@ from rich.console import Console
 
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.folding import anatomy_lines, folded_path
-from adaptkit.cli.options import Json, Plugins
+from adaptkit.cli.options import AnyPluginVersion, Json, Plugins
 from adaptkit.cli.runs import recipe_of_run
 from adaptkit.cli.tables import table
 
@@ -28,6 +28,7 @@ def inspect(
         typer.Argument(metavar="MODEL", help="A model, or a recipe, run or artifact with one.", show_default=False),
     ],
     plugins: Plugins = None,
+    any_plugin_version: AnyPluginVersion = False,
     json: Json = False,
 ) -> Answer:
     """Show the anatomy of a backbone: module tree, sites, widths.

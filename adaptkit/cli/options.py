@@ -22,6 +22,10 @@ Plugins = Annotated[
         "--plugin", metavar="FILE_OR_MODULE", help="Your own kinds: a .py file, or a module. It runs. Repeatable."
     ),
 ]
+AnyPluginVersion = Annotated[
+    bool,
+    typer.Option("--any-plugin-version", help="Use these plugins, though it was trained with another version of them."),
+]
 RunsFolder = Annotated[
     Path, typer.Option("--runs", metavar="DIR", help="Folder that holds the runs.", show_default=True)
 ]
@@ -45,7 +49,7 @@ RunArgument = Annotated[
 RUNS = Path("runs")
 
 
-def load_plugins(names: Sequence[str]) -> None:
+def load_plugins(names: Sequence[str], *, any_version: bool = False) -> None:
     """Import the plugins of installed distributions, then those of --plugin: what they bring can be named from now on.
 
     Raises:
@@ -56,7 +60,7 @@ def load_plugins(names: Sequence[str]) -> None:
 
     load_installed()
     for name in names:
-        load_plugin(name, base=Path(), where="--plugin")
+        load_plugin(name, base=Path(), where="--plugin", any_version=any_version)
 
 
 def plugins_used() -> list[dict[str, str]]:

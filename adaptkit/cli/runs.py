@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.options import RUNS, Force, Json, Plugins, RunArgument, RunsFolder
+from adaptkit.cli.options import RUNS, AnyPluginVersion, Force, Json, Plugins, RunArgument, RunsFolder
 from adaptkit.cli.tables import aligned
 from adaptkit.errors import RunError, UsageError
 
@@ -49,6 +49,7 @@ def export(
     folder: RunsFolder = RUNS,
     force: Force = False,
     plugins: Plugins = None,
+    any_plugin_version: AnyPluginVersion = False,
     json: Json = False,
 ) -> Answer:
     """Copy the adapter of a run into a folder to share."""

@@ -13,8 +13,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from adaptkit.version import __version__
 from adaptkit.errors import OutOfMemory, UnavailableError
+from adaptkit.version import __version__
 
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _PACKAGES = ("torch", "transformers", "timm", "accelerate", "numpy", "scikit-learn", "safetensors")

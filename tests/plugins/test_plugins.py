@@ -101,6 +101,13 @@ def test_every_extension_point_has_a_plugin() -> None:
     assert {point for point, _, _ in PLUGINS.values()} | {"benchmark"} == {point.point for point in POINTS}
 
 
+def test_the_page_shows_these_very_files() -> None:
+    page = (HERE.parents[1] / "docs" / "plugins.md").read_text()
+    for file in HERE.glob("*.py"):
+        if file != Path(__file__):
+            assert f"```python\n{file.read_text()}```" in page, file.name
+
+
 @pytest.mark.parametrize("own", PLUGINS, indirect=True)
 def test_a_plugin_goes_through_every_command(
     own: Path, request: pytest.FixtureRequest, tiny_data: Path, capsys: pytest.CaptureFixture[str]
@@ -126,7 +133,9 @@ def test_a_plugin_goes_through_every_command(
     evaluated = run(capsys, "evaluate", finished["run"], "--plugin", plugin)
     assert set(evaluated["metrics"]) == {"validation", "test"}  # type: ignore[call-overload]
     answers = own.parent / "answers.jsonl"
-    run(capsys, "predict", finished["run"], "--plugin", plugin, "--input", tiny_data / "test.jsonl", "--output", answers)
+    run(
+        capsys, "predict", finished["run"], "--plugin", plugin, "--input", tiny_data / "test.jsonl", "--output", answers
+    )
     assert len(answers.read_text().splitlines()) == 16
     exported = own.parent / "exported"
     run(capsys, "export", finished["run"], "--plugin", plugin, "--adapter-only", "--output", exported)
