@@ -119,7 +119,7 @@ class Kinds(MutableMapping[str, T], Generic[T]):
 
 
 def origin_of(entry: Any) -> str:
-    """ "adaptkit", also where a plugin is the first to import it; the plugin; or the module that registers by itself."""
+    """ "adaptkit" (also where a plugin imports it first), the plugin, or the module that registers by itself."""
     module = entry.__module__
     return BUILT_IN if module.partition(".")[0] == BUILT_IN else _registering.get() or module
 

@@ -1,4 +1,4 @@
-"""A kind owns everything about itself: its word stands as a string in its own package, and nowhere else without a reason."""
+"""A kind owns everything about itself: its word stands as a string in its own package, else only with a reason."""
 
 from __future__ import annotations
 

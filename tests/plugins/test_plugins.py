@@ -211,9 +211,9 @@ def test_two_plugins_cannot_have_one_name(tmp_path: Path) -> None:
     shutil.copy(HERE / "film.py", tmp_path / "one.py")
     shutil.copy(HERE / "film.py", tmp_path / "two.py")
     load_plugin("one.py", base=tmp_path)
-    with pytest.raises(RecipeError, match="the adapter 'film' of two.py has the name of one of one.py"):
+    with pytest.raises(RecipeError, match=r"the adapter 'film' of two\.py has the name of one of one\.py"):
         load_plugin("two.py", base=tmp_path)
-    with pytest.raises(RecipeError, match="there is no plugin 'three.py'"):
+    with pytest.raises(RecipeError, match=r"there is no plugin 'three\.py'"):
         load_plugin("three.py", base=tmp_path)
 
 
