@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit import sides
+from adaptkit.adapters.base import Adapter
 from adaptkit.anatomy.sequence_sites import arguments_of
 from adaptkit.errors import SiteError
 from adaptkit.surgery.applying import first_tensor, output_tensor
@@ -75,14 +76,14 @@ def last_block(model: nn.Module, first: str) -> nn.Module:
     return list(model.get_submodule(first.rpartition(".")[0]).children())[-1]
 
 
-def prompts_of(host: nn.Module) -> dict[str, Any]:
+def prompts_of(host: nn.Module) -> dict[str, Adapter]:
     return {name: adapter for name, adapter in adapters_of(host).items() if bindings(host)[name].when == "sequence"}
 
 
 def prompt_length(host: nn.Module, without: str = "") -> int:
     """L, of all prompts but one; the same for every task: copies of one adapter are equally long."""
     inside = [adapter.modules() for name, adapter in prompts_of(host).items() if name != without]
-    return sum(next(module.length for module in modules if hasattr(module, "length")) for modules in inside)
+    return sum(next(cast(int, module.length) for module in modules if hasattr(module, "length")) for modules in inside)
 
 
 def prompt(host: nn.Module, stream: Tensor) -> tuple[Tensor, str]:
