@@ -133,7 +133,7 @@ class Gates(nn.Module):
 
     def gates(self, b: Tensor) -> Tensor:
         """(B, T, M, P) -> (B, T, G, P)."""
-        return torch.sigmoid(self.gate(b.flatten(2))).unflatten(-1, (-1, b.shape[-1]))
+        return torch.unflatten(torch.sigmoid(self.gate(b.flatten(2))), -1, (-1, b.shape[-1]))
 
 
 def check_members(host: Shape, members: Mapping[str, Shape]) -> None:

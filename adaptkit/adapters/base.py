@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -157,8 +157,11 @@ class Adapter(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines neither forward nor delta")
 
     @classmethod
-    def tie(cls, adapters: Sequence[Self]) -> None:
-        """Let all adapters of one recipe table share what the method shares. Called once, after `placement` is set."""
+    def tie(cls, adapters: Sequence[Any]) -> None:
+        """Let all adapters of one recipe table share what the method shares. Called once, after `placement` is set.
+
+        All are of this class, which a subclass says: `Sequence[Self]`.
+        """
 
     def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
         """Take initial values from the host's weight (D, C, ...) and bias (D,). Called once, before training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -143,8 +143,9 @@ def initialise(downs: Iterable[nn.Linear], up: nn.Linear, init: Literal["identit
     which learns faster than 0.02 because narrow inputs are not muted.
     """
     for projection in (*downs, up):
-        if projection.bias is not None:
-            nn.init.zeros_(projection.bias)
+        bias = cast(nn.Parameter | None, projection.bias)
+        if bias is not None:
+            nn.init.zeros_(bias)
         if init == "published":
             nn.init.normal_(projection.weight, std=0.02)
     if init == "identity":

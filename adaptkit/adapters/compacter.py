@@ -77,7 +77,7 @@ class PHMLinear(nn.Module):
         """x H without forming H: per vector, N·R·(I + O + N²) multiplications in place of I·O."""
         n = self.rule.phm_dim
         left = self.left.transpose(0, 1).flatten(1)  # (I/N, N·R)
-        a = (x.unflatten(-1, (n, -1)) @ left).unflatten(-1, (n, -1))  # (..., a, N, R)
+        a = torch.unflatten(torch.unflatten(x, -1, (n, -1)) @ left, -1, (n, -1))  # (..., a, N, R)
         c = torch.einsum("...anr,nac->...cnr", a, self.rule()).flatten(-2)  # (..., c, N·R)
         return (c @ self.right.flatten(0, 1)).flatten(-2)  # (..., c, O/N) -> (..., O)
 

@@ -101,7 +101,8 @@ class CrossAttention(Adapter):
 
     def memory(self, sides: Sides) -> tuple[Tensor, Tensor, Tensor]:
         """Keys and values (B, S, P) of all sides, each projected by itself, and which of their tokens count (B, S)."""
-        keys, values = [], []
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
         for name, norm in self.side_norms.items():
             y = norm(sides[name].counted().to(self.out.weight.dtype))  # (B, T_m, E_m)
             keys.append(self.keys[name](y))
@@ -111,4 +112,4 @@ class CrossAttention(Adapter):
 
     def split(self, x: Tensor) -> Tensor:
         """(B, T, P) -> (B, H, T, P/H)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)

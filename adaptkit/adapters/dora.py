@@ -91,4 +91,4 @@ class DoRA(LoRA):
     def norm(self, weight: Tensor) -> Tensor:
         """(D,), norm of each row of W + s B A, a constant to the gradient."""
         change = self.scaling * low_rank_weight(self.A.detach(), self.B.detach())
-        return (weight + change.to(weight)).flatten(1).norm(dim=1)
+        return (weight + change.to(weight)).flatten(1).norm(dim=1)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

@@ -106,7 +106,7 @@ class GMU(Adapter):
 
     def project_sides(self, sides: Sides) -> Tensor:
         """(B, T_m, E_m) each -> (B, M, P); exactly 0 where a sample has no token of the side."""
-        projected = []
+        projected: list[Tensor] = []
         for name, vector in self.vectors(sides).items():
             heard = sides[name].mask.any(dim=1, keepdim=True)  # (B, 1)
             b = self.side_downs[name](self.side_norms[name](vector))

@@ -61,6 +61,6 @@ class IA3(Adapter):
             return per_output(weight, factor) * weight, None if bias is None else factor * bias
         groups = 1 if self.host.convolution is None else self.host.convolution.groups
         # Each group of outputs reads its own part of the inputs: (D, C, ...) = (G, D / G, C / G, ...).
-        by_group = weight.unflatten(0, (groups, -1))
+        by_group = torch.unflatten(weight, 0, (groups, -1))
         factors = factor.view(groups, 1, -1, *(1 for _ in weight.shape[2:]))
         return (by_group * factors).flatten(0, 1), bias

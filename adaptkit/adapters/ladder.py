@@ -95,7 +95,7 @@ class Ladder(Adapter):
                 f"a ladder needs (batch, tokens, width), and the stream here has shape {tuple(z.shape)}.",
                 hint="This tower lays the tokens of all samples in one row; choose another adapter for it.",
             )
-        states = []
+        states: list[Tensor] = []
         for index, (down, block) in enumerate(zip(self.downs, sides.blocks, strict=True)):
             if block.shape[:2] != z.shape[:2]:
                 raise other_length(f"block_{index}", block.shape[1], z.shape[1])

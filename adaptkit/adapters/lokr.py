@@ -78,7 +78,7 @@ class LoKr(Adapter):
         if self.host.convolution is not None:
             return project(self.host, z, self.delta_weight())
         # (K kron M) x = K X M^T for X = x as (I, J): two small products instead of a large one.
-        inner = functional.linear(z.unflatten(-1, (self.columns, -1)), self.A)  # (..., C) -> (..., I, R)
+        inner = functional.linear(torch.unflatten(z, -1, (self.columns, -1)), self.A)  # (..., C) -> (..., I, R)
         if self.B is not None:
             inner = functional.linear(inner, self.B)  # (..., I, P)
         return self.scaling * (self.K @ inner).flatten(-2)  # (..., O, P) -> (..., D)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from adaptkit.errors import SiteError
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, R rank
+
+linalg: Any = torch.linalg  # it has no types
 
 
 @ADAPTERS.register("loreft")
@@ -79,7 +81,7 @@ class LoReFT(Adapter):
         if self.form == "direft":
             return self.basis
         gram = self.basis @ self.basis.T  # (R, R)
-        return torch.linalg.solve_triangular(torch.linalg.cholesky(gram), self.basis, upper=False)
+        return linalg.solve_triangular(linalg.cholesky(gram), self.basis, upper=False)
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         q = self.directions()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from adaptkit.errors import SiteError
 from adaptkit.sides import Side, Sides
 
 # B batch, T tokens, D width of the stream, E width of a side, M sides
+
+linalg: Any = torch.linalg  # it has no types
 
 
 @ADAPTERS.register("mag")
@@ -74,7 +76,7 @@ class MAG(Adapter):
 
     def pairs(self) -> dict[str, tuple[nn.Linear, nn.Linear]]:
         """Side -> its gate and its value projection."""
-        found = {}
+        found: dict[str, tuple[nn.Linear, nn.Linear]] = {}
         for name, gate in self.gates.items():
             value = self.values[name]
             assert isinstance(gate, nn.Linear)
@@ -98,7 +100,7 @@ class MAG(Adapter):
             of_side, of_token = gate.weight[:, : s.shape[-1]], gate.weight[:, s.shape[-1] :]
             opened = torch.relu(z @ of_token.T + (s @ of_side.T + gate.bias))  # (B, T, D): W [s; h] = W_s s + W_h h
             total = total + opened * (value(s) * counts)
-        lengths = [torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (z, total)]  # (B, T, 1)
+        lengths: list[Tensor] = [linalg.vector_norm(x, dim=-1, keepdim=True) for x in (z, total)]  # (B, T, 1)
         # (Where v = 0 the published code takes a = 1; so does this, and a * v = 0 in any case.)
         share = (self.beta * lengths[0] / (lengths[1] + 1e-6)).clamp(max=1.0)
         moved = share * total

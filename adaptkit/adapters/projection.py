@@ -75,7 +75,7 @@ def convolve(c: Convolution) -> Callable[..., Tensor]:
 
 def padded_to_same(x: Tensor, c: Convolution) -> Tensor:
     """A map with zeros around it, so that the result has size / stride pixels; the odd zero goes to the end."""
-    around = []
+    around: list[int] = []
     for size, kernel, stride, dilation in zip(
         x.shape[:1:-1], c.kernel[::-1], c.stride[::-1], c.dilation[::-1], strict=True
     ):
@@ -86,7 +86,7 @@ def padded_to_same(x: Tensor, c: Convolution) -> Tensor:
 
 def low_rank_weight(a: Tensor, b: Tensor) -> Tensor:
     """B A as the host's weight: A (R, C, ...), B (D, R) or (D, R, 1, 1) -> (D, C, ...)."""
-    return torch.tensordot(b.flatten(1), a, dims=1)
+    return torch.tensordot(b.flatten(1), a, dims=1)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def project_low_rank(host: Shape, x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ class VeRA(Adapter):
         a = max((adapter.A for adapter in adapters), key=lambda matrix: matrix.shape[1])
         b = max((adapter.B for adapter in adapters), key=lambda matrix: matrix.shape[0])
         for adapter in adapters:
-            adapter.A, adapter.B = a, b
+            adapter.A, adapter.B = a, b  # pyright: ignore[reportConstantRedefinition]
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         a, b = self.projections()

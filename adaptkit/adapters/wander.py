@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
@@ -100,8 +100,8 @@ class Wander(Adapter):
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         out = z.shape[1] if self.out_tokens is None else self.out_tokens
         sequences = [(z, sides.mask), *((sides[name].counted(), sides[name].mask) for name in self.names)]
-        bottlenecks = []  # (B, T_m, P) each
-        for down, (x, mask) in zip(self.downs, sequences, strict=True):
+        bottlenecks: list[Tensor] = []  # (B, T_m, P) each
+        for down, (x, mask) in zip(cast(Iterable[nn.Linear], self.downs), sequences, strict=True):
             a = functional.gelu(down(x.to(down.weight.dtype)))
             bottlenecks.append(a if mask is None else torch.where(mask.unsqueeze(-1), a, 0.0))  # padding is exactly 0
         tokens = [self.rows(m, a.shape[1], out) for m, a in enumerate(bottlenecks)]
@@ -204,6 +204,6 @@ def expand(a: Tensor, t: Tensor, d: Tensor) -> Tensor:
     widen_first = length * ranks * width * (rank + out)
     if mix_first <= widen_first:
         s = t.T @ a  # (B, O, P)
-        return (s @ flat).unflatten(-1, (ranks, width))
+        return torch.unflatten(s @ flat, -1, (ranks, width))
     w = a @ flat  # (B, T, R·D)
-    return (t.T @ w).unflatten(-1, (ranks, width))
+    return torch.unflatten(t.T @ w, -1, (ranks, width))

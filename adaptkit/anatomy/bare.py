@@ -21,18 +21,19 @@ class Container(nn.ModuleDict):
 @contextlib.contextmanager
 def bare(model: nn.Module) -> Iterator[None]:
     """Set the adapters of a model and their hooks aside; everything is where it was afterwards."""
-    children: list[tuple[Any, Any]] = [(module._modules, dict(module._modules)) for module in model.modules()]
-    hooked = (registry for m in model.modules() for registry in (m._forward_pre_hooks, m._forward_hooks))
-    hooks: list[tuple[Any, Any]] = [(registry, dict(registry)) for registry in hooked]
+    registries: list[dict[Any, Any]] = [
+        registry
+        for module in model.modules()
+        for registry in (module._modules, module._forward_pre_hooks, module._forward_hooks)
+    ]
+    before = [dict(registry) for registry in registries]
     try:
-        for registry, known in children:
-            for name in [name for name, child in known.items() if isinstance(child, Container)]:
-                del registry[name]
-        for registry, known in hooks:
-            for key in [key for key, hook in known.items() if hook in MARKED]:
-                del registry[key]
+        for registry, known in zip(registries, before, strict=True):
+            for key, value in known.items():
+                if isinstance(value, Container) or (not isinstance(value, nn.Module) and value in MARKED):
+                    del registry[key]
         yield
     finally:
-        for registry, known in (*children, *hooks):
+        for registry, known in zip(registries, before, strict=True):
             registry.clear()
             registry.update(known)  # in their order

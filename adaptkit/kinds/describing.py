@@ -6,8 +6,8 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from adaptkit.errors import RecipeError
 from adaptkit.kinds.key import REQUIRED, Key, type_text
@@ -87,9 +87,10 @@ def _facts(entry: type) -> Iterator[tuple[str, Any]]:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return all(map(_is_plain, value))
+        return all(map(_is_plain, cast(Sequence[Any], value)))
     if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+        entries = cast(Mapping[Any, Any], value)
+        return all(isinstance(key, str) and _is_plain(item) for key, item in entries.items())
     return value is None or isinstance(value, str | int | float | bool)
 
 

@@ -6,7 +6,7 @@ import collections.abc
 import types
 import typing
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from annotated_types import Interval
 
@@ -99,4 +99,4 @@ def type_of(text: str) -> Any:
 
 def frozen(value: Any) -> Any:
     """JSON's lists as tuples, all the way down."""
-    return tuple(map(frozen, value)) if isinstance(value, list) else value
+    return tuple(map(frozen, cast(list[Any], value))) if isinstance(value, list) else value

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -46,8 +46,8 @@ class Kind:
     name: str
     home: str
     summary: str
-    keys: Mapping[str, Key] = field(default_factory=dict, hash=False)
-    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    keys: Mapping[str, Key] = field(default_factory=dict[str, Key], hash=False)
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     table: str = ""
     origin: str = BUILT_IN
 
@@ -117,8 +117,8 @@ def kinds_in(table: BaseModel) -> Iterator[Kind]:
         yield described
     yield from getattr(table, "further_kinds", ())
     for name in type(table).model_fields:
-        value = getattr(table, name)
-        for item in value.values() if isinstance(value, dict) else [value]:
+        value: Any = getattr(table, name)
+        for item in cast(dict[str, Any], value).values() if isinstance(value, dict) else [value]:
             if isinstance(item, BaseModel):
                 yield from kinds_in(item)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from importlib import import_module
 from types import MappingProxyType
@@ -125,7 +125,7 @@ def origin_of(entry: Any) -> str:
 
 
 @contextlib.contextmanager
-def registering(origin: str) -> Iterator[None]:
+def registering(origin: str) -> Generator[None, None, None]:
     """Inside, what is registered comes from this plugin."""
     token = _registering.set(origin)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 import tomlkit
 from tomlkit.exceptions import ConvertError
@@ -41,10 +41,11 @@ def in_words(kind: Any) -> str:
 def in_toml(value: Any) -> str:
     """The value as TOML writes it on one line."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {in_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+        entries = [f"{key} = {in_toml(item)}" for key, item in cast(dict[str, Any], value).items()]
+        return f"{{ {', '.join(entries)} }}" if entries else "{}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(in_toml(item) for item in value) + "]"
+        return f"[{', '.join(in_toml(item) for item in cast(list[Any], value))}]"
     try:
-        return tomlkit.item(value).as_string()
+        return str(cast(Any, tomlkit.item(value)).as_string())
     except ConvertError:
         return repr(value)

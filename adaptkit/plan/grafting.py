@@ -37,13 +37,13 @@ class PlanContext:
 
     model: nn.Module
     anatomy: Anatomy
-    sides: Mapping[str, Shape] = field(default_factory=dict)
-    spans: Mapping[str, Shape] = field(default_factory=dict)
-    lengths: Mapping[str, int | None] = field(default_factory=dict)
+    sides: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    spans: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    lengths: Mapping[str, int | None] = field(default_factory=dict[str, int | None])
     tasks: tuple[str, ...] = ()
     fusion: Site | None = None
     name: str = ""
-    towers: Mapping[str, PlanContext] = field(default_factory=dict)
+    towers: Mapping[str, PlanContext] = field(default_factory=dict["str", "PlanContext"])
     rows: int = 1
 
     @property
@@ -208,7 +208,8 @@ def counted(grafts: Sequence[Graft], model: nn.Module) -> tuple[Graft, ...]:
     check_hosts(model, grafts)
     with torch.device("meta"):
         adapters = build_all(grafts)
-    found, seen = [], set()
+    found: list[Graft] = []
+    seen: set[int] = set()
     for graft, adapter in zip(grafts, adapters, strict=True):
         own = [parameter for parameter in adapter.parameters() if id(parameter) not in seen]
         seen |= {id(parameter) for parameter in own}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +17,9 @@ from adaptkit.recipe import Recipe
 SPREAD = 0.01  # standard deviation of a fresh segment around the mean of the published rows
 
 
-def check_mmbt(recipe: Recipe, ref: ModelRef, model: Any, spec: InputSpec, encoders: Mapping[str, Encoder]) -> None:
+def check_mmbt(
+    recipe: Recipe, ref: ModelRef, model: nn.Module, spec: InputSpec, encoders: Mapping[str, Encoder]
+) -> None:
     """Raise RecipeError or SiteError where modalities cannot enter the sequence as MMBT has them."""
     if recipe.backbone.prefix != "mmbt":
         return

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from typing import cast
 
 from torch import nn
 
@@ -100,6 +101,7 @@ def matches(model: nn.Module, names: list[str], selection: str) -> list[str]:
     if selection == "bias":
         return [name for name in names if name.split(".")[-1] == "bias"]
     if selection == "norm":
-        norms = {path for path, module in model.named_modules() if "norm" in type(module).__name__.lower()}
+        modules = cast(Iterable[tuple[str, nn.Module]], model.named_modules())
+        norms = {path for path, module in modules if "norm" in type(module).__name__.lower()}
         return [name for name in names if name.rpartition(".")[0] in norms]
     return [name for name in names if fnmatchcase(name, selection)]

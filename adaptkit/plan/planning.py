@@ -66,7 +66,7 @@ class Plan:
     width: int
     head_width: int
     parameters: Counts
-    towers: Mapping[str, TowerPlan] = field(default_factory=dict)
+    towers: Mapping[str, TowerPlan] = field(default_factory=dict[str, TowerPlan])
     order: tuple[str, ...] = ()
 
     @property

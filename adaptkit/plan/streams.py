@@ -222,16 +222,14 @@ def image_lengths(model: Any, anatomy: Anatomy, spec: InputSpec) -> dict[str, in
     """Stack -> number of tokens of an image, seen in one forward on the meta device. Maps have none."""
     seen: dict[str, int] = {}
 
-    def remember(name: str, args: tuple[Any, ...]) -> None:
+    def remember(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
         if args and args[0].dim() == 3:
             seen[name] = args[0].shape[1]  # (B, T, D)
 
     assert spec.image_size is not None
     images = torch.empty(1, spec.channels, *spec.image_size, device=next(model.parameters()).device)
     hooks = [
-        model.get_submodule(stack.blocks[0]).register_forward_pre_hook(
-            lambda _, args, name=stack.name: remember(name, args)
-        )
+        model.get_submodule(stack.blocks[0]).register_forward_pre_hook(partial(remember, stack.name))
         for stack in anatomy.stacks
         if stack.name != "text"
     ]

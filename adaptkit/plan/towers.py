@@ -66,7 +66,7 @@ def plan_towers(recipe: Recipe, towers: Mapping[str, Tower]) -> dict[str, TowerP
     Raises:
         SiteError: a selection that matches no parameter.
     """
-    plans = {}
+    plans: dict[str, TowerPlan] = {}
     for name, tower in towers.items():
         modality: Any = recipe.modality[name]
         key = f"modality.{name}.tower.train"

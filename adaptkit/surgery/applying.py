@@ -155,7 +155,7 @@ def by_sample(x: Tensor, mask: Tensor | None) -> Tensor:
     """(B·T, D) -> (B, T, D): some blocks (OPT's) lay the tokens of all samples in one row."""
     if x.dim() != 2 or mask is None or len(x) % len(mask):
         return x
-    return x.unflatten(0, (len(mask), -1))
+    return torch.unflatten(x, 0, (len(mask), -1))
 
 
 def mask_of(stream: Tensor, mask: Tensor | None) -> tuple[Tensor | None, int]:

@@ -109,7 +109,7 @@ def would_undo(model: nn.Module, number: int, changed: set[int]) -> set[int]:
         number: of the insertion to merge, whose own parameters keep their trained values.
         changed: ids of the parameters that adapters are merged into.
     """
-    undone = set()
+    undone: set[int] = set()
     for parameter, history in histories(model):
         index = entry_of(history, number)
         others = history[:index] if index is not None and history[index].unfrozen else []

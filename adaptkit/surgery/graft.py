@@ -45,10 +45,10 @@ class Graft:
     kind: str
     site: Site
     host: Shape
-    sides: Mapping[str, Shape] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
+    sides: Mapping[str, Shape] = field(default_factory=dict[str, Shape])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     reads: tuple[Site, ...] = ()
-    towers: Mapping[str, Site] = field(default_factory=dict)
+    towers: Mapping[str, Site] = field(default_factory=dict[str, Site])
     depth: int = 0
     tasks: tuple[str, ...] = ()
     share: bool = False

@@ -18,6 +18,7 @@ from adaptkit.anatomy.bare import MARKED, Container
 from adaptkit.surgery.applying import Binding, apply_adapter, first_tensor, output_tensor
 
 Hook = Callable[..., Any]
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # of a module: positional ones, and by name
 RANKS: dict[Hook, int] = {}  # of our hooks at one module: prompts first, then adapters, then whoever reads elsewhere
 
 
@@ -80,7 +81,7 @@ def register(module: nn.Module, hook: Hook, when: Literal["before", "after"]) ->
 
     So whoever records hidden states records them as they go on.
     """
-    hooks = cast(OrderedDict[int, Hook], module._forward_pre_hooks if when == "before" else module._forward_hooks)
+    hooks, _ = hooks_of(module, when)
     if hook in hooks.values():
         return
     add = module.register_forward_pre_hook if when == "before" else module.register_forward_hook
@@ -101,17 +102,21 @@ def detach(host: nn.Module, name: str) -> None:
 
 def drop(host: nn.Module, hook: Hook) -> None:
     """Remove our hook by identity: a handle would point at the original of a copied model."""
-    for hooks, flags in (
-        (host._forward_hooks, host._forward_hooks_with_kwargs),
-        (host._forward_pre_hooks, host._forward_pre_hooks_with_kwargs),
-    ):
+    for when in ("before", "after"):
+        hooks, with_kwargs = hooks_of(host, when)
         for key in [key for key, value in hooks.items() if value is hook]:
             del hooks[key]
-            flags.pop(key, None)
+            with_kwargs.pop(key, None)
+
+
+def hooks_of(module: nn.Module, when: Literal["before", "after"]) -> tuple[OrderedDict[int, Hook], dict[int, bool]]:
+    """torch's own registry of a module's hooks, in the order in which they run, and which of them take keywords."""
+    name = "_forward_pre_hooks" if when == "before" else "_forward_hooks"
+    return vars(module)[name], vars(module)[f"{name}_with_kwargs"]
 
 
 @ranked(1)
-def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
+def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
     """Forward pre-hook: the adapters that change the host's input."""
     container = cast(Adapters, module.adapters)
     h = first_tensor(args, kwargs)
@@ -140,5 +145,6 @@ def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outp
     if isinstance(output, Tensor):
         return h
     if isinstance(output, dict):  # a ModelOutput of transformers
-        return type(output)(**{**output, next(iter(output)): h})
+        fields = cast(dict[str, Any], output)
+        return type(fields)(**{**fields, next(iter(fields)): h})
     return type(output)((h, *output[1:]))

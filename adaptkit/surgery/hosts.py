@@ -41,7 +41,7 @@ def geometry(host: nn.Module) -> Convolution | None:
 
 def check_weight_host(host: nn.Module, path: str, kind: str) -> None:
     """Raise SiteError where a weight-space adapter would not compute what the host computes with another weight."""
-    odd = isinstance(host, nn.Conv3d | nn.modules.conv._ConvTransposeNd)
+    odd = isinstance(host, nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
     odd = odd or getattr(host, "padding_mode", "zeros") != "zeros"
     odd = odd or (isinstance(host, nn.Embedding) and type(host).forward is not nn.Embedding.forward)
     if odd:

@@ -30,7 +30,7 @@ def build_all(grafts: Iterable[Graft]) -> list[Adapter]:
         SiteError: widths or lengths that cannot work, naming the adapter and the site.
     """
     built: dict[tuple[str, ...], tuple[Graft, Adapter]] = {}
-    adapters = []
+    adapters: list[Adapter] = []
     for graft in grafts:
         known = built.get(graft.instance)
         if known is None:
@@ -75,8 +75,9 @@ def instantiate(model: nn.Module, grafts: Sequence[Graft], seed: int) -> list[Ad
     Drawn on the CPU, so that a seed means the same values on every device.
     """
     fallback = next(model.parameters(), torch.empty(0)).device
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if fallback.type == "meta" else "cpu"):
-        torch.manual_seed(seed)
+    rng: Any = torch.random  # it has no types
+    with rng.fork_rng(devices=[]), torch.device("meta" if fallback.type == "meta" else "cpu"):
+        rng.manual_seed(seed)
         adapters = build_all(grafts)
     settled: set[int] = set()
     for graft, adapter in zip(grafts, adapters, strict=True):

@@ -8,17 +8,18 @@ the running forward (`adaptkit.sides`) are right inside.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit import sides
+from adaptkit.adapters.base import Adapter
 from adaptkit.anatomy.detect.sequence_sites import arguments_of
 from adaptkit.errors import SiteError
 from adaptkit.surgery.applying import first_tensor, output_tensor
-from adaptkit.surgery.hooks import adapters_of, bindings, drop, ranked, register
+from adaptkit.surgery.hooks import Inputs, adapters_of, bindings, drop, ranked, register
 
 # B batch, T tokens, L tokens of all prompts of a host, D width
 
@@ -33,7 +34,7 @@ class Cut(NamedTuple):
     """How many tokens at the end of the last block's output are no tokens of the image."""
 
     stack: str
-    count: int
+    tokens: int
 
 
 def attach(model: nn.Module, path: str, name: str) -> None:
@@ -63,7 +64,7 @@ def detach(model: nn.Module, path: str, name: str) -> None:
         return
     last = last_block(model, path)
     if left:
-        setattr(last, CUT, getattr(last, CUT)._replace(count=left))
+        setattr(last, CUT, getattr(last, CUT)._replace(tokens=left))
         return
     drop(host, append)
     drop(last, cut_last)
@@ -75,19 +76,20 @@ def last_block(model: nn.Module, first: str) -> nn.Module:
     return list(model.get_submodule(first.rpartition(".")[0]).children())[-1]
 
 
-def prompts_of(host: nn.Module) -> dict[str, Any]:
+def prompts_of(host: nn.Module) -> dict[str, Adapter]:
     return {name: adapter for name, adapter in adapters_of(host).items() if bindings(host)[name].when == "sequence"}
 
 
 def prompt_length(host: nn.Module, without: str = "") -> int:
     """L, of all prompts but one; the same for every task: copies of one adapter are equally long."""
     inside = [adapter.modules() for name, adapter in prompts_of(host).items() if name != without]
-    return sum(next(module.length for module in modules if hasattr(module, "length")) for modules in inside)
+    return sum(next(cast(int, module.length) for module in modules if hasattr(module, "length")) for modules in inside)
 
 
 def prompt(host: nn.Module, stream: Tensor) -> tuple[Tensor, str]:
     """(B, L, D), the prompts of a host in the precision of its stream (B, T, D), and the name of its stack."""
-    found, stack = [], ""
+    found: list[Tensor] = []
+    stack = ""
     for name, adapter in prompts_of(host).items():
         stack = bindings(host)[name].stack
         empty = stream[:, :0].to(next(adapter.parameters()).dtype)
@@ -96,7 +98,7 @@ def prompt(host: nn.Module, stream: Tensor) -> tuple[Tensor, str]:
 
 
 @ranked(0)
-def prepend(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
+def prepend(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
     """Forward pre-hook of a stack's root: the prompt, then the word embeddings.
 
     Raises:
@@ -163,9 +165,10 @@ def shortened(value: Any, total: int, count: int) -> Any:
     """A model's output in which every sequence (B, total, D), or several in a row (ProphetNet), lacks the prompt."""
     if isinstance(value, Tensor):
         whole = value.dim() == 3 and value.shape[1] % total == 0
-        return value.unflatten(1, (-1, total))[:, :, count:].flatten(1, 2) if whole else value
+        return torch.unflatten(value, 1, (-1, total))[:, :, count:].flatten(1, 2) if whole else value
     if isinstance(value, dict):  # a ModelOutput of transformers
-        return type(value)(**{name: shortened(each, total, count) for name, each in value.items()})
+        fields = cast(dict[str, Any], value)
+        return type(fields)(**{name: shortened(each, total, count) for name, each in fields.items()})
     return type(value)(shortened(each, total, count) for each in value) if type(value) in (tuple, list) else value
 
 
@@ -176,15 +179,20 @@ def with_pooled(module: Any, output: Any) -> Any:
     """
     if not isinstance(getattr(module, "pooler", None), nn.Module) or isinstance(module.pooler, nn.Linear):
         return output
-    if isinstance(output, dict) and output.get("pooler_output") is not None:
-        return type(output)(**{**output, "pooler_output": module.pooler(output["last_hidden_state"])})
-    if isinstance(output, tuple) and len(output) > 1 and isinstance(output[1], Tensor) and output[1].dim() == 2:
-        return (output[0], module.pooler(output[0]), *output[2:])
-    return output
+    if isinstance(output, dict):
+        fields = cast(dict[str, Any], output)
+        if fields.get("pooler_output") is None:
+            return fields
+        return type(fields)(**{**fields, "pooler_output": module.pooler(fields["last_hidden_state"])})
+    if isinstance(output, tuple):
+        states, *others = cast(tuple[Any, ...], output)
+        if others and isinstance(others[0], Tensor) and others[0].dim() == 2:
+            return (states, module.pooler(states), *others[1:])
+    return cast(Any, output)
 
 
 @ranked(0)
-def append(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
+def append(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
     """Forward pre-hook of the first block of a vision transformer: its tokens, then the prompt.
 
     Raises:
@@ -206,6 +214,6 @@ def append(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def cut_last(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """Forward hook of the last block: the tokens of the image alone."""
     cut: Cut = getattr(module, CUT)
-    sides.lengthen(cut.stack, 0, -cut.count)
-    h = output_tensor(output)[:, : -cut.count]
+    sides.lengthen(cut.stack, 0, -cut.tokens)
+    h = output_tensor(output)[:, : -cut.tokens]
     return h if isinstance(output, Tensor) else type(output)((h, *output[1:]))

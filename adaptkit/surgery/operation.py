@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -96,7 +96,8 @@ def insert(
     held = held_by(planned)
 
     number = freeze(model, kept, restorable=restorable)
-    readings, captured = [], []
+    readings: list[Reading] = []
+    captured: list[tuple[str, str]] = []
     for graft, adapter in zip(planned, adapters, strict=True):
         attach(model.get_submodule(graft.site.path), graft.child, adapter, binding_of(graft, adapter, held))
         if graft.site.when in JOINS:
@@ -168,9 +169,10 @@ def check_insertable(model: nn.Module, grafts: Sequence[Graft], towers: Mapping[
         grafts: all that go into it.
         towers: the other models whose blocks they read, by name.
     """
-    modules, reserved = dict(model.named_modules()), Adapters()
+    modules, reserved = named_modules(model), Adapters()
     for name, module in modules.items():
-        if isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None:
+        compiled = isinstance(module, torch._dynamo.OptimizedModule)  # pyright: ignore[reportPrivateUsage]
+        if compiled or getattr(module, "_compiled_call_impl", None) is not None:
             raise SiteError(
                 f"the model is compiled already ({name or 'root'}): surgery after compilation is silently ignored.",
                 hint="Insert first, then call torch.compile.",
@@ -202,7 +204,7 @@ def check_insertable(model: nn.Module, grafts: Sequence[Graft], towers: Mapping[
 
 
 def named_modules(model: nn.Module | None) -> dict[str, nn.Module]:
-    return {} if model is None else dict(model.named_modules())
+    return {} if model is None else dict(cast(Iterable[tuple[str, nn.Module]], model.named_modules()))
 
 
 def check_members(graft: Graft, grafts: Sequence[Graft], taken: set[tuple[str, str]]) -> None:

@@ -25,6 +25,7 @@ from adaptkit.surgery.hooks import adapters_of, bindings
 # B batch, H heads of the keys, Q queries, K keys, L keys of all prefixes of a host, E width of a head
 
 SWITCHED = "adapter_switched"
+Implementation = Callable[..., tuple[Tensor, Tensor | None]]
 
 # Implementations that take any mask (B, ., Q, K).
 WITH_MASKS = ("sdpa", "eager")
@@ -36,7 +37,7 @@ class Switched:
     Copies and pickles bring the registration of `attend` with them.
     """
 
-    def __init__(self, config: Any, functions: Mapping[str, Callable]) -> None:
+    def __init__(self, config: Any, functions: Mapping[str, Implementation]) -> None:
         from adaptkit.anatomy.loading.transformers_models import register_attention
 
         register_attention(PREFIXED, attend)
@@ -71,14 +72,14 @@ def detach(model: nn.Module, path: str, name: str) -> None:
         delattr(host, SWITCHED)
 
 
-def functions_of(host: nn.Module) -> dict[str, Callable]:
+def functions_of(host: nn.Module) -> dict[str, Implementation]:
     """The implementations with masks that the attention's own file knows."""
     names = inspect.unwrap(type(host).forward).__globals__
     found = {"sdpa": names["ALL_ATTENTION_FUNCTIONS"]["sdpa"], "eager": names.get("eager_attention_forward")}
     return {name: function for name, function in found.items() if function is not None}
 
 
-def original(functions: Mapping[str, Callable], config: Any) -> Callable:
+def original(functions: Mapping[str, Implementation], config: Any) -> Implementation:
     """What the attention would call without prefixes.
 
     Raises:
@@ -133,7 +134,7 @@ def only_earlier(module: Any, query: Tensor, kwargs: Mapping[str, Any]) -> bool:
 
 def prefixes(module: nn.Module, key: Tensor) -> list[Tensor]:
     """(B, 2, H, L, E) keys and values of each prefix of an attention, in the precision of its keys (B, H, K, E)."""
-    found = []
+    found: list[Tensor] = []
     for name, adapter in adapters_of(module).items():
         binding = bindings(module)[name]
         if binding.when == "attention":

@@ -186,7 +186,7 @@ def switch_off_dropout(settings: PretrainedConfig) -> None:
             setattr(settings, key, 0.0)
 
 
-def register_attention(name: str, function: Callable) -> None:
+def register_attention(name: str, function: Callable[..., Any]) -> None:
     """Let attentions whose configuration says `name` call this function."""
     AttentionInterface.register(name, function)
 
