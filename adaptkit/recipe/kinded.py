@@ -92,7 +92,8 @@ class OfKind:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         base: type[Table] = schema["metadata"]["base"]  # type: ignore[typeddict-item]
-        choices = [handler(table.__pydantic_core_schema__) for _, table in self.tables(base)]
+        made = [table for _, table in self.tables(base)] + ([base] if self.open else [])
+        choices = [handler(table.__pydantic_core_schema__) for table in made]
         words = [{"enum": self.names()}] if self.short else []
         return {"oneOf": [*words, *choices]}
 

@@ -110,7 +110,7 @@ class TaskTable(Table):
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
-        if table["kind"] not in TASKS.kinds:
+        if str(table["kind"]) not in TASKS.kinds:
             return  # which is told already
         sets = list(sets_in(cls.set_keys, table))
         for key, name in sets:

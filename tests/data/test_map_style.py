@@ -19,7 +19,9 @@ from adaptkit.data.rows import Column
 from adaptkit.errors import DataError, Interrupted, RunError
 from adaptkit.formats import load_data
 from adaptkit.formats.map_style import read_map_style, split
+from adaptkit.modalities.image.table import ImageModality
 from adaptkit.recipe import Recipe, load_recipe
+from adaptkit.recipe.cells import TARGET
 from adaptkit.training import Callback, StopRequested
 from adaptkit.training.callbacks import StepDone
 
@@ -137,7 +139,7 @@ def test_a_resumed_run_notices_other_data(recipe: Recipe, splits: Splits, tmp_pa
     assert ak.train(recipe, data=data(), runs=tmp_path, resume=True).metrics
 
 
-COLUMNS = (Column("image", "image", required=False), Column("label", "target"))
+COLUMNS = (Column("image", ImageModality.cell_form, required=False, kind="image"), Column("label", TARGET))
 
 
 def table(rows: list[dict[str, Any]], base: Path = Path()) -> Any:

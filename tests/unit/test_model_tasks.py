@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
@@ -76,13 +76,13 @@ def test_one_pass_serves_all_tasks_where_no_adapter_asks(tiny_bert: Path) -> Non
 class Rating(TaskTable):
     """The table of a kind of task that adaptkit does not have."""
 
-    kind: Literal["rating"]
     steps: int
 
 
 class RatingTask(Task):
     """One output for every step but the first, and no labels."""
 
+    table = Rating
     kind, default_monitor = "rating", "loss"
 
     @classmethod
@@ -90,23 +90,25 @@ class RatingTask(Task):
         return cls(name, outputs=spec.steps - 1, monitor=spec.monitor, weight=spec.weight)
 
 
+@pytest.fixture
+def rating() -> Iterator[None]:
+    TASKS.register("rating")(RatingTask)
+    yield
+    del TASKS["rating"]
+
+
 @pytest.mark.parametrize("head", [{}, {"kind": "mlp", "hidden": 5}, {"train": False}], ids=str)
-def test_a_new_kind_of_task_is_built_as_it_was_planned(
-    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, head: dict[str, Any]
-) -> None:
+def test_a_new_kind_of_task_is_built_as_it_was_planned(tiny_bert: Path, rating: None, head: dict[str, Any]) -> None:
     """The task alone says how many outputs it has: whoever builds a head asks the plan."""
-    monkeypatch.setitem(TASKS, "rating", RatingTask)
-    recipe = parse_recipe(
-        {
-            "name": "tasks",
-            "backbone": {"model": str(tiny_bert), "max_tokens": 12},
-            "modality": {"question": {"kind": "text", "route": "backbone"}},
-            "data": {"format": "jsonl"},
-            "task": {"stars": {"kind": "regression"}},
-        }
-    )
-    task = Rating.model_validate({"kind": "rating", "steps": 8, "head": head})
-    plan = make_plan(recipe.model_copy(update={"task": {"stars": task}}))
+    task = {"kind": "rating", "steps": 8, "head": head}
+    recipe = {
+        "name": "tasks",
+        "backbone": {"model": str(tiny_bert), "max_tokens": 12},
+        "modality": {"question": {"kind": "text", "route": "backbone"}},
+        "data": {"format": "jsonl"},
+        "task": {"stars": task},
+    }
+    plan = make_plan(parse_recipe(recipe))
     model = build_model(plan)
     assert model(batch(model))["stars"].shape == (2, 7)
     assert sum(p.numel() for p in model.heads.parameters()) == plan.parameters.heads

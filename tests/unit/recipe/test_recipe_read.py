@@ -41,8 +41,8 @@ def test_an_optimizer_takes_further_keywords(write, good):
 
 def test_plateau_has_defaults_of_its_own(write, good):
     plateau = load_recipe(write(good), ["train.schedule.name=plateau", "train.schedule.factor=0.1"])
-    assert (plateau.train.schedule.factor, plateau.train.schedule.patience) == (0.1, 2)
-    assert load_recipe(write(good)).train.schedule.factor is None
+    assert plateau.train.schedule.options == {"factor": 0.1, "patience": 2}
+    assert load_recipe(write(good)).train.schedule.options == {}
 
 
 @pytest.mark.parametrize("newline", ["\r\n", "\n"])

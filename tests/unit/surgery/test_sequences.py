@@ -181,7 +181,7 @@ def test_first_in_first_out_leaves_no_trace(family: str, first: int) -> None:
     """Our hooks have one order at every module, also where the adapter that brought one of them is gone."""
     known = FAMILIES[family]
     context = PlanContext(known.fresh(), known.anatomy())
-    parts = {i: plan_adapter(f"a{i}", AdapterSpec(**table), context) for i, table in enumerate(TABLES)}
+    parts = {i: plan_adapter(f"a{i}", AdapterSpec.of(**table), context) for i, table in enumerate(TABLES)}
     model, order = known.fresh(), [*range(first, len(parts)), *range(first)]
     receipts = {index: insert(model, parts[index], seed=index) for index in order}
     trained(model, first)

@@ -113,12 +113,10 @@ class StopAt(Callback):
             raise StopRequested
 
 
-def test_a_training_with_balanced_labels_resumes_exactly(
-    tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_with_balanced_labels_resumes_exactly(tiny_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(tiny_recipe)
     shuffled = train(recipe, runs=tmp_path / "shuffled")
-    monkeypatch.setattr("adaptkit.training.loop.SAMPLER", {"name": "balanced"})
+    recipe = load_recipe(tiny_recipe, ["train.sampler=balanced"])
     whole = train(recipe, runs=tmp_path / "whole")
     with pytest.raises(Interrupted):
         train(recipe, runs=tmp_path / "runs", callbacks=[StopAt(8)])
