@@ -36,20 +36,20 @@ PLAIN = (
 )
 
 
-def plot(genres: Sequence[str], chance: np.random.Generator) -> str:
+def plot(genres: Sequence[str], rng: np.random.Generator) -> str:
     """A short plot: one sentence for each genre that words can tell, among three that tell nothing."""
-    sentences = [TOLD[genre][int(chance.integers(len(TOLD[genre])))] for genre in genres if genre in TOLD]
-    sentences += [PLAIN[i] for i in chance.choice(len(PLAIN), size=3, replace=False)]
-    return " ".join(sentences[i] for i in chance.permutation(len(sentences)))
+    sentences = [TOLD[genre][int(rng.integers(len(TOLD[genre])))] for genre in genres if genre in TOLD]
+    sentences += [PLAIN[i] for i in rng.choice(len(PLAIN), size=3, replace=False)]
+    return " ".join(sentences[i] for i in rng.permutation(len(sentences)))
 
 
-def memberships(samples: int, classes: int, share: float, chance: np.random.Generator) -> np.ndarray:
+def memberships(samples: int, classes: int, share: float, rng: np.random.Generator) -> np.ndarray:
     """(N, C) bool: each class holds this share of the samples (at least 2), and each sample is in some class."""
     held = np.zeros((samples, classes), dtype=bool)
     for c in range(classes):
-        held[chance.permutation(samples)[: max(2, round(share * samples))], c] = True
+        held[rng.permutation(samples)[: max(2, round(share * samples))], c] = True
     empty = np.flatnonzero(~held.any(axis=1))
-    held[empty, chance.integers(classes, size=len(empty))] = True
+    held[empty, rng.integers(classes, size=len(empty))] = True
     return held
 
 
@@ -68,24 +68,24 @@ def total(samples: int) -> int:
     return sum(map(len, parts(samples).values()))
 
 
-def vectors(held: np.ndarray, width: int, rows: int, chance: np.random.Generator) -> np.ndarray:
+def vectors(held: np.ndarray, width: int, rows: int, rng: np.random.Generator) -> np.ndarray:
     """(rows, width) float32, non-negative like features behind a ReLU: noise, and a raised block for each held class.
 
     Args:
         held: (C,) bool. Each class owns an eighth of the width at most; the blocks do not overlap.
     """
     size = max(1, min(width // max(len(held), 1), width // 8))
-    values = np.abs(chance.normal(0, 0.5, (rows, width)))
+    values = np.abs(rng.normal(0, 0.5, (rows, width)))
     for c in np.flatnonzero(held):
         values[:, c * size : (c + 1) * size] += 1.0
     return values.astype(np.float32)
 
 
-def picture(held: np.ndarray, width: int, height: int, chance: np.random.Generator) -> np.ndarray:
+def picture(held: np.ndarray, width: int, height: int, rng: np.random.Generator) -> np.ndarray:
     """(height, width, 3) uint8: a grey sheet with one bar per class, in the colour of the class where it is held."""
     values = np.full((height, width, 3), 90.0)
     edges = np.linspace(0, height, len(held) + 1).round().astype(int)
     for c in np.flatnonzero(held):
         colour = colorsys.hsv_to_rgb(c / len(held), 0.9, 1.0)
         values[edges[c] : edges[c + 1]] = 255 * np.asarray(colour)
-    return np.clip(values + chance.normal(0, 6, values.shape), 0, 255).astype(np.uint8)
+    return np.clip(values + rng.normal(0, 6, values.shape), 0, 255).astype(np.uint8)

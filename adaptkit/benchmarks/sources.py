@@ -136,8 +136,8 @@ def drawn(labels: Sequence[str], count: int, seed: int) -> set[int]:
         if left > 0 and take[label] + 1 < len(places[label]):
             take[label] += 1
             left -= 1
-    chance = np.random.default_rng((seed, 9101))
-    return {int(i) for label in sorted(places) for i in chance.permutation(places[label])[: take[label]]}
+    rng = np.random.default_rng((seed, 9101))
+    return {int(i) for label in sorted(places) for i in rng.permutation(places[label])[: take[label]]}
 
 
 class CheckedFiles:

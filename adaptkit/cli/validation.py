@@ -108,6 +108,9 @@ def _sites_known(ref: Any) -> str:
     """How the sites of its architecture are known, as `adaptkit list models` says; or that it is not in that list."""
     from adaptkit.anatomy.tables.known import known_architectures
 
+    if ref.builder is not None:
+        return "your own code, which runs whenever the model is built"
+
     if ref.alias is None and ref.settings is None and ref.library == "transformers":
         return "its architecture is read with the plan"
     known = known_architectures(ref.library)

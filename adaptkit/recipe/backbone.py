@@ -19,7 +19,8 @@ class Backbone(Table):
         min_length=1,
         examples=["bert-base"],
         description='Alias ("bert-base"), hub id, local folder, or timm name ("timm/vit_base_patch16_224"); with '
-        'config, a model type of transformers ("bert").',
+        'config, a model type of transformers ("bert"); or a module of your own, "my_package.nets:build" or '
+        '"./nets.py:build", which is your code and runs as such.',
     )
     config: dict[str, Any] | None = Field(
         default=None,

@@ -15,7 +15,8 @@ class TowerSpec(Table):
     model: Annotated[str, IsPath(dotted=True)] = Field(
         min_length=1,
         examples=["timm/resnet18"],
-        description="Alias, hub id, local folder or timm name, as for the backbone; with config, a model type.",
+        description="Alias, hub id, local folder or timm name, as for the backbone; with config, a model type; or a "
+        "module of your own.",
     )
     revision: str | None = Field(default=None, examples=["main"], description="Branch, tag or commit on the hub.")
     config: dict[str, Any] | None = Field(

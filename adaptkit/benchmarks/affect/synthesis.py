@@ -45,28 +45,28 @@ def write_sentiment(
         limit: of the scale.
         further: keys of the ratings of text, audio and vision by themselves (SIMS).
     """
-    chance = np.random.default_rng([seed, 20181])
-    directions = _directions(layout, dict.fromkeys(MODALITIES, 1), chance)
+    rng = np.random.default_rng([seed, 20181])
+    directions = _directions(layout, dict.fromkeys(MODALITIES, 1), rng)
     content = {}
     for split, count in _counts(samples).items():
-        level = chance.integers(len(ADJECTIVES), size=count)
+        level = rng.integers(len(ADJECTIVES), size=count)
         told = {"text": STEP["sentiment"] * (level - 2.0)}  # (N,): variance 2 * 0.36
-        told |= {name: STEP["sentiment"] * chance.uniform(-1, 1, count) * 3**0.5 for name in ("audio", "vision")}
-        total = told["text"] + told["audio"] + told["vision"] + chance.normal(0, STEP["noise"], count)
+        told |= {name: STEP["sentiment"] * rng.uniform(-1, 1, count) * 3**0.5 for name in ("audio", "vision")}
+        total = told["text"] + told["audio"] + told["vision"] + rng.normal(0, STEP["noise"], count)
         sentiment = np.clip(np.round(total * 5) / 5, -3, 3) * limit / 3  # some are exactly 0
-        words = [_sentence(k, chance) for k in level]
+        words = [_sentence(k, rng) for k in level]
         sequences = {
-            name: _sequences(told[name][:, None], directions[name], _lengths(name, layout, words, chance), chance)
+            name: _sequences(told[name][:, None], directions[name], _lengths(name, layout, words, rng), rng)
             for name in MODALITIES
         }
         if layout.padding == "front":
-            content[split] = _arrays(sequences, layout, chance) | {
+            content[split] = _arrays(sequences, layout, rng) | {
                 "labels": sentiment.astype(np.float32)[:, None, None],  # (N, 1, 1)
                 "id": np.array([[f"clip{split}{i}", "0.0", f"{i}.5"] for i in range(count)], dtype="S"),  # bytes
             }
         else:
             ratings = {key: told[name] * limit / 3 for key, name in zip(further, MODALITIES, strict=False)}
-            content[split] = _mmsa(sequences, words, layout, sentiment, split, chance) | {
+            content[split] = _mmsa(sequences, words, layout, sentiment, split, rng) | {
                 key: np.clip(values, -limit, limit).astype(np.float32) for key, values in ratings.items()
             }
     _dump(path, content)
@@ -74,19 +74,19 @@ def write_sentiment(
 
 def write_emotions(path: Path, layout: Layout, *, samples: int, seed: int) -> None:
     """A pickle with four binary emotions for each sample: two are in the text, one in the audio, one in the vision."""
-    chance = np.random.default_rng([seed, 20082])
+    rng = np.random.default_rng([seed, 20082])
     places = {"text": [0, 1], "audio": [2], "vision": [3]}
-    directions = _directions(layout, {name: len(own) for name, own in places.items()}, chance)
+    directions = _directions(layout, {name: len(own) for name, own in places.items()}, rng)
     content = {}
     for split, count in _counts(samples).items():
-        held = chance.random((count, 4)) < 0.4  # (N, 4)
-        words = [_sentence(2, chance) for _ in range(count)]
+        held = rng.random((count, 4)) < 0.4  # (N, 4)
+        words = [_sentence(2, rng) for _ in range(count)]
         sequences = {
-            name: _sequences(2.0 * held[:, own] - 1, directions[name], _lengths(name, layout, words, chance), chance)
+            name: _sequences(2.0 * held[:, own] - 1, directions[name], _lengths(name, layout, words, rng), rng)
             for name, own in places.items()
         }
         labels = np.eye(2, dtype=np.float32)[held.astype(int)]  # (N, 4, 2) one-hot
-        content[split] = _arrays(sequences, layout, chance, longest=WORDS) | {"labels": labels}  # no ids
+        content[split] = _arrays(sequences, layout, rng, longest=WORDS) | {"labels": labels}  # no ids
     _dump(path, content)
 
 
@@ -94,36 +94,36 @@ def _counts(samples: int) -> dict[str, int]:
     return {"train": samples, "valid": max(4, samples // 4), "test": max(4, samples // 4)}
 
 
-def _directions(layout: Layout, signals: Mapping[str, int], chance: np.random.Generator) -> dict[str, np.ndarray]:
+def _directions(layout: Layout, signals: Mapping[str, int], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Modality -> (K, E) of -1 and 1, in which each signal moves every step."""
-    return {name: chance.choice((-1.0, 1.0), (k, layout.widths[name][0])) for name, k in signals.items()}
+    return {name: rng.choice((-1.0, 1.0), (k, layout.widths[name][0])) for name, k in signals.items()}
 
 
-def _sentence(level: int, chance: np.random.Generator) -> str:
-    frame = SENTENCES[int(chance.integers(len(SENTENCES)))]
-    return frame.format(*chance.choice(ADJECTIVES[level], size=3, replace=False))
+def _sentence(level: int, rng: np.random.Generator) -> str:
+    frame = SENTENCES[int(rng.integers(len(SENTENCES)))]
+    return frame.format(*rng.choice(ADJECTIVES[level], size=3, replace=False))
 
 
-def _lengths(modality: str, layout: Layout, words: Sequence[str], chance: np.random.Generator) -> list[int]:
+def _lengths(modality: str, layout: Layout, words: Sequence[str], rng: np.random.Generator) -> list[int]:
     """T of each sample: as many as words in the text and in aligned files, else drawn."""
     if modality == "text" or layout.aligned:
         return [len(sentence.split()) for sentence in words]
-    return chance.integers(8, LONGEST[modality], size=len(words)).tolist()
+    return rng.integers(8, LONGEST[modality], size=len(words)).tolist()
 
 
 def _sequences(
-    told: np.ndarray, directions: np.ndarray, lengths: Sequence[int], chance: np.random.Generator
+    told: np.ndarray, directions: np.ndarray, lengths: Sequence[int], rng: np.random.Generator
 ) -> list[np.ndarray]:
     """N arrays (T, E): noise around the point to which the sample's signals (N, K) move it."""
     centres = STEP["signal"] * told @ directions  # (N, E)
     return [
-        (centre + chance.normal(0, 1, (length, len(centre)))).astype(np.float32)
+        (centre + rng.normal(0, 1, (length, len(centre)))).astype(np.float32)
         for centre, length in zip(centres, lengths, strict=True)
     ]
 
 
 def _arrays(
-    sequences: Mapping[str, Sequence[np.ndarray]], layout: Layout, chance: np.random.Generator, longest: int = 50
+    sequences: Mapping[str, Sequence[np.ndarray]], layout: Layout, rng: np.random.Generator, longest: int = 50
 ) -> dict[str, Any]:
     """The padded arrays in the order of MulT's pickles, with their flaws: -inf in audio, faces and texts not found."""
     steps = {name: longest if layout.aligned or name == "text" else LONGEST[name] for name in MODALITIES}
@@ -132,11 +132,11 @@ def _arrays(
         for name in ("vision", "audio", "text")
     }
     count = len(arrays["text"])
-    for i in chance.choice(count, size=max(1, count // 20), replace=False):
+    for i in rng.choice(count, size=max(1, count // 20), replace=False):
         arrays["audio"][i, -1 if layout.padding == "front" else 1, 0] = -np.inf
-    arrays["vision"][int(chance.integers(count))] = 0
+    arrays["vision"][int(rng.integers(count))] = 0
     if layout.text_decides:
-        arrays["text"][int(chance.integers(count))] = 0
+        arrays["text"][int(rng.integers(count))] = 0
     return arrays
 
 
@@ -153,14 +153,14 @@ def _mmsa(
     layout: Layout,
     sentiment: np.ndarray,
     split: str,
-    chance: np.random.Generator,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     """The keys of MMSA's pickles; with BERT's first and last token, where aligned audio and vision are zero."""
     framed = dict(sequences)
     framed["text"] = [np.concatenate([own[:1], own, own[-1:]]) for own in sequences["text"]]
     for name in ("audio", "vision") if layout.aligned else ():
         framed[name] = [np.pad(own, ((1, 1), (0, 0))) for own in sequences[name]]
-    arrays = _arrays(framed, layout, chance, longest=39 if "39" in layout.places[0] else 50)
+    arrays = _arrays(framed, layout, rng, longest=39 if "39" in layout.places[0] else 50)
     tokens = np.zeros((len(words), 3, arrays["text"].shape[1]), dtype=np.float32)  # ids, mask, segments; as float
     for row, sentence in zip(tokens, words, strict=True):
         ids = [101, *(1000 + sum(map(ord, word)) for word in sentence.split()), 102]

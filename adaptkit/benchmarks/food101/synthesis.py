@@ -39,7 +39,7 @@ def write_food101(root: Path, *, variant: str, samples: int, seed: int) -> None:
     """`samples` of train and half as many of test, at least one of each dish; the defects of the published files
     are in it, once each.
     """
-    chance = np.random.default_rng((seed, 9301))
+    rng = np.random.default_rng((seed, 9301))
     rows: dict[str, list[tuple[str, str, str]]] = {"train": [], "test": []}
     number = 0
     for split, count in (("train", samples), ("test", (samples + 1) // 2)):
@@ -49,23 +49,23 @@ def write_food101(root: Path, *, variant: str, samples: int, seed: int) -> None:
             name = f"{dish}_{number // len(DISHES)}"
             path = root / "images" / split / dish / f"{name}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(_plate(which, chance)).save(path, quality=90)
-            rows[split].append((f"{name}.jpg", _title(pair, chance), dish))
+            Image.fromarray(_plate(which, rng)).save(path, quality=90)
+            rows[split].append((f"{name}.jpg", _title(pair, rng), dish))
             number += 1
     (_write_titles if variant == "artelab" else _write_pages)(root, rows)
 
 
-def _title(pair: int, chance: np.random.Generator) -> str:
-    words = [PAIRS[pair][1][int(chance.integers(3))], *(FILLERS[i] for i in chance.choice(len(FILLERS), 2, False))]
-    return ", ".join(words[i] for i in chance.permutation(3))
+def _title(pair: int, rng: np.random.Generator) -> str:
+    words = [PAIRS[pair][1][int(rng.integers(3))], *(FILLERS[i] for i in rng.choice(len(FILLERS), 2, False))]
+    return ", ".join(words[i] for i in rng.permutation(3))
 
 
-def _plate(which: int, chance: np.random.Generator) -> np.ndarray:
+def _plate(which: int, rng: np.random.Generator) -> np.ndarray:
     """(64, 64, 3) uint8: a disc in one of the two colours on a table of any grey."""
     y, x = np.mgrid[:64, :64] - 31.5
-    disc = x**2 + y**2 < chance.integers(20, 30) ** 2
-    values = np.where(disc[..., None], np.asarray(COLOURS[which]), chance.integers(60, 200))
-    return np.clip(values + chance.normal(0, 12, (64, 64, 3)), 0, 255).astype(np.uint8)
+    disc = x**2 + y**2 < rng.integers(20, 30) ** 2
+    values = np.where(disc[..., None], np.asarray(COLOURS[which]), rng.integers(60, 200))
+    return np.clip(values + rng.normal(0, 12, (64, 64, 3)), 0, 255).astype(np.uint8)
 
 
 def _write_titles(root: Path, rows: dict[str, list[tuple[str, str, str]]]) -> None:

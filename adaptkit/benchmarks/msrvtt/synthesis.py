@@ -57,9 +57,9 @@ TRAIN = {"1k-A": "MSRVTT_train.9k.csv", "7k": "MSRVTT_train.7k.csv"}
 
 def write_msrvtt(root: Path, *, variant: str, samples: int, seed: int) -> None:
     """`samples` clips to train; of dev and test, no clip shows what another does, as far as 512 combinations go."""
-    chance = np.random.default_rng((seed, 9501))
+    rng = np.random.default_rng((seed, 9501))
     count, ranges = total(samples), parts(samples)
-    shown = np.stack(np.unravel_index(chance.permutation(np.arange(max(count, 512)) % 512)[:count], (8, 8, 8)), axis=1)
+    shown = np.stack(np.unravel_index(rng.permutation(np.arange(max(count, 512)) % 512)[:count], (8, 8, 8)), axis=1)
     official = {"train": "train", "dev": "validate", "test": "test"}
     videos, sentences = [], []
     for part, positions in ranges.items():
@@ -72,7 +72,7 @@ def write_msrvtt(root: Path, *, variant: str, samples: int, seed: int) -> None:
                 who, what, where = shown[i]
                 text = phrase.format(who=WHO[who], what=WHAT[what], where=WHERE[where])
                 sentences.append({"caption": text, "video_id": name, "sen_id": len(sentences)})
-            _write_experts(root, name, shown[i], chance)
+            _write_experts(root, name, shown[i], rng)
     root.mkdir(parents=True, exist_ok=True)
     data = {"info": {"year": "2016"}, "videos": videos, "sentences": sentences}
     (root / ("videodatainfo_2016.json" if variant == "official" else "MSRVTT_data.json")).write_text(json.dumps(data))
@@ -83,7 +83,7 @@ def write_msrvtt(root: Path, *, variant: str, samples: int, seed: int) -> None:
             for n, i in enumerate(ranges["test"])
         ]
         _write_csv(root / "MSRVTT_JSFUSION_test.csv", ["key", "vid_key", "video_id", "sentence"], rows)
-    _write_videos(root / "videos", shown, chance)
+    _write_videos(root / "videos", shown, rng)
 
 
 def _write_csv(path: Path, head: list[str], rows: list[list[str]]) -> None:
@@ -91,17 +91,17 @@ def _write_csv(path: Path, head: list[str], rows: list[list[str]]) -> None:
         csv.writer(file).writerows([head, *rows])
 
 
-def _write_experts(root: Path, name: str, shown: np.ndarray, chance: np.random.Generator) -> None:
+def _write_experts(root: Path, name: str, shown: np.ndarray, rng: np.random.Generator) -> None:
     for key, expert in EXPERTS.items():
         folder = root / "features" / key
         folder.mkdir(parents=True, exist_ok=True)
         told = np.arange(8) == (shown[expert.tells] if expert.tells is not None else -1)
-        values = vectors(told, expert.width, max(expert.frames, 1), chance)
-        if expert.always or chance.random() < OPTIONAL:
+        values = vectors(told, expert.width, max(expert.frames, 1), rng)
+        if expert.always or rng.random() < OPTIONAL:
             np.save(folder / f"{name}.npy", values if expert.frames else values[0])
 
 
-def _write_videos(folder: Path, shown: np.ndarray, chance: np.random.Generator) -> None:
+def _write_videos(folder: Path, shown: np.ndarray, rng: np.random.Generator) -> None:
     """Eight frames of 64 x 64 in the colour of who, where PyAV is installed."""
     try:
         import av
@@ -115,6 +115,6 @@ def _write_videos(folder: Path, shown: np.ndarray, chance: np.random.Generator) 
             stream.width = stream.height = 64
             stream.pix_fmt = "yuv420p"
             for _ in range(8):
-                values = np.clip(colour + chance.normal(0, 10, (64, 64, 3)), 0, 255).astype(np.uint8)
+                values = np.clip(colour + rng.normal(0, 10, (64, 64, 3)), 0, 255).astype(np.uint8)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="rgb24")))
             container.mux(stream.encode())
