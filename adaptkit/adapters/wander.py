@@ -20,6 +20,8 @@ from adaptkit.sides import Sides
 # Above this many stored numbers the products are recomputed in backward instead of kept (256 MiB in float32).
 KEEP_AT_MOST = 2**26
 
+Combine = Literal["cp", "published", "residual"]
+
 
 @ADAPTERS.register("wander")
 class Wander(Adapter):
@@ -29,14 +31,20 @@ class Wander(Adapter):
 
         "cp"         F = sum_j sum_k  prod_m  T_m[k]^T A_m D_m[j]                    (the paper's decomposition)
         "published"  F = prod_m  (sum_k T_m[k])^T A_m (sum_j D_m[j])                 (the code: rank 1 in effect)
+        "residual"   F = (R K)^-1/2 sum_j sum_k (1 + G_0) (prod_{m>0} (1 + G_m) - 1)    with G_m = T_m[k]^T A_m D_m[j]
+
+    The residual form normalises its inputs (the stream per token, a side over its whole sequence) and, multiplied out,
+    has a term of its own for every set of modalities that contains a side: no modality can silence another, and its
+    scale does not depend on that of its inputs. The product of the other two is one of small numbers only: on features
+    of small scale it hardly learns.
 
     Modality 0 is the stream itself. Padded tokens contribute exactly 0. A side without any token is left out of the
     product of its sample: as a factor of 0 one absent modality would silence all the others. Without any side F is 0.
     In a block (`out_tokens = "host"`) F is added to the stream; at `fusion` a number of `out_tokens` gives the
     published form, whose residual is the first tokens of the concatenated modalities.
 
-    Identity at init, and trainable: only the stream's token factors are zero. (With all of them zero, as
-    published, no parameter ever receives a gradient.)
+    Identity at init, and trainable: only the stream's token factors are zero, in the residual form the sides' width
+    factors. (With all of them zero, as published, no parameter ever receives a gradient.)
 
     Args:
         host: the stream; `tokens` bounds its length (`backbone.max_tokens`).
@@ -44,7 +52,8 @@ class Wander(Adapter):
         rank: P, width of every modality's bottleneck.
         drank: R, number of width factors.
         trank: K, number of token factors.
-        combine: "cp" sums after the product over modalities, "published" before it.
+        combine: "cp" sums after the product over modalities, "published" before it; "residual" multiplies
+            1 + each modality.
         out_tokens: "host" keeps the stream's tokens; a number makes a new sequence (at `fusion` only).
 
     Raises:
@@ -52,9 +61,9 @@ class Wander(Adapter):
     """
 
     paper = "Guo et al. 2025 (arXiv 2412.08979)"
-    formula = "sum_m(E_m·P + P + R·P·D + K·T_m·O)"
+    formula = "sum_m(E_m·P + P + R·P·D + K·T_m·O), residual: and 2·E_m"
     needs_sides = (1, None)
-    halves = (("downs",), ("width_factors", "token_factors"))
+    halves = (("norms", "downs"), ("width_factors", "token_factors"))
 
     def __init__(
         self,
@@ -64,31 +73,54 @@ class Wander(Adapter):
         rank: int = 16,
         drank: int = 8,
         trank: int = 12,
-        combine: Literal["cp", "published"] = "cp",
+        combine: Combine = "cp",
         out_tokens: int | Literal["host"] = "host",
     ) -> None:
         super().__init__()
         check_positive(rank=rank, drank=drank, trank=trank)
         self.names = tuple(sides)
-        self.combine: Literal["cp", "published"] = combine
+        self.combine: Combine = combine
         self.out_tokens = None if out_tokens == "host" else out_tokens
         self.keeps_length = self.out_tokens is None
         modalities = [host, *sides.values()]
         lengths = [bounded("the stream", host), *(bounded(f"the side {n!r}", s) for n, s in sides.items())]
         out = lengths[0] if self.out_tokens is None else self.out_tokens
         check_positive(out_tokens=out)
+        normed = modalities if combine == "residual" else []
+        self.norms = nn.ModuleList(SequenceNorm(s.width) if m else nn.LayerNorm(s.width) for m, s in enumerate(normed))
         self.downs = nn.ModuleList(nn.Linear(shape.width, rank) for shape in modalities)
         self.width_factors = nn.ParameterList(torch.empty(drank, rank, host.width) for _ in modalities)
         self.token_factors = nn.ParameterList(torch.empty(trank, length, out) for length in lengths)
         self.initialise()
 
     def initialise(self) -> None:
-        """The stream's token factors zero; all others so spread that the product over modalities has unit scale."""
+        """Where F starts, at 0, and how large its factors are."""
+        if self.combine == "residual":
+            self._initialise_residual()
+            return
         for index, (width, token) in enumerate(zip(self.width_factors, self.token_factors, strict=True)):
             nn.init.normal_(width, std=width.shape[1] ** -0.5)
             nn.init.normal_(token, std=token.shape[1] ** -0.5)
             if index == 0:
                 nn.init.zeros_(token)
+
+    @torch.no_grad()
+    def _initialise_residual(self) -> None:
+        """Width factors of the sides zero. An output token reads its own token of the stream, and of a side all alike.
+
+        No position of a side is special before training, which is what carries over to sequences of other words.
+        """
+        for index, (width, token) in enumerate(zip(self.width_factors, self.token_factors, strict=True)):
+            down = cast(nn.Linear, self.downs[index])
+            nn.init.normal_(down.weight, std=down.in_features**-0.5)
+            nn.init.zeros_(down.bias)
+            if index == 0:
+                nn.init.normal_(width, std=width.shape[1] ** -0.5)
+                token.copy_(torch.eye(*token.shape[1:], out=torch.empty_like(token[0])).expand_as(token))
+            else:
+                nn.init.zeros_(width)
+                alike = nn.init.normal_(torch.empty_like(token[..., :1]), std=token.shape[1] ** -0.5)
+                token.copy_(alike.expand_as(token))
 
     def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
         """(B, T, D) -> (B, T, D), or (B, O, D) with a number of `out_tokens`."""
@@ -102,7 +134,11 @@ class Wander(Adapter):
         sequences = [(z, sides.mask), *((sides[name].counted(), sides[name].mask) for name in self.names)]
         bottlenecks: list[Tensor] = []  # (B, T_m, P) each
         for down, (x, mask) in zip(cast(Iterable[nn.Linear], self.downs), sequences, strict=True):
-            a = functional.gelu(down(x.to(down.weight.dtype)))
+            x = x.to(down.weight.dtype)
+            if self.norms:
+                norm = self.norms[len(bottlenecks)]
+                x = norm(x, mask) if isinstance(norm, SequenceNorm) else norm(x)
+            a = functional.gelu(down(x))
             bottlenecks.append(a if mask is None else torch.where(mask.unsqueeze(-1), a, 0.0))  # padding is exactly 0
         tokens = [self.rows(m, a.shape[1], out) for m, a in enumerate(bottlenecks)]
         there = [sides[name].mask.any(dim=1) for name in self.names]  # (B,) each
@@ -136,6 +172,29 @@ class Wander(Adapter):
         return functional.pad(kept, (0, 0, 0, count - kept.shape[1]))
 
 
+class SequenceNorm(nn.Module):
+    """Layer norm over a whole sequence: one mean and variance per sample, over all tokens that count and all channels.
+
+    So the rows of a picture keep their brightness relative to each other, which a norm per token would take away.
+
+    Args:
+        width: E; weight and bias are per channel.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width)), eps
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, E) and (B, T) -> (B, T, E); tokens that do not count hold anything."""
+        counts = mask.unsqueeze(-1)  # (B, T, 1)
+        size = (mask.sum(1) * x.shape[-1]).clamp(min=1)[:, None, None]  # (B, 1, 1)
+        mean = torch.where(counts, x, 0.0).sum((1, 2), keepdim=True) / size
+        centred = torch.where(counts, x - mean, 0.0)
+        variance = (centred**2).sum((1, 2), keepdim=True) / size
+        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+
 def bounded(what: str, shape: Shape) -> int:
     """The longest sequence of a modality: its token factors have one row per token."""
     if shape.tokens is None:
@@ -150,7 +209,7 @@ def fuse(
     bottlenecks: list[Tensor],
     tokens: list[Tensor],
     widths: list[Tensor],
-    combine: Literal["cp", "published"],
+    combine: Combine,
     there: Sequence[Tensor | None] = (),
 ) -> Tensor:
     """The fused sequence.
@@ -159,7 +218,8 @@ def fuse(
         bottlenecks: per modality (B, T_m, P).
         tokens: per modality (K, T_m, O).
         widths: per modality (R, P, D).
-        combine: where the factors are summed: after the product over modalities ("cp") or before ("published").
+        combine: where the factors are summed: after the product over modalities ("cp", "residual") or before
+            ("published"); "residual" multiplies 1 + each factor.
         there: per modality (B,) bool, the samples that have it; None, or nothing, where all have.
 
     Returns:
@@ -175,10 +235,32 @@ def fuse(
     fused = None
     for k in range(tokens[0].shape[0]):  # accumulate over k: never all R·K products at once
         inputs = [x for m, a in enumerate(bottlenecks) for x in (a, tokens[m][k], widths[m], have[m])]
-        term = checkpoint(product, *inputs, use_reentrant=False) if recompute else product(*inputs)
+        multiply = residual_product if combine == "residual" else product
+        term = checkpoint(multiply, *inputs, use_reentrant=False) if recompute else multiply(*inputs)
         fused = term if fused is None else fused + term
     assert fused is not None
-    return fused
+    return fused * (tokens[0].shape[0] * widths[0].shape[0]) ** -0.5 if combine == "residual" else fused
+
+
+def residual_product(*inputs: Tensor | None) -> Tensor:
+    """sum_j (1 + G_0) (prod_{m>0} (1 + G_m) - 1) for one k; `inputs` as for `product`. (B, O, D)
+
+    A modality that a sample lacks has no token that counts, so its G is 0 and its factor 1.
+    """
+    stream, *sides = zip(inputs[0::4], inputs[1::4], inputs[2::4], strict=True)
+    grown: Tensor | None = None
+    for a, t, d in sides:
+        assert a is not None
+        assert t is not None
+        assert d is not None
+        g = expand(a, t, d)  # (B, O, R, D)
+        grown = g if grown is None else grown + g + grown * g  # never 1 + g - 1: half precision would lose g
+    a, t, d = stream
+    assert grown is not None
+    assert a is not None
+    assert t is not None
+    assert d is not None
+    return (grown + expand(a, t, d) * grown).sum(dim=2)
 
 
 def product(*inputs: Tensor | None) -> Tensor:
