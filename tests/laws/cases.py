@@ -143,6 +143,7 @@ def cases() -> Iterator[Case]:
     yield Case("wander_cp", MLP, {**wander, "sides": ["poster", "trailer"]})
     yield Case("wander_published", (("block.out",),), {**wander, "combine": "published", "sides": ["trailer"]})
     yield Case("wander_spans", (("block.out",),), {**wander, "sides": ["span:first", "span:rest"]})
+    yield Case("wander_residual", MLP, {**wander, "combine": "residual", "sides": ["poster", "trailer"]})
     yield Case("other_tower", (("block.out",),), {"kind": "gmu", "bottleneck": 4, "sides": [OTHER_TOWER]})
     yield Case("cross_attention", MLP, {"kind": "cross_attention", "heads": 2, "bottleneck": 8, "sides": ["trailer"]})
     yield Case("mag", MLP, {"kind": "mag", "sides": ["poster"]})

@@ -18,7 +18,7 @@ EXCEPTIONS = {
     ("anatomy", frozenset({*INPUTS, "features", "log_mel"})): "forms of input of the libraries' models",
     ("plan", frozenset(INPUTS)): "forms of input of the libraries' models",
     ("anatomy", frozenset({"mlp", "table", "tensor"})): "a branch of a block; where sites come from; a type",
-    ("adapters", frozenset({"mlp"})): "a branch of a block",
+    ("adapters", frozenset({"mlp", "residual"})): "a branch of a block; a form of Wander's product",
     ("benchmarks", frozenset({*INPUTS, "video", "features", "jsonl"})): "columns and files of published data sets",
     ("benchmarks", frozenset({"regression", "multilabel"})): "the tasks whose metrics a convention adds to",
     ("data", frozenset({"text", "features", "rows"})): "kinds of columns of stores, names of summaries, a folder",

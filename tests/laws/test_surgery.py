@@ -23,6 +23,7 @@ NOT_HERE = {
     "shared_layers": {"timm_resnet"},
     "wander_cp": {"timm_resnet"},
     "wander_published": {"timm_resnet"},
+    "wander_residual": {"timm_resnet"},
     "wander_spans": {"timm_resnet"},
     "ladder": {"timm_resnet"},
     "vera": {"timm_resnet"},
