@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adaptkit.cli.app import COMMANDS, Entry
-from adaptkit.kinds import loaded_plugins, plugins
+from adaptkit.kinds import forget_plugin, loaded_plugins
 from tests.cli.conftest import Cli
 
 FILM = '''
@@ -47,7 +47,7 @@ def _forgets() -> Iterator[None]:
     """What a test loads is gone after it."""
     yield
     for plugin in loaded_plugins():
-        plugins._forget(plugin.name)
+        forget_plugin(plugin.name)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit.kinds import POINTS
+from adaptkit.kinds import BUILT_IN, POINTS
 
 ROOT = Path(__file__).parents[2] / "adaptkit"
 
@@ -38,7 +38,8 @@ def homes() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for point in POINTS:
         for name, kind in point.kinds.items():
-            found.setdefault(name, set()).add(kind.home.partition(":")[0].split(".")[1])
+            if kind.origin == BUILT_IN:
+                found.setdefault(name, set()).add(kind.home.partition(":")[0].split(".")[1])
     return found
 
 
