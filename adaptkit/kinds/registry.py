@@ -108,6 +108,13 @@ class Kinds(MutableMapping[str, T], Generic[T]):
         self._own.pop(name, None)
         self._kinds = None
 
+    def __copy__(self) -> Kinds[T]:
+        """A registry of its own: what is registered in one is not in the other."""
+        twin = Kinds[T](self.point, *self.packages, noun=self.noun, keyed=self.keyed, given=self.given)
+        twin._entries = {name: (self[name], self._entries[name][1]) for name in self}  # a module registers itself once
+        twin._own = dict(self._own)
+        return twin
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self.kinds
 

@@ -98,6 +98,8 @@ def test_a_sampler_from_outside_may_ask_for_lengths(tiny_recipe: Path, monkeypat
     assert order(0) == list(range(44))  # all questions have six words
     with pytest.raises(RecipeError, match="did not give 44 indices"):
         build_order(samples, encoders, ["answer"], 0, name="short")(0)
+    assert "short" not in SAMPLERS  # a copy is a registry of its own
+    assert set(SAMPLERS) < set(registry)
     with pytest.raises(RecipeError, match=r"by_length has no keyword 'modalty'.*modality"):
         build_order(samples, encoders, ["answer"], 0, name="by_length", modalty="question")
     with pytest.raises(RecipeError, match=r"unknown sampler 'suffle'.*shuffle"):
