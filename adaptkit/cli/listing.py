@@ -129,8 +129,8 @@ def _keys(kind: Kind) -> list[str]:
     from adaptkit.recipe.table import Table as RecipeTable
 
     own = found_at(kind.table)
-    base = own.__mro__[own.__mro__.index(RecipeTable) - 1]  # of all siblings
-    return [key for key in own.model_fields if key not in base.model_fields]
+    above = [each for each in own.__mro__ if issubclass(each, RecipeTable)]  # its own, ..., that of all siblings, Table
+    return [key for key in own.model_fields if not above or key not in above[-2].model_fields]
 
 
 def _nearest(text: str, rows: Rows) -> str:

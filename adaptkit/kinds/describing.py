@@ -50,6 +50,8 @@ def _home(entry: Any) -> str:
 def _keys(entry: Any, docstring: str, given: tuple[str, ...]) -> Iterator[Key]:
     """The keyword-only arguments of a function, or of the nearest `__init__` of a class."""
     function: Callable[..., Any] = entry.__init__ if inspect.isclass(entry) else entry
+    if function is object.__init__:
+        return
     docs = _argument_docs(docstring)
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD and inspect.isclass(entry):

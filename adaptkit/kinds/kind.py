@@ -86,10 +86,14 @@ def table_of(kind: Kind, base: type[BaseTable], tag: str = "kind") -> type[BaseT
         tag: the key that names the kind.
 
     Raises:
-        RecipeError: a key of its own has the name of one that all siblings have.
+        RecipeError: its own table does not extend `base`, or a key of its own has the name of one that all siblings
+            have.
     """
     above = found_at(kind.table) if kind.table else base
-    assert issubclass(above, base), f"the table of {kind.name} must extend {base.__name__}"
+    if not issubclass(above, base):
+        hint = f"Write class {above.__name__}({base.__name__}), from {base.__module__}."
+        message = f"the table of {kind.name} ({kind.origin}) is no {base.__name__}."
+        raise RecipeError(message, where=kind.home, hint=hint)
     for name in kind.keys:
         if name in base.model_fields or hasattr(BaseModel, name):
             raise RecipeError(

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from importlib import import_module
+from inspect import isclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
@@ -65,12 +66,22 @@ class Kinds(MutableMapping[str, T], Generic[T]):
                 )
             keys = table or getattr(entry, "table", None)
             if origin != BUILT_IN:  # those are described by the index
-                self._own[name] = describe(name, entry, keys, origin, keyed=self.keyed, given=self.given)
+                described = describe(name, entry, keys, origin, keyed=self.keyed, given=self.given)
+                if lacking := self._lacking(entry, described):
+                    message = f"the {self.noun} {name!r} of {origin} lacks class variables: {', '.join(lacking)}."
+                    hint = f"Extend the base class of every {self.noun}, and write as ClassVar what it leaves open."
+                    raise RecipeError(message, where=module_file(entry), hint=hint)
+                self._own[name] = described
                 self._kinds = None
             self._entries[name] = cast(T, entry), keys
             return entry
 
         return add
+
+    def _lacking(self, entry: object, described: Kind) -> list[str]:
+        """The facts that a class lacks: what every built-in class of this point says is read of all of them."""
+        built_in = [set(kind.facts) for kind in self.kinds.values() if kind.origin == BUILT_IN]
+        return sorted(set.intersection(*built_in) - set(described.facts)) if built_in and isclass(entry) else []
 
     @property
     def kinds(self) -> Mapping[str, Kind]:

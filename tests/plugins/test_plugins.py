@@ -226,3 +226,45 @@ def test_a_module_is_a_plugin_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     plugin = load_plugin("own_package.schedules")
     assert (plugin.name, plugin.version) == ("own_package.schedules", "")
     assert load_plugin("own_package.schedules") == plugin
+
+
+BARE = """
+from adaptkit.kinds import ADAPTERS
+
+@ADAPTERS.register("bare")
+class Bare:
+    pass
+"""
+
+FOREIGN_TABLE = """
+from typing import ClassVar
+from pydantic import BaseModel
+from adaptkit.tasks import TASKS, Task
+
+class Keys(BaseModel):
+    grades: int = 2
+
+@TASKS.register("foreign")
+class Foreign(Task):
+    table = Keys
+    kind: ClassVar[str] = "foreign"
+    default_monitor: ClassVar[str] = "loss"
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (
+            BARE,
+            r"the adapter 'bare' of own\.py lacks class variables: .*works_on.*Extend the base class of every adapter",
+        ),
+        (FOREIGN_TABLE, r"the table of foreign \(own\.py\) is no TaskTable\..*class Keys\(TaskTable\)"),
+    ],
+)
+def test_a_class_that_does_not_extend_its_base_is_told(tiny_recipe: Path, code: str, expected: str) -> None:
+    (tiny_recipe.parent / "own.py").write_text(code)
+    text = tiny_recipe.read_text().replace('kind = "classification"', 'kind = "foreign"')
+    tiny_recipe.write_text(f'plugins = ["own.py"]\n{text}')
+    with pytest.raises(RecipeError, match=expected):
+        load_recipe(tiny_recipe)
