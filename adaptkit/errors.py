@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`Did you mean "rank"?`, or the list of what there is when nothing comes close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f'Did you mean "{close[0]}"?'
+    return f"Known: {', '.join(names)}." if names else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adaptkit.errors import SiteError
-from adaptkit.registry import nearest
+from adaptkit.errors import SiteError, nearest
 
 # B batch, T tokens, E width of the side
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit import kinds
-from adaptkit.errors import SiteError
+from adaptkit.errors import SiteError, nearest
 from adaptkit.kinds import Kinds
-from adaptkit.registry import nearest
 from adaptkit.sides import Sides
 
 # The activations of the three systems by the names they use. "gelu" is exact (Wander); Multimodal-Adapters and

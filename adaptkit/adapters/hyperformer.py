@@ -13,8 +13,7 @@ from torch.nn import functional
 from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.adapters.bottleneck import units_of
-from adaptkit.errors import SiteError
-from adaptkit.registry import nearest
+from adaptkit.errors import SiteError, nearest
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, P bottleneck, E width of an embedding, H hidden width, J width of the joint embedding

@@ -8,8 +8,7 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Adapter, Placement
-from adaptkit.errors import SiteError
-from adaptkit.registry import nearest
+from adaptkit.errors import SiteError, nearest
 from adaptkit.sides import Sides
 
 # What the class of the copies declares, and whoever inserts adapters asks the wrapper about.

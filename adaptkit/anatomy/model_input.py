@@ -11,8 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from adaptkit.errors import RecipeError
-from adaptkit.registry import nearest
+from adaptkit.errors import RecipeError, nearest
 
 # B batch, T tokens, C channels, H height, W width of an image, E width of a vector
 

@@ -9,8 +9,7 @@ from fnmatch import fnmatchcase
 
 from adaptkit.anatomy.site import MISSING, Anatomy, Site, Stack
 from adaptkit.anatomy.tables.renamed import current_path
-from adaptkit.errors import SiteError
-from adaptkit.registry import nearest
+from adaptkit.errors import SiteError, nearest
 
 Layers = str | Sequence[int]
 

@@ -11,9 +11,8 @@ from adaptkit.benchmarks.stores import StoreFormat
 from adaptkit.benchmarks.table import BenchmarkTable
 from adaptkit.data.store import FOLDER, Store, open_store
 from adaptkit.data.store_writer import StoreWriter, check_target
-from adaptkit.errors import DataError, UsageError
+from adaptkit.errors import DataError, UsageError, nearest
 from adaptkit.kinds import BENCHMARKS, FORMATS
-from adaptkit.registry import nearest
 
 B = TypeVar("B", bound="type[Benchmark]")
 

@@ -11,8 +11,7 @@ from typing import Any
 import typer
 
 from adaptkit.cli.answer import console
-from adaptkit.errors import AdaptkitError, Problem
-from adaptkit.registry import nearest
+from adaptkit.errors import AdaptkitError, Problem, nearest
 
 # typer keeps its parser's exceptions to itself; these two bases are the same in every release.
 UsageProblem: type[Exception] = typer.BadParameter.__mro__[1]

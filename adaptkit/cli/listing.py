@@ -14,8 +14,7 @@ from rich.text import Text
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.options import Json, Plugins
 from adaptkit.cli.tables import aligned, records, table
-from adaptkit.errors import UsageError
-from adaptkit.registry import nearest
+from adaptkit.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from adaptkit.kinds import Kind, Kinds

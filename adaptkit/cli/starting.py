@@ -13,8 +13,7 @@ from rich.console import Console
 from adaptkit.atomic import write_text
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.options import Force, Json, Plugins
-from adaptkit.errors import RunError, UsageError
-from adaptkit.registry import nearest
+from adaptkit.errors import RunError, UsageError, nearest
 
 NAME_LINE = re.compile(r'^name\s*=\s*(["\']).*?\1', re.MULTILINE)
 

@@ -11,8 +11,7 @@ from rich.console import Console
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.options import Json, Plugins, RecipeArgument, Sets, plugins_used
 from adaptkit.cli.tables import several
-from adaptkit.errors import AdaptkitError, ArtifactError, Problem, SiteError
-from adaptkit.registry import nearest
+from adaptkit.errors import AdaptkitError, ArtifactError, Problem, SiteError, nearest
 
 if TYPE_CHECKING:
     from adaptkit.recipe import Recipe

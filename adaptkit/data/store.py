@@ -16,8 +16,7 @@ from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
 from adaptkit.data.lazy_features import Features
 from adaptkit.data.paths import digest_of
 from adaptkit.data.store_writer import KINDS, META, VERSION, StoreWriter
-from adaptkit.errors import DataError
-from adaptkit.registry import nearest
+from adaptkit.errors import DataError, nearest
 
 __all__ = ["FOLDER", "Store", "StoreRows", "StoreWriter", "find_store", "open_store"]
 

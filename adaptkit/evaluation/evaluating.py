@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from adaptkit.artifact.load import artifact_folder, load_artifact
-from adaptkit.errors import UsageError
+from adaptkit.errors import UsageError, nearest
 from adaptkit.evaluation.material import Material, droppable, gather
 from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.robustness import RATES, Lack, check_rates, robustness_of
 from adaptkit.model import AdaptedModel
 from adaptkit.plan import Plan
-from adaptkit.registry import nearest
 
 Metrics = dict[str, float | None]
 

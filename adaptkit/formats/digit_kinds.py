@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class QuestionKind:
     """One property of a digit.
 
     Attributes:
@@ -28,12 +28,12 @@ class Kind:
         return "yes" if digit in self.yes else "no"
 
 
-def _kind(name: str, yes: set[int], *phrasings: str, unsure: frozenset[int] = frozenset()) -> Kind:
+def _kind(name: str, yes: set[int], *phrasings: str, unsure: frozenset[int] = frozenset()) -> QuestionKind:
     a, b, c, d, e, f = phrasings
-    return Kind(name, frozenset(yes), (a, b, c, d, e, f), unsure)
+    return QuestionKind(name, frozenset(yes), (a, b, c, d, e, f), unsure)
 
 
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[QuestionKind, ...] = (
     _kind(
         "prime",
         {2, 3, 5, 7},

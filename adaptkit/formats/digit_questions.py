@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from adaptkit.data.rows import FORMATS, Column, Row, SplitRows
-from adaptkit.errors import DataError
+from adaptkit.errors import DataError, nearest
 from adaptkit.formats.digit_kinds import KINDS
 from adaptkit.formats.tables import DigitQuestions
-from adaptkit.registry import nearest
 
 COLUMNS = ("question", "image", "answer", "digit")
 ANSWERS = ("no", "yes")

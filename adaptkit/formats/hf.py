@@ -11,13 +11,12 @@ from typing import Any
 from adaptkit.data.lazy_arrow import ArrowRows
 from adaptkit.data.paths import inside
 from adaptkit.data.rows import FORMATS, Column, SplitRows
-from adaptkit.errors import DataError
+from adaptkit.errors import DataError, nearest
 from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.tables import HuggingFace
 from adaptkit.formats.values import Presence, root_of
-from adaptkit.registry import nearest
 
 
 @FORMATS.register("hf", table=HuggingFace)

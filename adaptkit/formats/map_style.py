@@ -12,10 +12,9 @@ import numpy as np
 from PIL import Image
 
 from adaptkit.data.rows import Column, Row, Rows, SplitRows
-from adaptkit.errors import DataError
+from adaptkit.errors import DataError, nearest
 from adaptkit.formats.hf import ClassNames, classes_of
 from adaptkit.formats.values import Presence, checked
-from adaptkit.registry import nearest
 
 WHERE = "data given in Python"
 TRAIN, HELD_OUT = "train", ("validation", "test")

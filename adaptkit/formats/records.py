@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from adaptkit.data.rows import Column
 from adaptkit.data.sample import Sample
-from adaptkit.errors import DataError
+from adaptkit.errors import DataError, nearest
 from adaptkit.formats.load import columns_of, target_columns
-from adaptkit.registry import nearest
 
 if TYPE_CHECKING:
     from adaptkit.recipe import Recipe

@@ -9,8 +9,7 @@ from typing import Any
 
 from adaptkit.data.paths import inside
 from adaptkit.data.rows import Column
-from adaptkit.errors import DataError
-from adaptkit.registry import nearest
+from adaptkit.errors import DataError, nearest
 
 
 def root_of(root: str | None, base: Path) -> Path:

@@ -10,11 +10,10 @@ from inspect import isclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
-from adaptkit.errors import RecipeError
+from adaptkit.errors import RecipeError, nearest
 from adaptkit.kinds.describing import describe, module_file
 from adaptkit.kinds.index import read_index
 from adaptkit.kinds.kind import BUILT_IN, Kind
-from adaptkit.registry import nearest
 
 T = TypeVar("T")
 Entry = TypeVar("Entry")
@@ -81,7 +80,7 @@ class Kinds(MutableMapping[str, T], Generic[T]):
     def _lacking(self, entry: object, described: Kind) -> list[str]:
         """The facts that a class lacks: what every built-in class of this point says is read of all of them."""
         built_in = [set(kind.facts) for kind in self.kinds.values() if kind.origin == BUILT_IN]
-        return sorted(set.intersection(*built_in) - set(described.facts)) if built_in and isclass(entry) else []
+        return sorted(built_in[0].intersection(*built_in) - set(described.facts)) if built_in and isclass(entry) else []
 
     @property
     def kinds(self) -> Mapping[str, Kind]:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import torch
 from torch.optim import Optimizer
 
-from adaptkit.errors import RecipeError
+from adaptkit.errors import RecipeError, nearest
 from adaptkit.kinds import OPTIMIZERS
 from adaptkit.recipe.optimizers import optimizer_names
-from adaptkit.registry import nearest
 
 
 def optimizer_named(name: str, *, where: str = "train.optimizer") -> Callable[..., Optimizer]:

@@ -10,10 +10,9 @@ from torch import nn
 
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, Site, select
-from adaptkit.errors import SiteError
+from adaptkit.errors import SiteError, nearest
 from adaptkit.plan.reading import blocks_to_read, place_to_read, side_shape, tower_block
 from adaptkit.recipe import AdapterSpec, Recipe
-from adaptkit.registry import nearest
 from adaptkit.surgery import Graft, build_all, check_hosts, check_insertable, host_shape
 from adaptkit.surgery.graft import FUSION
 

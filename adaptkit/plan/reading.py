@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import Anatomy, Site, Stack, select
 from adaptkit.anatomy.selection import Layers
-from adaptkit.errors import SiteError
-from adaptkit.registry import nearest
+from adaptkit.errors import SiteError, nearest
 from adaptkit.surgery.graft import MEMBER, SPAN
 
 

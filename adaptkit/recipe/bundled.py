@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptkit.errors import RecipeError
-from adaptkit.registry import nearest
+from adaptkit.errors import RecipeError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 

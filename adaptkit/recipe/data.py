@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from adaptkit.errors import nearest
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import IsPath, Table, Written, WrittenRecipe
-from adaptkit.registry import nearest
 
 Root = Annotated[
     str | None,

@@ -9,11 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from adaptkit.errors import nearest
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.schema import Recipe
 from adaptkit.recipe.shape import keys_at, kinds_with, table_at
-from adaptkit.registry import nearest
 
 _SHOULD_BE = {
     "int_type": "should be a whole number",

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from adaptkit.errors import nearest
 from adaptkit.kinds import ADAPTERS, Kind
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding
 from adaptkit.recipe.table import Written, WrittenRecipe
-from adaptkit.registry import nearest
 
 Tables = dict[str, Written]
 ROUTES_OF_SIDES = ("side", "fusion")

@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+from adaptkit.errors import nearest
 from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, Kind
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.adapter import own_keys
 from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
-from adaptkit.registry import nearest
 
 NO_SET = "none"
 

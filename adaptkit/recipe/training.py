@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from adaptkit.errors import nearest
 from adaptkit.kinds import OPTIMIZERS, SAMPLERS, SCHEDULES
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.adapter import own_keys
@@ -14,7 +15,6 @@ from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
-from adaptkit.registry import nearest
 
 
 class OptimizerSpec(Table):

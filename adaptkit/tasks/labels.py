@@ -9,14 +9,13 @@ from typing import Any
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from adaptkit.errors import DataError, RecipeError
+from adaptkit.errors import DataError, RecipeError, nearest
 from adaptkit.kinds import LOSSES
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written
 from adaptkit.recipe.task import LossSpec
-from adaptkit.registry import nearest
 from adaptkit.tasks.metric import Metric
 
 ZERO: dict[str, Any] = {"zero_division": 0}  # for scikit-learn: 0/0 in a ratio counts as 0

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit import kinds
-from adaptkit.errors import RecipeError
+from adaptkit.errors import RecipeError, nearest
 from adaptkit.kinds import Kinds
 from adaptkit.recipe.task import fits, set_misfit
-from adaptkit.registry import nearest
 from adaptkit.tasks.metric import LOSS, METRICS, Metric, MetricSet, Values, metrics_in, named
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from adaptkit.errors import RecipeError
-from adaptkit.registry import nearest
+from adaptkit.errors import RecipeError, nearest
 
 
 def keywords_of(function: Callable[..., Any], *, skip: int = 0) -> list[str]:

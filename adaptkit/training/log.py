@@ -11,9 +11,8 @@ from typing import Any
 from accelerate import tracking
 
 from adaptkit.atomic import unwritable, write_text
-from adaptkit.errors import RecipeError, UnavailableError
+from adaptkit.errors import RecipeError, UnavailableError, nearest
 from adaptkit.recipe import Recipe, resolved_tables
-from adaptkit.registry import nearest
 
 METRICS = "metrics.jsonl"
 

@@ -9,10 +9,9 @@ import numpy as np
 
 from adaptkit import kinds
 from adaptkit.data.sample import Samples
-from adaptkit.errors import RecipeError
+from adaptkit.errors import RecipeError, nearest
 from adaptkit.kinds import Kinds
 from adaptkit.modalities.encoder import Encoder
-from adaptkit.registry import nearest
 from adaptkit.training.keywords import bind
 
 # A sampler is a function (number of samples N, seed, epoch) -> N indices. It must be pure, so that a resumed run

@@ -18,7 +18,6 @@ LAYERS = {
     "hdf5": 0,
     "lazy": 0,
     "pooling": 0,
-    "registry": 0,
     "kinds": 1,
     "sides": 1,
     "version": 0,
@@ -107,7 +106,7 @@ def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
     for module in imports(file):
         library = module.partition(".")[0]
         assert part(file) in HEAVY.get(library, {part(file)}), f"{file.name} imports {library}"
-    if part(file) in ("recipe", "errors", "registry"):
+    if part(file) in ("recipe", "errors"):
         assert not any(module.partition(".")[0] == "torch" for module in imports(file))
 
 

@@ -21,8 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from adaptkit.errors import RecipeError
-from adaptkit.registry import nearest
+from adaptkit.errors import RecipeError, nearest
 
 NAME = re.compile(r"(?P<module>[^:]*\.py|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<callable>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)")
 

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from adaptkit.anatomy.loading.builder import Builder, builder_file, is_builder
 from adaptkit.anatomy.tables.aliases import Alias, aliases, by_id
-from adaptkit.errors import RecipeError
-from adaptkit.registry import nearest
+from adaptkit.errors import RecipeError, nearest
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from torch import nn
 from adaptkit.anatomy.loading.quiet import quietly
 from adaptkit.anatomy.loading.resolve import ModelRef
 from adaptkit.anatomy.loading.weights import hub_answers, unavailable
-from adaptkit.errors import RecipeError, UnavailableError
-from adaptkit.registry import nearest
+from adaptkit.errors import RecipeError, UnavailableError, nearest
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,7 @@ from transformers import (
 from adaptkit.anatomy.loading.quiet import quietly
 from adaptkit.anatomy.loading.resolve import ModelRef
 from adaptkit.anatomy.loading.weights import check_sha256, hub_answers, package_folder, unavailable
-from adaptkit.errors import RecipeError, UnavailableError
-from adaptkit.registry import nearest
+from adaptkit.errors import RecipeError, UnavailableError, nearest
 
 Dropout = Literal["off", "keep"]
 Precision = Literal["float32", "bfloat16", "float16", "shipped"]

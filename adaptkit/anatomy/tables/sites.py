@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from adaptkit.registry import nearest
+from adaptkit.errors import nearest
 
 # Words of a recipe -> what is there.
 SITES = (

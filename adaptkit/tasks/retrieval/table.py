@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from adaptkit.errors import nearest
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 from adaptkit.recipe.task import TaskTable
-from adaptkit.registry import nearest
 
 
 class Retrieval(TaskTable):
