@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from adaptkit.data.moments import Moments
 from adaptkit.data.paths import digest_of, inside
 from adaptkit.data.sample import DataSet, Sample
 from adaptkit.data.stats import OF_STORES, Summary, distribution, of_tasks, summarised
@@ -16,6 +17,7 @@ from adaptkit.errors import DataError, Problem, UnavailableError
 from adaptkit.recipe import TaskTable
 
 SHOWN = 5  # problems of one kind and split that are told one by one
+HARDLY, NOT_AT_ALL = 0.05, 1e-9  # share of the energy of vectors that varies
 RARE, UNEVEN = 5, 50  # samples of a label; the commonest label over the rarest
 
 
@@ -45,6 +47,7 @@ class Reads(Protocol):
 
     limit: int | None
     unit: ClassVar[str]
+    could_standardise: bool
 
     def length(self, value: Any) -> int: ...
     def prepare(self, value: Any, where: str) -> Any: ...
@@ -125,6 +128,7 @@ class _Reader:
         self.name, self.encoder, self.split, self.report = name, encoder, split, found
         self.missing = self.broken = self.cut = self.lost = 0
         self.lengths: list[int] = []
+        self.moments: Moments | None = None
         self.unavailable = ""
 
     def see(self, sample: Sample) -> None:
@@ -133,7 +137,10 @@ class _Reader:
             self.missing += 1
             return
         try:
-            self.encoder.prepare(value, sample.place)
+            prepared = self.encoder.prepare(value, sample.place)
+            if self.encoder.could_standardise:
+                self.moments = self.moments or Moments(prepared.shape[1])
+                self.moments.add(prepared)
             self._measure(value)
         except DataError as error:
             self.broken += 1
@@ -161,6 +168,9 @@ class _Reader:
             self.report.warnings.append(
                 f"{self.split}: {of} have more than {limit:,} {self.encoder.unit} and are cut; {share:.1%} is lost."
             )
+        varying = None if self.moments is None or len(self.lengths) < 2 else self.moments.varying
+        if self.split == "train" and varying is not None and varying < HARDLY:
+            self.report.warnings.append(hardly_varies(self.name, varying))
         return {
             "kind": self.encoder.unit,
             "present": len(self.lengths) if not self.unavailable else 0,
@@ -170,7 +180,17 @@ class _Reader:
             "limit": self.encoder.limit,
             "cut": self.cut,
             "lost": self.lost,
-        }
+        } | ({} if varying is None else {"varying": round(varying, 6)})
+
+
+def hardly_varies(name: str, varying: float) -> str:
+    """What differs between samples drowns in what they have in common; a fusion that multiplies cannot learn of it."""
+    if varying < NOT_AT_ALL:
+        return f"train: {name} is the same in every vector."
+    return (
+        f"train: {name} hardly varies: {varying:.1%} of its energy differs between vectors. "
+        f"Write modality.{name}.standardise = true."
+    )
 
 
 def _judge(found: Findings) -> None:

@@ -47,6 +47,7 @@ class Encoder(nn.Module):
     Attributes:
         limit: most of `unit` that are kept of a sample; None for all.
         tokens: most tokens per sample, after pooling; None if only the data knows.
+        could_standardise: prepared values are vectors (n, W), and go on as they are because the recipe says nothing.
 
     Raises:
         RecipeError: a combination that cannot work.
@@ -54,6 +55,7 @@ class Encoder(nn.Module):
 
     description: ClassVar[str] = ""
     unit: ClassVar[str] = "tokens"
+    could_standardise: bool = False
 
     def __init__(
         self,
@@ -170,6 +172,9 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def fit(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
         """Set the mean over all tokens of all present samples, for `missing = "mean"`.
+
+        Args:
+            batches: of the training split; gone through several times where one statistic needs another.
 
         Raises:
             DataError: no sample has the modality.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from adaptkit.data import Sample
+from adaptkit.data.collate import Collator
+from adaptkit.modalities.encoder import Encoder
 from adaptkit.model import AdaptedModel
 from adaptkit.recipe import Train
 
@@ -46,12 +50,35 @@ def batch_groups(
             group = []
 
 
-def fit_encoders(model: AdaptedModel, samples: Sequence[Sample], collate: Collate, spec: Train) -> None:
-    """Give encoders with `missing = "mean"` the mean of the training split."""
+def fit_encoders(model: AdaptedModel, samples: Sequence[Sample], spec: Train) -> None:
+    """Give encoders the statistics of the training split that they ask for; neutral ones of a dropped modality."""
     for name, encoder in model.named_encoders():
-        if encoder.needs_fit and name not in model.plan.recipe.data.drop:
-            batches = load_batches(samples, chunked(range(len(samples)), spec.batch_size), collate, spec.workers)
-            encoder.fit(batch["inputs"][name] for batch in batches)
+        if encoder.needs_fit and name in model.plan.recipe.data.drop:
+            neutralise(encoder)
+        elif encoder.needs_fit:
+            encoder.fit(Pass(name, encoder, samples, spec))
+
+
+def neutralise(encoder: Encoder) -> None:
+    """Statistics that change nothing, for a modality that every sample lacks: NaN cannot be saved."""
+    for buffer in encoder.buffers(recurse=False):
+        if buffer.is_floating_point():
+            buffer.nan_to_num_(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The batches of one modality, as often as they are gone through; nothing of the others is read."""
+
+    name: str
+    encoder: Encoder
+    samples: Sequence[Sample]
+    spec: Train
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        chunks = chunked(range(len(self.samples)), self.spec.batch_size)
+        for batch in load_batches(self.samples, chunks, Collator({self.name: self.encoder}, {}), self.spec.workers):
+            yield batch["inputs"][self.name]
 
 
 def chunked(order: Sequence[int], size: int) -> list[Sequence[int]]:

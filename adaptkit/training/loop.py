@@ -80,7 +80,7 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
 
     model = build_model(plan, seed=seed)
     published = fingerprints(model)
-    fit_encoders(model, run.material.data.splits["train"], run.material.collate(model), spec)
+    fit_encoders(model, run.material.data.splits["train"], spec)
     notes = initialise(model, run.initial)
     for text in notes:
         run.callbacks.note(text)

@@ -29,8 +29,8 @@ class Reader:
 
     unit = "tokens"
 
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
+    def __init__(self, limit: int | None = None, could_standardise: bool = False) -> None:
+        self.limit, self.could_standardise = limit, could_standardise
 
     def length(self, value: Any) -> int:
         return len(value)
@@ -65,6 +65,23 @@ def test_cuts_are_counted_with_what_is_lost() -> None:
     column = found.splits["train"]["columns"]["x"]
     assert (column["cut"], column["lost"], column["limit"]) == (2, 4, 3)
     assert found.warnings == ["train: 2 of 6 x have more than 3 tokens and are cut; 20.0% is lost."]
+
+
+def test_vectors_that_hardly_vary_are_told_with_the_key_that_helps() -> None:
+    rng = np.random.default_rng(0)
+    for share, expected in (
+        (0.01, "train: x hardly varies: 1.0% of its energy"),
+        (0.2, ""),
+        (0.0, "train: x is the same"),
+    ):
+        cells = [(10 + rng.normal(size=(2, 50)) * 10 * (share / (1 - share)) ** 0.5, "a") for _ in range(200)]
+        found = check_samples(data(train=cells, test=cells), {"x": Reader(None, True)}, {"y": TABLES["classification"]})
+        assert found.splits["train"]["columns"]["x"]["varying"] == pytest.approx(share, rel=0.1)
+        told = [text for text in found.warnings if text.startswith("train: x")]
+        assert len(told) == bool(expected)
+        assert all(text.startswith(expected) for text in told)
+        assert ("modality.x.standardise = true" in "".join(told)) == (share == 0.01)
+    assert "varying" not in checked(train=cells).splits["train"]["columns"]["x"]
 
 
 def test_only_the_first_samples_that_cannot_be_read_are_told_one_by_one() -> None:

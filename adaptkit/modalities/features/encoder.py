@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit.data.moments import Moments
 from adaptkit.errors import DataError
 from adaptkit.modalities.arrays import array_length, read_array
 from adaptkit.modalities.context import BackboneContext
@@ -23,6 +25,7 @@ from adaptkit.modalities.encoder import (
     tower_of,
 )
 from adaptkit.modalities.features.table import FeaturesModality
+from adaptkit.modalities.standardising import register, settle, standardised
 from adaptkit.modalities.token_encoder import TokenEncoder, encoder_of
 from adaptkit.modalities.tower import Tower
 
@@ -39,12 +42,15 @@ class FeaturesEncoder(Encoder):
         feature_width: W.
         max_tokens: T, most vectors kept of a sample.
         keep: which: `first`, `last`, `middle` or `even`.
+        standardise: by the mean and standard deviation of every channel in the training split, see `fit`.
         tower: a text model that reads the vectors in place of its word embeddings.
         encoder: what else makes tokens of them.
     """
 
     table = FeaturesModality
     unit = "vectors"
+    center: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class FeaturesEncoder(Encoder):
         *,
         max_tokens: int | None = None,
         keep: str = "first",
+        standardise: bool = False,
         tower: Tower | None = None,
         encoder: TokenEncoder | None = None,
         **common: Any,
@@ -61,7 +68,10 @@ class FeaturesEncoder(Encoder):
             max_tokens = min(room, default=None)
         width = feature_width if tower is None else tower.width
         super().__init__(width=width, tokens=max_tokens, tower=tower, encoder=encoder, **common)
-        self.feature_width, self.keep = feature_width, keep
+        self.feature_width, self.keep, self.standardise = feature_width, keep, standardise
+        self.could_standardise = not standardise
+        if standardise:
+            register(self, feature_width)
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> FeaturesEncoder:
@@ -70,10 +80,15 @@ class FeaturesEncoder(Encoder):
             modality.width,
             max_tokens=modality.max_tokens,
             keep=modality.keep,
+            standardise=modality.standardise,
             tower=tower_of(modality, name, context, feature_width=modality.width),
             encoder=encoder_of(modality, name, (modality.max_tokens, modality.width)),
             **shared(modality, name),
         )
+
+    @property
+    def needs_fit(self) -> bool:
+        return self.standardise or super().needs_fit
 
     def read(self, value: Any, where: str) -> np.ndarray:
         array, width = self._array(value, where), self.feature_width
@@ -95,7 +110,28 @@ class FeaturesEncoder(Encoder):
         vectors, mask = padded(values, self.feature_width)
         return {"values": vectors, "mask": mask, "present": present_of(values)}
 
+    def fit(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """Set mean and standard deviation of every channel, over all vectors that count, then what the base class sets.
+
+        Raises:
+            DataError: no sample has the modality.
+        """
+        if self.standardise:
+            moments = Moments(self.feature_width)
+            for inputs in batches:
+                moments.add(inputs["values"][inputs["mask"]].cpu().numpy())  # (n, W)
+            if not moments.count.any():
+                message = f"no training sample has {self.name}, so it cannot be standardised."
+                raise DataError(message, where=f"modality.{self.name}.standardise")
+            settle(self.center, self.scale, moments)
+        if self.missing == "mean" or not self.standardise:
+            super().fit(batches)
+
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
+        if self.standardise:
+            values, there = inputs["values"], inputs["mask"][:, :, None]
+            values = standardised(values, there, self.center, self.scale, name=self.name)  # (B, T, W)
+            inputs = {**inputs, "values": values}
         if self.tower is not None:
             return self.tower(inputs)
         return self._encoded(inputs["values"], inputs["mask"])  # (B, T, E), (B, T)

@@ -28,6 +28,11 @@ class FeaturesModality(ModalityTable):
     keep: Literal["first", "last", "middle", "even"] = Field(
         default="first", description="Which vectors of a longer sample are kept."
     )
+    standardise: bool = Field(
+        default=False,
+        description="Every channel less its mean over the vectors of the training split, divided by its standard "
+        "deviation there, as the numbers of a table are.",
+    )
     encoder: Annotated[EncoderSpec, encoder_for("features")] | None = Field(
         default=None, description="What makes tokens of the values, without a tower. Default: the vectors as they are."
     )

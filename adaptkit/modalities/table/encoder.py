@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adaptkit.errors import DataError, RunError
+from adaptkit.data.moments import Moments
+from adaptkit.errors import DataError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, check_not_native, present_of, shared
+from adaptkit.modalities.standardising import register, settle, standardised
 from adaptkit.modalities.table.cells import category, is_empty, number
 from adaptkit.modalities.table.table import TableModality
 from adaptkit.modalities.token_encoder import TokenEncoder, encoder_of
@@ -61,8 +63,7 @@ class TableEncoder(Encoder):
         tokens, size = shape_of(n, c, k, embedding, width)
         super().__init__(width=size, tokens=tokens, encoder=encoder, **common)
         self.columns, self.categorical, self.each, self.limit = tuple(columns), tuple(categorical), width, None
-        self.register_buffer("center", torch.full((n,), torch.nan))  # NaN until `fit`
-        self.register_buffer("scale", torch.ones(n))
+        register(self, n)
         self.register_buffer("codes", torch.zeros(c, k, dtype=torch.long))  # 0: no category
         size = width if width is not None else embedding
         self.categories = nn.Embedding(c * (k + 1), size) if size is not None and c else None
@@ -123,21 +124,18 @@ class TableEncoder(Encoder):
         Raises:
             DataError: a column without any number, or no sample with the modality.
         """
-        kept = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in batches]
-        numbers = torch.cat([batch["numbers"] for batch in kept])  # (samples, N)
-        codes = torch.cat([batch["codes"] for batch in kept])  # (samples, C)
-        for index, name in enumerate(self.columns):
-            column = numbers[:, index]
-            column = column[~column.isnan()].double()
-            if not len(column):
+        moments, codes = Moments(len(self.columns)), []
+        for batch in batches:
+            moments.add(batch["numbers"].cpu().numpy())
+            codes.append(batch["codes"].cpu())
+        for name, count in zip(self.columns, moments.count, strict=True):
+            if not count:
                 raise DataError(f"no training sample has a number in {name}.", where=f"modality.{self.name}.columns")
-            self.center[index] = column.mean()
-            self.scale[index] = 1.0 if column.min() == column.max() else column.std(correction=0)
+        settle(self.center, self.scale, moments)
         for index in range(len(self.categorical)):
-            self.codes[index] = commonest(codes[:, index], self.codes.shape[1])
+            self.codes[index] = commonest(torch.cat(codes)[:, index], self.codes.shape[1])
         if self.missing == "mean":
-            device = self.center.device
-            super().fit([{key: tensor.to(device) for key, tensor in batch.items()} for batch in kept])
+            super().fit(batches)
 
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
         numbers, missing = self._standardised(inputs["numbers"])  # (B, N) each
@@ -155,14 +153,7 @@ class TableEncoder(Encoder):
     def _standardised(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N) numbers, 0 where one is missing, and (B, N), 1 there."""
         missing = numbers.isnan()
-        unset = not torch.compiler.is_compiling() and not numbers.is_meta and bool(self.center.isnan().any())
-        if unset and not missing.all():  # of a table that every sample lacks there are no means
-            raise RunError(
-                f"the means of {self.name} are not set.",
-                where=f"modality.{self.name}",
-                hint="Call fit(batches) first.",
-            )
-        return torch.where(missing, 0, (numbers - self.center) / self.scale), missing.to(numbers.dtype)
+        return standardised(numbers, ~missing, self.center, self.scale, name=self.name), missing.to(numbers.dtype)
 
     def _chosen(self, codes: Tensor) -> Tensor:
         """(B, C) of 0..K; 0 is the unknown category."""
