@@ -35,8 +35,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     """A file to fill that takes its place (replacing another) only when the block ends without an error.
+
+    Args:
+        path: the place.
+        keep: what was there before becomes this file. A crash in between leaves `keep` alone, never neither of them.
 
     Raises:
         RunError: the folder cannot be written.
@@ -53,6 +57,8 @@ def new_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
         os.replace(temporary, path)
         sync_folder(path.parent)
     except OSError as error:

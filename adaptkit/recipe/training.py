@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from adaptkit.errors import nearest
 from adaptkit.kinds import OPTIMIZERS, SAMPLERS, SCHEDULES
@@ -15,6 +18,18 @@ from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
+
+CHECKPOINTS_EXAMPLE = '"10 min", "30 s", "2 h", "500 steps" or "epoch"'
+_CHECKPOINTS = r"(\d+(?:\.\d+)?) ?(s|min|h|steps?)"
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+def _checkpoints(value: Any) -> Any:
+    found = re.fullmatch(_CHECKPOINTS, value) if isinstance(value, str) else None
+    whole = found is not None and (found[2] in _SECONDS or "." not in found[1])
+    if value == "epoch" or (found is not None and whole and float(found[1]) > 0):
+        return value
+    raise PydanticCustomError("checkpoints", f"should be {CHECKPOINTS_EXAMPLE}")
 
 
 class OptimizerSpec(Table):
@@ -114,6 +129,12 @@ class Train(Table):
     early_stopping: EarlyStopping | None = Field(
         default=None, examples=[{"patience": 3}], description="When to stop before the last epoch."
     )
+    checkpoint_every: Annotated[
+        str, BeforeValidator(_checkpoints), WithJsonSchema({"type": "string", "pattern": f"^({_CHECKPOINTS}|epoch)$"})
+    ] = Field(
+        default="10 min",
+        description=f"How much a kill can cost: {CHECKPOINTS_EXAMPLE}. Every epoch ends with a checkpoint anyway.",
+    )
     seeds: list[int] = Field(default=[0], min_length=1, description="One run per seed; reported as mean and deviation.")
     workers: int = Field(default=0, ge=0, description="Processes that prepare batches; 0: in the main process.")
     tensorboard: bool = Field(
@@ -126,3 +147,13 @@ class Train(Table):
         "Each needs its package.",
     )
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
+
+    @property
+    def checkpoint_interval(self) -> tuple[float, float]:
+        """Optimizer steps and seconds after which a checkpoint is due; the one that does not count is infinite."""
+        if self.checkpoint_every == "epoch":
+            return math.inf, math.inf
+        found = re.fullmatch(_CHECKPOINTS, self.checkpoint_every)
+        assert found is not None, "the validator has seen it"
+        amount = float(found[1])
+        return (math.inf, amount * _SECONDS[found[2]]) if found[2] in _SECONDS else (amount, math.inf)

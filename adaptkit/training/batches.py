@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.data import Sample
 from adaptkit.data.collate import Collator
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.model import AdaptedModel
 from adaptkit.recipe import Train
+from adaptkit.training.rng import seeded
 
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Sample]], Batch]
@@ -29,7 +30,14 @@ def total_steps(spec: Train, samples: int) -> int:
 
 
 def batch_groups(
-    samples: Sequence[Sample], order: Sequence[int], collate: Collate, spec: Train, *, start: int, steps: int
+    samples: Sequence[Sample],
+    order: Sequence[int],
+    collate: Collate,
+    spec: Train,
+    *,
+    start: int,
+    steps: int,
+    key: tuple[int, ...],
 ) -> Iterator[list[Batch]]:
     """The batches of each optimizer step of an epoch.
 
@@ -40,10 +48,12 @@ def batch_groups(
         spec: the recipe's [train] table.
         start: batches of the epoch that are used up already.
         steps: optimizer steps at most.
+        key: seed and epoch, for what is drawn at random while samples are read.
     """
     chunks = chunked(order, spec.batch_size)[start : start + steps * spec.accumulation]
     group: list[Batch] = []
-    for number, batch in enumerate(load_batches(samples, chunks, collate, spec.workers), 1):
+    batches = load_batches(samples, chunks, collate, spec.workers, start=start, key=key)
+    for number, batch in enumerate(batches, 1):
         group.append(batch)
         if len(group) == spec.accumulation or number == len(chunks):
             yield group
@@ -86,18 +96,54 @@ def chunked(order: Sequence[int], size: int) -> list[Sequence[int]]:
 
 
 def load_batches(
-    samples: Sequence[Sample], chunks: Sequence[Sequence[int]], collate: Collate, workers: int = 0
+    samples: Sequence[Sample],
+    chunks: Sequence[Sequence[int]],
+    collate: Collate,
+    workers: int = 0,
+    *,
+    start: int = 0,
+    key: tuple[int, ...] = (),
 ) -> Iterator[Batch]:
-    """One batch per chunk of indices, in order. Draws nothing from torch's global generator."""
+    """One batch per chunk of indices, in order. Draws nothing from the global generators.
+
+    A batch depends on its place alone, never on the number of workers or on where a run was continued: what is drawn
+    at random while its samples are read comes from the key and its number, counted from `start`.
+    """
     loader = DataLoader(
-        samples,  # type: ignore[arg-type]
-        batch_sampler=[list(chunk) for chunk in chunks],
-        collate_fn=collate,
+        Batches(samples, chunks, collate, start, key),
+        batch_size=None,
+        collate_fn=_as_it_is,
         num_workers=workers,
         worker_init_fn=_ignore_interrupt,
         generator=torch.Generator().manual_seed(0),
     )
     return iter(loader)
+
+
+class Batches(Dataset[Batch]):
+    """The batches themselves as a dataset, so that the loader only has to distribute them."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        chunks: Sequence[Sequence[int]],
+        collate: Collate,
+        start: int,
+        key: tuple[int, ...],
+    ) -> None:
+        self.samples, self.chunks, self.collate = samples, chunks, collate
+        self.start, self.key = start, key
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, number: int) -> Batch:
+        with seeded(*self.key, self.start + number):
+            return self.collate([self.samples[index] for index in self.chunks[number]])
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def _ignore_interrupt(worker: int) -> None:

@@ -1,7 +1,14 @@
-"""The two checkpoints of a training: `last.safetensors` to continue from, `best.safetensors` to keep."""
+"""The checkpoints of a training: `last.safetensors` to continue from, `best.safetensors` to keep, and one behind each.
+
+A file that is not what was written is found by its hash. The predecessor of the last one then continues the training
+from a little earlier; of the best one there is a copy.
+"""
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -12,15 +19,15 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor
 
-from adaptkit.atomic import write_bytes
+from adaptkit.atomic import new_file, unwritable
 from adaptkit.errors import Diverged, RunError
 from adaptkit.training.interrupt import StopRequested
-from adaptkit.training.packing import all_finite, pack, unpack
+from adaptkit.training.packing import DamagedCheckpointError, all_finite, pack, unpack
 from adaptkit.training.rng import restore_rng_state, rng_state
 from adaptkit.training.schedules import LRSchedule
 
-LAST = "last.safetensors"
-BEST = "best.safetensors"
+LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
+BEST, COPY = "best.safetensors", "best.copy.safetensors"
 LOWER_RATE = "Lower train.optimizer.lr, set train.clip = 1.0 or a warm-up, or check the inputs for huge values."
 
 
@@ -95,7 +102,9 @@ class Training:
         accelerator: device, precision and scaler of the gradients.
         checkpoints: folder of this seed's checkpoints.
         progress: how far it is.
+        every: optimizer steps, and seconds, after which the next checkpoint is due within an epoch.
         idle: `NAME at PATH` of adapters without any gradient in the first step; None before it.
+        saved: step and time of the last checkpoint.
     """
 
     model: Any
@@ -103,11 +112,19 @@ class Training:
     schedule: LRSchedule
     accelerator: Accelerator
     checkpoints: Path
+    every: tuple[float, float] = (math.inf, math.inf)
     progress: Progress = field(default_factory=Progress)
     idle: tuple[str, ...] | None = None
+    saved: tuple[int, float] = field(default_factory=lambda: (0, time.monotonic()))
+
+    def save_if_due(self) -> None:
+        """`save` where enough steps were made, or enough time has passed, since the last checkpoint."""
+        (step, at), (steps, seconds) = self.saved, self.every
+        if self.progress.step - step >= steps or time.monotonic() - at >= seconds:
+            self.save()
 
     def save(self) -> None:
-        """Write `last.safetensors`.
+        """Write `last.safetensors`; the one that was there becomes `previous.safetensors`.
 
         Raises:
             Diverged: the parameters are not finite; the file that was there stays.
@@ -122,14 +139,24 @@ class Training:
             "scaler": scaler.state_dict() if scaler is not None else None,
             "rng": rng_state(),
         }
-        _write(self.checkpoints / LAST, state)
+        _write(self.checkpoints / LAST, state, before=self.checkpoints / PREVIOUS)
+        self.saved = self.progress.step, time.monotonic()
 
-    def resume(self) -> None:
-        """Take up the last checkpoint; at the very start, write the first one."""
-        state = read_checkpoint(self.checkpoints / LAST)
+    def resume(self) -> str:
+        """Take up the last checkpoint; at the very start, write the first one.
+
+        Returns:
+            What a user should know of it; "" if nothing.
+
+        Raises:
+            RunError: it is damaged, and so is its predecessor; or the best state is.
+        """
+        state, told = newest_checkpoint(self.checkpoints)
         if state is None:
             self.save()
-            return
+            return told
+        if state["progress"]["best_epoch"]:
+            load_best(self.checkpoints)  # better told now than after the last epoch
         self.progress = Progress(**state["progress"])
         self.model.load_trainable_state(state["trainable"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -137,6 +164,8 @@ class Training:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         restore_rng_state(state["rng"])
+        self.saved = self.progress.step, time.monotonic()
+        return told
 
     @contextmanager
     def saving(self) -> Iterator[None]:
@@ -169,31 +198,74 @@ class Best:
 
 
 def save_best(folder: Path, best: Best) -> None:
-    """Write the best validation so far.
+    """Write the best validation so far, twice: nothing could compute it again.
 
     Raises:
-        Diverged: the parameters are not finite; the file that was there stays.
+        Diverged: the parameters are not finite; the files that were there stay.
     """
-    _write(folder / BEST, {"trainable": best.trainable, "metrics": best.metrics, "warnings": best.warnings})
+    for name in (COPY, BEST):
+        _write(folder / name, {"trainable": best.trainable, "metrics": best.metrics, "warnings": best.warnings})
 
 
 def load_best(folder: Path) -> Best:
     """What `save_best` wrote.
 
     Raises:
-        RunError: there is none, or it is not readable.
+        RunError: there is none, or neither of the two is readable.
     """
-    state = read_checkpoint(folder / BEST)
+    state, _ = first_whole(folder / BEST, folder / COPY)
     if state is None:
         raise RunError("is missing.", where=str(folder / BEST), hint="Train again without --resume.")
     return Best(**state)
+
+
+def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """The last checkpoint, or its predecessor where it is damaged, and a note about that.
+
+    Where the predecessor had to serve, it takes the place of the last one, so that it is not overwritten.
+
+    Raises:
+        RunError: both are damaged, or one cannot be read.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    state, damage = first_whole(last, previous)
+    if damage is None:
+        return state, ""
+    try:
+        os.replace(previous, last)
+    except OSError as error:
+        raise unwritable(last, error) from error
+    problem = damage.problems[0]
+    return state, f"{problem.where} {problem.message} The checkpoint before it is taken instead."
+
+
+def first_whole(*paths: Path) -> tuple[dict[str, Any] | None, DamagedCheckpointError | None]:
+    """The first of these that is there and is what was written; None if none is there. With what is wrong before it.
+
+    Raises:
+        DamagedCheckpointError: there are some, and all are damaged.
+        RunError: one cannot be read.
+    """
+    damage = None
+    for path in paths:
+        try:
+            state = read_checkpoint(path)
+        except DamagedCheckpointError as error:
+            damage = damage or error
+            continue
+        if state is not None:
+            return state, damage
+    if damage is not None:
+        raise damage
+    return None, None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """The content of a checkpoint; None if there is none yet.
 
     Raises:
-        RunError: it is not readable.
+        DamagedCheckpointError: it is not what was written.
+        RunError: it cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -204,8 +276,10 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     return unpack(content, where=str(path))
 
 
-def _write(path: Path, state: dict[str, Any]) -> None:
+def _write(path: Path, state: dict[str, Any], *, before: Path | None = None) -> None:
+    """Replace a checkpoint; the one that was there is kept as `before`."""
     if not all_finite(state["trainable"]):
         kept = f" The last good state is kept in {path}." if path.exists() else ""
         raise Diverged(f"the trained parameters are not finite any more.{kept}", hint=LOWER_RATE)
-    write_bytes(path, pack(state))
+    with new_file(path, keep=before) as temporary:
+        temporary.write_bytes(pack(state))

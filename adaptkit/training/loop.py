@@ -33,7 +33,7 @@ from adaptkit.training.log import Log, open_log
 from adaptkit.training.machine import build_accelerator, memory_errors
 from adaptkit.training.optimizers import build_optimizer, idle_adapters
 from adaptkit.training.result import SeedResult, Splits, read_result
-from adaptkit.training.rng import preserved_rng_state, seed_everything
+from adaptkit.training.rng import preserved_rng_state, restore_rng_state, rng_state, seed_everything
 from adaptkit.training.samplers import build_order
 from adaptkit.training.schedules import LRSchedule
 
@@ -133,8 +133,9 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
         optimizer, name=spec.schedule.name, warmup=spec.schedule.warmup, total=total, **spec.schedule.options
     )
     prepared: Any = accelerator.prepare_optimizer(optimizer)
-    training = Training(model, prepared, schedule, accelerator, checkpoints)
-    training.resume()
+    training = Training(model, prepared, schedule, accelerator, checkpoints, spec.checkpoint_interval)
+    if told := training.resume():
+        run.callbacks.note(told)
     now = training.progress
     run.callbacks.seed_started(SeedStarted(seed, now.step))
     if now.finished:
@@ -144,7 +145,8 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
         log.forget_after(step=now.step, epochs=now.epoch)
         while not now.finished:
             indices, steps = order(now.epoch), 0 if now.stopped else total - now.step
-            for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=steps):
+            key = (seed, now.epoch)
+            for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=steps, key=key):
                 first, lr = training.idle is None, schedule.lr
                 loss = train_step(training, tasks, group, clip=spec.clip)
                 if first and training.idle:
@@ -157,6 +159,7 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
                 run.stop.check()
                 if now.stopped:
                     break
+                training.save_if_due()
             end_epoch(run, training, log, last=now.step >= total)
             training.save()
     return now
@@ -172,6 +175,7 @@ def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Ba
         Diverged: loss or gradient is not finite; the parameters are as before the step.
     """
     model, optimizer, accelerator = training.model, training.optimizer, training.accelerator
+    before = rng_state()
     samples = sum(len(batch["ids"]) for batch in group)
     losses = []
     model.train()
@@ -195,6 +199,7 @@ def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Ba
     scaled = accelerator.scaler is not None  # a scaler skips steps with infinite gradients by itself
     if not math.isfinite(mean) or not (scaled or math.isfinite(norm)):
         optimizer.zero_grad()
+        restore_rng_state(before)  # the step was not made, so nothing was drawn for it
         what = "gradient" if math.isfinite(mean) else "loss"
         raise Diverged(f"the {what} is not finite any more (loss {mean}).", hint=LOWER_RATE)
     if training.idle is None:

@@ -1,11 +1,13 @@
 """A nested state (optimizer, schedule, random generators) as one safetensors file, without any pickle.
 
 Tensors go into the file's body under running numbers; the structure around them goes into its header as JSON.
-Floats survive exactly: JSON writes the shortest text that reads back as the same double.
+Floats survive exactly: JSON writes the shortest text that reads back as the same double. The header also holds a
+SHA-256 of the whole file, so that a single changed bit is found.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -16,7 +18,12 @@ from torch import Tensor
 
 from adaptkit.errors import RunError
 
-_HEADER = "adaptkit_state"
+_HEADER = "adaptkit_state"  # one entry only, because safetensors writes several in any order
+_UNSEALED = b"0" * 64  # stands in the place of the hash, before the structure, while it is computed
+
+
+class DamagedCheckpointError(RunError):
+    """The file is truncated, or not what was written (exit code 4)."""
 
 
 def pack(state: dict[str, Any]) -> bytes:
@@ -26,24 +33,42 @@ def pack(state: dict[str, Any]) -> bytes:
     """
     tensors: dict[str, Tensor] = {}
     structure = _describe(state, tensors)
-    return save(tensors, metadata={_HEADER: json.dumps(structure)})
+    content = save(tensors, metadata={_HEADER: _UNSEALED.decode() + json.dumps(structure)})
+    place = _place(content, _UNSEALED)
+    return content[:place] + _digest(content, place).encode() + content[place + len(_UNSEALED) :]
 
 
 def unpack(content: bytes, *, where: str) -> dict[str, Any]:
     """The state that `pack` was given; tensors come back on the CPU.
 
     Raises:
-        RunError: the bytes are truncated or are not such a file.
+        DamagedCheckpointError: the bytes are not such a file, or not those that were written.
     """
     try:
-        tensors = load(content)
         length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
-        return _rebuild(json.loads(header["__metadata__"][_HEADER]), tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
+        header = json.loads(content[8 : 8 + length])["__metadata__"][_HEADER]
+        written, structure = header[: len(_UNSEALED)], header[len(_UNSEALED) :]
+        if _digest(content, _place(content, written.encode())) != written:
+            raise ValueError("its SHA-256 is not the one it was written with")
+        return _rebuild(json.loads(structure), load(content))
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedCheckpointError(
             f"is not a readable checkpoint ({error}).", where=where, hint="Train again without --resume."
         ) from error
+
+
+def _place(content: bytes, digest: bytes) -> int:
+    """Where the digest stands in the header. Quotation marks of the state are escaped there, so this is unique."""
+    start = b'"%s":"' % _HEADER.encode()
+    return content.index(start + digest) + len(start)
+
+
+def _digest(content: bytes, place: int) -> str:
+    """SHA-256 of the file as it was before its hash was put in."""
+    digest, view = hashlib.sha256(), memoryview(content)
+    for part in (view[:place], _UNSEALED, view[place + len(_UNSEALED) :]):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _describe(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -51,6 +51,16 @@ CASES = {
         ('model = "bert-base"', "model = 3"),
         'films.toml:6  backbone.model: should be text in quotes, not 3. Write for example model = "bert-base".',
     ),
+    "minutes without a unit": (
+        ("[train]", "[train]\ncheckpoint_every = 10"),
+        'films.toml:30  train.checkpoint_every: should be "10 min", "30 s", "2 h", "500 steps" or "epoch", not 10. '
+        'Write for example checkpoint_every = "10 min".',
+    ),
+    "half a step": (
+        ("[train]", '[train]\ncheckpoint_every = "0.5 steps"'),
+        'films.toml:30  train.checkpoint_every: should be "10 min", "30 s", "2 h", "500 steps" or "epoch", not '
+        '"0.5 steps". Write for example checkpoint_every = "10 min".',
+    ),
     "truth value for a number": (
         ("lr = 1e-4", "lr = true"),
         "films.toml:30  train.optimizer.lr: should be a number, not true. Write for example lr = 0.001.",

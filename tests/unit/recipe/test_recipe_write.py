@@ -59,6 +59,7 @@ _TRAIN = _tables(
     {
         "epochs": _COUNTS,
         "clip": _RATES,
+        "checkpoint_every": st.sampled_from(["epoch", "1 step", "500steps", "30 s", "1.5 h", "10 min"]),
         "optimizer": _tables({"name": st.just("sgd")}, {"momentum": _RATES, "nesterov": st.booleans()}),
         "schedule": _tables({"name": st.just("plateau")}, {"factor": _RATES, "patience": _COUNTS}),
         "early_stopping": _tables({"patience": _COUNTS}, {"min_delta": _RATES}),

@@ -7,8 +7,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adaptkit.errors import Diverged
-from adaptkit.training.checkpoint import BEST, LAST, Best, Progress, Training, load_best, read_checkpoint, save_best
+from adaptkit.errors import Diverged, RunError
+from adaptkit.training.checkpoint import (
+    BEST,
+    COPY,
+    LAST,
+    PREVIOUS,
+    Best,
+    Progress,
+    Training,
+    load_best,
+    read_checkpoint,
+    save_best,
+)
 from adaptkit.training.machine import build_accelerator
 from adaptkit.training.schedules import LRSchedule
 
@@ -88,3 +99,82 @@ def test_what_counts_as_a_gain() -> None:
         now.epoch += 1
     assert found == [(True, 0), (True, 1), (True, 2), (False, 3), (True, 0)]
     assert (now.best_score, now.best_epoch, now.reference) == (0.62, 5, 0.62)
+
+
+def spoil(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    first = training(tmp_path)
+    first.save()
+    step(first)
+    first.save()
+    before = (tmp_path / PREVIOUS).read_bytes()
+    spoil(tmp_path / LAST)
+    again = training(tmp_path)
+    assert "last.safetensors is not a readable checkpoint" in again.resume()
+    assert again.progress.step == 0
+    assert (tmp_path / LAST).read_bytes() == before  # so that the next one does not replace the good one by the bad
+    assert training(tmp_path).resume() == ""
+
+
+def test_a_crash_between_the_renames_leaves_the_one_before(tmp_path: Path) -> None:
+    moving = training(tmp_path)
+    moving.save()
+    (tmp_path / LAST).rename(tmp_path / PREVIOUS)
+    step(moving)
+    assert (training(tmp_path).resume(), read_checkpoint(tmp_path / LAST)) == ("", None)
+
+
+def test_damage_without_a_predecessor_is_an_error(tmp_path: Path) -> None:
+    moving = training(tmp_path)
+    moving.save()
+    spoil(tmp_path / LAST)
+    with pytest.raises(RunError, match=r"last\.safetensors  is not a readable checkpoint") as caught:
+        training(tmp_path).resume()
+    assert caught.value.code == 4
+    moving.save()
+    moving.save()
+    for name in (LAST, PREVIOUS):
+        spoil(tmp_path / name)
+    with pytest.raises(RunError, match=r"last\.safetensors"):
+        training(tmp_path).resume()
+
+
+def test_the_best_state_has_a_copy(tmp_path: Path) -> None:
+    save_best(tmp_path, Best(GOOD, {"accuracy": 0.5}))
+    spoil(tmp_path / BEST)
+    assert torch.equal(load_best(tmp_path).trainable["weight"], GOOD["weight"])
+    spoil(tmp_path / COPY)
+    with pytest.raises(RunError, match=r"best\.safetensors  is not a readable"):
+        load_best(tmp_path)
+
+
+def test_a_damaged_best_state_is_told_before_training_goes_on(tmp_path: Path) -> None:
+    moving = training(tmp_path)
+    moving.progress.best_epoch = 1
+    moving.save()
+    with pytest.raises(RunError, match=r"best\.safetensors  is missing"):
+        training(tmp_path).resume()
+
+
+def test_a_checkpoint_is_due_by_steps_or_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("adaptkit.training.checkpoint.time.monotonic", lambda: now[0])
+
+    def saved_at(every: tuple[float, float], steps: int) -> list[int]:
+        moving, found = training(tmp_path / str(every)), []
+        moving.every, moving.saved = every, (0, now[0])
+        for _ in range(steps):
+            step(moving)
+            now[0] += 1.0
+            moving.save_if_due()
+            found += [moving.progress.step] if moving.saved[0] == moving.progress.step else []
+        return found
+
+    assert saved_at((3, math.inf), 7) == [3, 6]
+    assert saved_at((math.inf, 2.0), 5) == [2, 4]
+    assert saved_at((math.inf, math.inf), 3) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from adaptkit.errors import Interrupted, RunError
+from adaptkit.errors import Diverged, Interrupted, RunError
 from adaptkit.recipe import Recipe, digest, load_recipe
 from adaptkit.training import Callback, list_runs, read_run, train
 from adaptkit.training.callbacks import Evaluated, StepDone, Validated
+from adaptkit.training.checkpoint import LAST, PREVIOUS, read_checkpoint
 from adaptkit.training.folder import create_run, set_status
 from adaptkit.training.resume import run_to_resume
 
@@ -54,10 +57,15 @@ def recipe_of(path: Path, *more: str) -> Recipe:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What must be equal: every artifact's and checkpoint's bytes, every logged line, every metric."""
+    """What must be equal: every artifact's and checkpoint's bytes, every logged line, every metric.
+
+    The last checkpoint but one is of the moment when the run was interrupted.
+    """
     summary = json.loads((run / "summary.json").read_text())
     lines = sorted((run / "metrics.jsonl").read_text().splitlines())
-    tensors = {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*.safetensors")}
+    tensors = {
+        str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*.safetensors") if file.name != PREVIOUS
+    }
     return {
         "metrics": summary["metrics"],
         "per_seed": summary["per_seed"],
@@ -124,6 +132,89 @@ def test_after_a_crash_that_nothing_could_record(tiny_recipe: Path, tmp_path: Pa
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "tr')
     assert outcome(train(recipe, runs=tmp_path / "crashed", resume=True).run) == whole
+
+
+class Killed(Callback):
+    """Copies the runs when a step is done: what a kill -9 at that moment leaves."""
+
+    def __init__(self, runs: Path, copy: Path, step: int) -> None:
+        self.runs, self.copy, self.step = runs, copy, step
+
+    def step_done(self, event: StepDone) -> None:
+        if event.step == self.step:
+            shutil.copytree(self.runs, self.copy)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("sampler", ['"shuffle"', '"sequential"', '{name="balanced", task="answer"}'])
+def test_killed_within_an_epoch(tiny_recipe: Path, tmp_path: Path, sampler: str, workers: int) -> None:
+    """Of six batches of an epoch, in windows of two, four were used: order, chance, schedule and sums go on there."""
+    runs, killed = tmp_path / "whole", tmp_path / "killed"
+    changes = (f"train.sampler={sampler}", f"train.workers={workers}", 'train.checkpoint_every="1 step"')
+    recipe = recipe_of(tiny_recipe, *changes)
+    whole = outcome(train(recipe, runs=runs, callbacks=[Killed(runs, killed, 6)]).run)
+    (run,) = list_runs(killed)
+    state = read_checkpoint(run.path / "checkpoints" / LAST)
+    assert state is not None
+    assert (state["progress"]["epoch"], state["progress"]["batch"], state["progress"]["step"]) == (1, 4, 5)
+    assert outcome(train(recipe, runs=killed, resume=True).run) == whole
+
+
+def test_checkpoints_change_nothing(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
+    for number, every in enumerate(("1 step", "epoch", "0.001 s")):
+        recipe = recipe_of(tiny_recipe, f'train.checkpoint_every="{every}"')
+        found = outcome(train(recipe, runs=tmp_path / str(number)).run)
+        assert {**found, "tensors": None} == {**whole, "tensors": None}
+        assert found["tensors"]["checkpoints/last.safetensors"] == whole["tensors"]["checkpoints/last.safetensors"]
+
+
+@pytest.mark.parametrize("bad_step", [1, 5, 9])
+def test_after_a_loss_that_was_not_finite(
+    tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any], bad_step: int
+) -> None:
+    """The bad step drew from the generators (dropout of modalities); resuming draws the same once more."""
+
+    class Broken(Callback):
+        steps = 0
+
+        def step_done(self, event: StepDone) -> None:
+            self.steps = event.step
+
+    broken = Broken()
+
+    def spoil(module: torch.nn.Module, args: object, output: object) -> object:
+        if isinstance(module, torch.nn.Linear) and module.training and broken.steps == bad_step - 1:
+            return output * math.nan  # type: ignore[operator]
+        return None
+
+    hook = torch.nn.modules.module.register_module_forward_hook(spoil)
+    try:
+        with pytest.raises(Diverged):
+            train(recipe_of(tiny_recipe), runs=tmp_path / "runs", callbacks=[broken])
+    finally:
+        hook.remove()
+    assert list_runs(tmp_path / "runs")[0].status == "diverged"
+    assert outcome(train(recipe_of(tiny_recipe), runs=tmp_path / "runs", resume=True).run) == whole
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
+    tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    runs, killed = tmp_path / "runs", tmp_path / "killed"
+    train(recipe_of(tiny_recipe), runs=runs, callbacks=[Killed(runs, killed, 8)])
+    last = list_runs(killed)[0].path / "checkpoints" / LAST
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 4
+    last.write_bytes(content)
+    told: list[str] = []
+
+    class Listening(Callback):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    result = train(recipe_of(tiny_recipe), runs=killed, resume=True, callbacks=[Listening()])
+    assert outcome(result.run) == whole
+    assert any("The checkpoint before it is taken" in text for text in told)
 
 
 def test_a_second_ctrl_c_leaves_the_last_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
