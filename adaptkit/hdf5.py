@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 
-def is_elsewhere(dataset: Any) -> bool:
-    """Its numbers lie in another file: by an external link, as external storage, or as a virtual data set.
+def is_elsewhere(dataset: Any, file: Any) -> bool:
+    """Its numbers lie in another file: by a chain of links, as external storage, or as a virtual data set.
 
     A download could so name any file of the user, and its content would end up in a store.
 
     Args:
         dataset: an h5py.Dataset, as `file[name]` gave it.
+        file: the h5py.File that was opened.
     """
-    return bool(dataset.external or dataset.is_virtual)
+    return bool(dataset.external or dataset.is_virtual or dataset.file.filename != file.filename)
 
 
 def leaves(file: Any, name: str) -> bool:

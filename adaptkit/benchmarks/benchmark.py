@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from adaptkit.benchmarks.stores import StoreFormat
 from adaptkit.benchmarks.table import BenchmarkTable
+from adaptkit.data.paths import refuse_astray
 from adaptkit.data.store import FOLDER, Store, open_store
 from adaptkit.data.store_writer import StoreWriter, check_target
 from adaptkit.errors import DataError, UsageError, nearest
@@ -110,7 +111,7 @@ def import_benchmark(
 
     Raises:
         UsageError: an unknown benchmark, variant or option, or the store exists.
-        DataError: the source is not there or damaged; then nothing is written.
+        DataError: the source is not there or damaged, or has links that leave it; then nothing is written.
     """
     source, options = find_benchmark(name), dict(options or {})
     if variant:
@@ -124,6 +125,7 @@ def import_benchmark(
         raise DataError("the folder does not exist.", where=str(root))
     folder = to or root / (f"{FOLDER}-{variant}" if variant else FOLDER)
     check_target(folder, force=force)
+    refuse_astray(root)
     found = variant or source.find(root)
     with StoreWriter(folder, format=name, variant=found, root=root, force=force) as writer:
         source.read(root, writer, found, **options)

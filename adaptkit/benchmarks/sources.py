@@ -207,13 +207,15 @@ def picture_fault(file: Path) -> str:
     """Why a picture cannot be shown, or "" where it can. It is decoded in small: a cut-off file is found, too."""
     from PIL import Image, UnidentifiedImageError
 
+    from adaptkit.modalities.pixels import formats
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd EXIF blocks and the like
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
+            with Image.open(file, formats=formats()) as picture:
                 picture.verify()
-            with Image.open(file) as picture:
+            with Image.open(file, formats=formats()) as picture:
                 picture.draft("RGB", (64, 64))  # a JPEG is then decoded at an eighth of its size
                 picture.load()
     except UnidentifiedImageError:

@@ -15,7 +15,7 @@ from adaptkit.data.paths import inside
 from adaptkit.data.rows import Column, Row, Rows, SplitRows
 from adaptkit.data.store import Store, StoreRows, find_store
 from adaptkit.errors import DataError
-from adaptkit.formats.values import absent
+from adaptkit.formats.values import absent, root_of
 from adaptkit.kinds import MODALITIES, table_of
 from adaptkit.recipe import ModalityTable
 
@@ -37,7 +37,8 @@ def read_store(data: BenchmarkTable, base: Path, columns: tuple[Column, ...]) ->
         DataError: it has not been imported, or a column is not there, of another kind, or has gaps.
     """
     root = (base / Path(data.root).expanduser()).resolve()
-    store = find_store(root, data.format, data.variant or "")
+    download = None if data.download is None else root_of(data.download, base, key="data.download")
+    store = find_store(root, data.format, data.variant or "", download=download)
     splits = {split: StoreTable(store, split, columns) for split in store.splits}
     digest = hashlib.sha256(repr(sorted(store.meta["files"].items())).encode()).hexdigest()
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
@@ -57,6 +58,7 @@ class StoreTable(Rows):
         self.store, self.split, self.columns = store, split, columns
         self.rows: StoreRows = store.rows(split, [column.name for column in columns])
         self._kinds = {column.name: store.columns[column.name]["kind"] for column in columns}
+        self.root = store.root if "path" in self._kinds.values() else store.folder
         for column in columns:
             self._check(column)
 
@@ -67,7 +69,7 @@ class StoreTable(Rows):
         where = f"{self.split}.parquet:{index + 1}"
         cells = self.rows[index]
         values = {
-            name: inside(self.store.root, cells[name], name, where)
+            name: inside(self.root, cells[name], name, where)
             if kind == "path" and cells[name] is not None
             else cells[name]
             for name, kind in self._kinds.items()

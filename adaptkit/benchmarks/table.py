@@ -19,6 +19,13 @@ class BenchmarkTable(DataTable):
         description="The downloaded folder, or the store that `adaptkit data import` made of it, relative to the "
         "recipe file.",
     )
+    download: Annotated[str, IsPath()] | None = Field(
+        default=None,
+        min_length=1,
+        examples=["../data/download"],
+        description="The folder that the paths in the store start from, where it lies outside `root`. Default: it "
+        "lies in `root`.",
+    )
     variant: str | None = Field(
         default=None,
         min_length=1,

@@ -108,7 +108,8 @@ def _check_benchmark(name: str, root: Path, variant: str) -> tuple[Any, dict[str
             found.problems = list(error.problems)
         return found, document
     found = check_store(store)
-    found.warnings += check_sources(source.known_sums, store.root, store.meta.get("sources", {}))
+    if store.reaches_files:
+        found.warnings += check_sources(source.known_sums, store.root, store.meta.get("sources", {}))
     return found, {**document, "store": store.folder, "variant": store.meta["variant"]}
 
 

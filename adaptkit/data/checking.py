@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from adaptkit.data.moments import Moments
-from adaptkit.data.paths import digest_of, inside
+from adaptkit.data.paths import digest_of, inside, named_file
 from adaptkit.data.sample import DataSet, Sample
 from adaptkit.data.stats import OF_STORES, Summary, distribution, of_tasks, summarised
 from adaptkit.data.store import Store, verify
@@ -64,11 +64,16 @@ def check_store(store: Store, *, whole: bool = True) -> Findings:
                 name: summarised(OF_STORES.get(kind, "gaps"), rows.column(name), kind) for name, kind in kinds.items()
             }
             found.splits[split] = {"samples": len(rows), "columns": columns}
-            _check_paths(store, split, found)
+            if store.reaches_files:
+                _check_paths(store, split, found)
     except DataError as error:
         found.problems.extend(error.problems)
     _judge(found)
     _compare_ids({split: store.rows(split, ()).column("id") for split in found.splits}, found)
+    if not store.reaches_files:
+        found.warnings.append(
+            f"the files of its paths lie outside {store.within} and are not looked at: {store.meta['root']}."
+        )
     found.notes += [f"{text}: {count:,}" for text, count in store.meta["audit"].items()]
     return found
 
@@ -86,8 +91,10 @@ def check_sources(published: Mapping[str, str], root: Path, recorded: Mapping[st
     """Warnings about source files that are not the published ones, or that changed since the import."""
     warnings = []
     for name, digest in recorded.items():
-        path = root / name
-        if path.exists() and digest_of(path) != digest.removeprefix("sha256:"):
+        path = named_file(root, name, "sources")
+        if not path.is_relative_to(root):
+            warnings.append(f"{name} lies outside {root} and is not compared.")
+        elif path.exists() and digest_of(path) != digest.removeprefix("sha256:"):
             warnings.append(f"{name} changed since the import: import it again.")
     for name, digest in published.items():
         parts = Path(name).parts

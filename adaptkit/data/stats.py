@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adaptkit.data.paths import ArrayPath
+
 if TYPE_CHECKING:
     from adaptkit.data.sample import DataSet
     from adaptkit.recipe import ModalityTable, TaskTable
@@ -211,7 +213,7 @@ def described(
         files = {name: Gaps() for name in modalities}
         for sample in samples:
             for name, value in sample.inputs.items():
-                of_file = isinstance(value, str | Path) and isinstance(gaps[name], Vectors)
+                of_file = isinstance(value, str | Path | ArrayPath) and isinstance(gaps[name], Vectors)
                 (files if of_file else gaps)[name].add(value)
         columns = {name: _together(table.kind, gaps[name], files[name]) for name, table in modalities.items()}
         splits[split] = {"samples": len(samples), "columns": columns | of_tasks(data, split, tasks)}

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
 from adaptkit.data.lazy_features import Features
-from adaptkit.data.paths import digest_of
+from adaptkit.data.paths import digest_of, inside
 from adaptkit.data.store_writer import KINDS, META, VERSION, StoreWriter
 from adaptkit.errors import DataError, nearest
 
@@ -29,10 +29,11 @@ class Store:
     Attributes:
         folder: it.
         meta: what its meta.json says: format, variant, splits, columns, classes, sources, audit.
+        within: the folder that the paths in it may not leave.
     """
 
-    def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
-        self.folder, self.meta = folder, meta
+    def __init__(self, folder: Path, meta: Mapping[str, Any], within: Path) -> None:
+        self.folder, self.meta, self.within = folder, meta, within.resolve()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -46,8 +47,27 @@ class Store:
 
     @cached_property
     def root(self) -> Path:
-        """The folder that paths are relative to."""
-        return (self.folder / self.meta["root"]).resolve()
+        """The folder that paths are relative to.
+
+        Raises:
+            DataError: it lies outside the folder that the user named; a store may come from anyone.
+        """
+        found = (self.folder / self.meta["root"]).resolve()
+        if not found.is_relative_to(self.within):
+            raise DataError(
+                f"the paths of the store start from {found}, outside {self.within}.",
+                where=str(self.folder / META),
+                hint=f'Where that is right, write data.download = "{found}" in the recipe.',
+            )
+        return found
+
+    @property
+    def reaches_files(self) -> bool:
+        """The paths in it stay where they may lie."""
+        try:
+            return bool(self.root)
+        except DataError:
+            return False
 
     def rows(self, split: str, columns: Iterable[str] | None = None) -> StoreRows:
         """The samples of a split as dicts with `id` and these columns (all where None), read when asked for.
@@ -66,9 +86,9 @@ class Store:
         if split not in self.meta["splits"]:
             raise DataError(f"no split {split!r}.", where=str(self.folder), hint=nearest(split, self.splits))
         kinds = {name: self.columns[name]["kind"] for name in wanted}
-        scalars = _parquet(self.folder / f"{split}.parquet", ["id", *(n for n in wanted if kinds[n] != "features")])
+        scalars = _parquet(self._file(f"{split}.parquet"), ["id", *(n for n in wanted if kinds[n] != "features")])
         ragged = {
-            name: Features(self.folder / "features" / f"{name}.{split}.safetensors")
+            name: Features(self._file(f"features/{name}.{split}.safetensors"))
             for name in wanted
             if kinds[name] == "features"
         }
@@ -77,6 +97,9 @@ class Store:
             if found != count:
                 raise DataError(f"{split} has {found:,} {name}, not {count:,}.", where=str(self.folder))
         return StoreRows(wanted, scalars, ragged)
+
+    def _file(self, name: str) -> Path:
+        return inside(self.folder.resolve(), name, "file", str(self.folder))
 
 
 class StoreRows(Sequence[dict[str, Any]]):
@@ -98,8 +121,12 @@ class StoreRows(Sequence[dict[str, Any]]):
         return iter(self.features[name]) if name in self.features else self.scalars.column(name)
 
 
-def open_store(folder: Path) -> Store:
+def open_store(folder: Path, within: Path | None = None) -> Store:
     """The store in this folder.
+
+    Args:
+        folder: it.
+        within: the folder that the paths in it may not leave. Default: the one that the store lies in.
 
     Raises:
         DataError: there is none, it is damaged, or a newer adaptkit wrote it.
@@ -121,7 +148,7 @@ def open_store(folder: Path) -> Store:
         )
     if not _is_whole(meta):
         raise DataError("is damaged.", where=str(path), hint="Import the data again.")
-    return Store(folder, meta)
+    return Store(folder, meta, within or folder.absolute().parent)
 
 
 def _is_whole(meta: Mapping[str, Any]) -> bool:
@@ -141,8 +168,14 @@ def _is_whole(meta: Mapping[str, Any]) -> bool:
     )
 
 
-def find_store(root: Path, format: str, variant: str = "") -> Store:
+def find_store(root: Path, format: str, variant: str = "", download: Path | None = None) -> Store:
     """The store of a benchmark: the folder itself, or one below it that `adaptkit data import` wrote.
+
+    Args:
+        root: the folder.
+        format: name of the benchmark.
+        variant: which, of several.
+        download: the folder that the paths in the store may not leave. Default: `root`.
 
     Raises:
         DataError: none, one of another format, or several of which none was chosen.
@@ -155,7 +188,7 @@ def find_store(root: Path, format: str, variant: str = "") -> Store:
             f"Then: adaptkit data import {format} {root}",
         )
     folders = [root, root / FOLDER, *sorted(root.glob(f"{FOLDER}-*"))]
-    stores = [open_store(folder) for folder in folders if (folder / META).is_file()]
+    stores = [open_store(folder, download or root) for folder in folders if (folder / META).is_file()]
     fitting = [s for s in stores if s.meta["format"] == format and variant in ("", s.meta["variant"])]
     if not fitting:
         wanted = f"{format} {variant}".rstrip()
@@ -181,6 +214,7 @@ def verify(store: Store) -> None:
         path = store.folder / name
         if not path.is_file():
             raise DataError("the file is missing.", where=str(path), hint="Import the data again.")
+        inside(store.folder.resolve(), name, "files", str(store.folder / META))
         if digest_of(path) != digest:
             raise DataError("was changed after the import.", where=str(path), hint="Import the data again.")
 

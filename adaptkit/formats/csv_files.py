@@ -19,7 +19,7 @@ from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.tables import Csv
-from adaptkit.formats.values import Presence, root_of
+from adaptkit.formats.values import Presence, manifest_of, root_of
 
 LINE, ID = "\x00line", "\x00id"  # columns of our own, which no header can name
 
@@ -37,7 +37,7 @@ def read_csv(data: Csv, base: Path, columns: tuple[Column, ...]) -> SplitRows:
     root = root_of(data.root, base)
     splits, digest = {}, hashlib.sha256()
     for split in SPLITS:
-        path = root / getattr(data, split)
+        path = manifest_of(data, split, root)
         splits[split] = csv_rows(path, root, columns, delimiter=data.delimiter, list_separator=data.list_separator)
         digest.update(f"{split} {digest_of(path)} {data.delimiter} {data.list_separator}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())

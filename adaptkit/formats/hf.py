@@ -16,7 +16,7 @@ from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.tables import HuggingFace
-from adaptkit.formats.values import Presence, root_of
+from adaptkit.formats.values import Presence, manifest_of, root_of
 
 
 @FORMATS.register("hf", table=HuggingFace)
@@ -30,7 +30,7 @@ def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Split
     there = [file.parent.name for file in root.glob("*/state.json")]
     splits, classes, digest = {}, {}, hashlib.sha256()
     for split in SPLITS:
-        folder = root / getattr(data, split)
+        folder = manifest_of(data, split, root)
         if not (folder / "state.json").is_file():
             raise DataError(
                 f"{root} has no split {folder.name!r} written by save_to_disk.",
@@ -68,12 +68,16 @@ def _described(folder: Path) -> tuple[list[Path], Mapping[str, Any], str]:
     """The Arrow files of a split, its features, and the fingerprint of its contents."""
     where = str(folder)
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        features = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["features"]
+        inner = folder.resolve()
+        state, info = (
+            json.loads(inside(inner, name, name, where).read_text(encoding="utf-8"))
+            for name in ("state.json", "dataset_info.json")
+        )
+        features = info["features"]
         names = [entry["filename"] for entry in state["_data_files"]]
         if state.get("_indices_files"):
             raise DataError("the rows are a selection that was not flattened.", where=where, hint="Save it again.")
-        files = [inside(folder.resolve(), name, "state.json", where) for name in names]
+        files = [inside(inner, name, "state.json", where) for name in names]
         return files, features, str(state["_fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"is not a split written by save_to_disk: {error}.", where=where) from None

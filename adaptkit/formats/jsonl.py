@@ -13,7 +13,7 @@ from typing import Any
 from adaptkit.data.rows import FORMATS, Column, Row, Rows, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.tables import Jsonl
-from adaptkit.formats.values import Presence, checked, root_of
+from adaptkit.formats.values import Presence, checked, manifest_of, root_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -32,7 +32,7 @@ def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> SplitRow
     splits, digest = {}, hashlib.sha256()
     for split in SPLITS:
         digest.update(f"{split}\n".encode())
-        splits[split] = read_manifest(root / getattr(data, split), root, columns, digest)
+        splits[split] = read_manifest(manifest_of(data, split, root), root, columns, digest)
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
     return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
 

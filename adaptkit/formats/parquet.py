@@ -18,7 +18,7 @@ from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
 from adaptkit.formats.jsonl import SPLITS
 from adaptkit.formats.tables import Parquet
-from adaptkit.formats.values import Presence, absent, root_of
+from adaptkit.formats.values import Presence, absent, manifest_of, root_of
 
 
 @FORMATS.register("parquet", table=Parquet)
@@ -34,7 +34,7 @@ def read_parquet(data: Parquet, base: Path, columns: tuple[Column, ...]) -> Spli
     root = root_of(data.root, base)
     splits, digest = {}, hashlib.sha256()
     for split in SPLITS:
-        path = root / getattr(data, split)
+        path = manifest_of(data, split, root)
         splits[split] = parquet_rows(path, root, columns)
         digest.update(f"{split} {digest_of(path)}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())

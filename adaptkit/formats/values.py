@@ -7,21 +7,36 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from adaptkit.data.paths import inside
+from adaptkit.data.file_cells import unwrapped
+from adaptkit.data.paths import ArrayPath, inside, named_file
 from adaptkit.data.rows import Column
 from adaptkit.errors import DataError, nearest
 
 
-def root_of(root: str | None, base: Path) -> Path:
+def root_of(root: str | None, base: Path, *, key: str = "data.root") -> Path:
     """The folder of the data, resolved.
+
+    Args:
+        root: as the recipe has it.
+        base: folder that it is relative to.
+        key: of the recipe, for errors.
 
     Raises:
         DataError: it does not exist.
     """
     folder = (base / Path(root).expanduser()).resolve() if root else base.resolve()
     if not folder.is_dir():
-        raise DataError(f"the folder {folder} does not exist.", where="data.root")
+        raise DataError(f"the folder {folder} does not exist.", where=key)
     return folder
+
+
+def manifest_of(data: Any, split: str, root: Path) -> Path:
+    """The file, or folder, of a split, as a key of `[data]` names it.
+
+    Raises:
+        DataError: a link leads out of the root; see `named_file`.
+    """
+    return named_file(root, getattr(data, split), f"data.{split}")
 
 
 def checked(value: Any, column: Column, root: Path, where: str) -> Any:
@@ -39,7 +54,7 @@ def checked(value: Any, column: Column, root: Path, where: str) -> Any:
     if isinstance(value, str):
         return _path(value, column, root, where)
     if isinstance(value, dict):
-        return _in_file(value, column, root, where)
+        return value if column.form.mappings else _of_mapping(value, column, root, where)
     if not isinstance(value, list | bytes):
         raise _wrong_type(value, column, where, "a path or an array")
     return value
@@ -81,19 +96,17 @@ def absent(column: Column, where: str) -> DataError:
     return DataError(f"{column.name} is absent.", where=where, hint=hint)
 
 
-def _path(value: str, column: Column, root: Path, where: str) -> Path:
+def _path(value: str, column: Column, root: Path, where: str) -> Path | ArrayPath:
     file, mark, key = value.partition("::") if column.form.keys else (value, "", "")
     path = inside(root, file, column.name, where, folders=column.form.folders)
-    return path.with_name(f"{path.name}{mark}{key}") if mark else path
+    return ArrayPath(path, key) if mark else path
 
 
-def _in_file(value: dict[str, Any], column: Column, root: Path, where: str) -> Any:
-    """The form of Hugging Face's images and sounds: the bytes of a file, or its path."""
-    if column.form.mappings or value.get("bytes") is not None or "array" in value:
-        return value
-    if isinstance(value.get("path"), str):
-        return inside(root, value["path"], column.name, where)
-    raise _wrong_type(value, column, where, "a path or an array")
+def _of_mapping(value: dict[str, Any], column: Column, root: Path, where: str) -> Any:
+    """A file in the form of Hugging Face: its bytes, a path below the root, or an array. No text is left in it that
+    a reader could take for a path."""
+    found = unwrapped(value, column.name, where)
+    return _path(found, column, root, where) if isinstance(found, str) else found
 
 
 def _wrong_type(value: Any, column: Column, where: str, wanted: str) -> DataError:

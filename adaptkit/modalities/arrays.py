@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.data.paths import ArrayPath
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.hdf5 import is_elsewhere, leaves
 
@@ -16,7 +17,7 @@ HDF5 = (".h5", ".hdf5")
 LARGEST = 2**28  # numbers of one sample, 1 GiB: more is a mistake, or an attack by a small compressed file
 
 
-def read_array(path: str | Path, *, name: str, where: str) -> np.ndarray:
+def read_array(path: str | Path | ArrayPath, *, name: str, where: str) -> np.ndarray:
     """The array in a file, as float32.
 
     Args:
@@ -29,7 +30,7 @@ def read_array(path: str | Path, *, name: str, where: str) -> np.ndarray:
         DataError: the file is not there, is not what its name says, is cut off, or holds no numbers.
         UnavailableError: HDF5 without h5py.
     """
-    file, key, row = _parts(str(path))
+    file, key, row = _parts(path)
     try:
         array = _read(file, key, row, name, where)
     except FileNotFoundError:
@@ -46,13 +47,13 @@ def read_array(path: str | Path, *, name: str, where: str) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def array_length(path: str | Path, *, name: str, where: str) -> int:
+def array_length(path: str | Path | ArrayPath, *, name: str, where: str) -> int:
     """Length of the first dimension, 1 of a vector; of .npy and HDF5 without reading the numbers.
 
     Raises:
         DataError: as `read_array`.
     """
-    file = _parts(str(path))[0]
+    file = _parts(path)[0]
     if Path(file).suffix == ".npy":
         try:
             shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
@@ -63,12 +64,15 @@ def array_length(path: str | Path, *, name: str, where: str) -> int:
     return shape[0] if len(shape) > 1 else 1
 
 
-def _parts(path: str) -> tuple[str, str | None, int | None]:
+def _parts(path: str | Path | ArrayPath) -> tuple[str, str | None, int | None]:
     """`a.h5::key[12]` -> ("a.h5", "key", 12)."""
-    file, separator, rest = path.partition("::")
-    if not separator:
-        return path, None, None
-    found = re.fullmatch(r"(.*?)\[(\d+)\]", rest)
+    if isinstance(path, ArrayPath):
+        file, rest = str(path.file), path.key
+    else:
+        file, separator, rest = str(path).partition("::")
+        if not separator or Path(path).exists():  # a folder's name may have colons, too
+            return str(path), None, None
+    found = re.fullmatch(r"(.*?)\[(\d{1,18})\]", rest)
     return (file, found[1], int(found[2])) if found else (file, rest, None)
 
 
@@ -121,7 +125,7 @@ def _from_hdf5(file: str, key: str | None, row: int | None, name: str, where: st
         dataset: Any = opened[found]
         if not isinstance(dataset, h5py.Dataset):
             raise KeyError(key)
-        if is_elsewhere(dataset):
+        if is_elsewhere(dataset, opened):
             raise ValueError(f"{found} lies in another file")
         _fits(dataset.shape if row is None else dataset.shape[1:])
         if row is not None and (not dataset.shape or row >= dataset.shape[0]):

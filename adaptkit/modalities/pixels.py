@@ -6,15 +6,20 @@ import io
 import struct
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from adaptkit.data.file_cells import unwrapped
 from adaptkit.errors import DataError, RecipeError
 
 # C channels, H height, W width
+
+# Not every format of Pillow's: PostScript, for one, is a program, which it hands to Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +100,30 @@ def read_image(value: Any, channels: int, size: tuple[int, int] | None, *, name:
     """(C, H, W) float32, values 0..1, resized (bilinear, the aspect ratio is not kept) if a size is given.
 
     Args:
-        value: a path, the bytes of a file as {"bytes": ...}, an image of Pillow, or an array (H, W), (H, W, C) or
-            (C, H, W). Integers count as 0..255, floats as 0..1.
+        value: a path, the bytes of a file, also as {"bytes": ...}, an image of Pillow, or an array (H, W), (H, W, C)
+            or (C, H, W). Integers count as 0..255, floats as 0..1. Files are read in the formats of `FORMATS`.
         channels: 1 (grey) or 3 (colour); a grey image is repeated, a colour image is weighed (ITU-R 601).
         size: (H, W), or None to keep it.
 
     Raises:
         DataError: not an image, a file that is cut off or too large to be one, or values outside the range.
     """
-    if isinstance(value, dict) and set(value) <= {"bytes", "path"}:
-        raw = value.get("bytes")
-        image = _from_file(value.get("path") if raw is None else raw, name, where)
-    elif isinstance(value, str | Path | bytes | Image.Image):
+    if isinstance(value, dict):
+        value = unwrapped(value, name, where)
+        value = value["array"] if isinstance(value, dict) else value
+    if isinstance(value, str | Path | bytes | Image.Image):
         image = _from_file(value, name, where)
     else:
         image = _from_array(value, name, where)
     image = _with_channels(image, channels)
     return image if size is None or image.shape[1:] == tuple(size) else _resized(image, size)
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _from_file(source: Any, name: str, where: str) -> np.ndarray:
@@ -124,7 +136,8 @@ def _from_file(source: Any, name: str, where: str) -> np.ndarray:
             if isinstance(source, Image.Image):
                 array = _pixels(source)
             else:
-                with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                content = io.BytesIO(source) if isinstance(source, bytes) else source
+                with Image.open(content, formats=formats()) as image:
                     array = _pixels(image)
     except FileNotFoundError:
         raise DataError(f"{name}: the file {source} does not exist.", where=where) from None

@@ -109,7 +109,10 @@ def test_a_format_reads_the_root_or_the_store(root: Path) -> None:
     made(root)
     columns = (Column("words", cells.TEXT), Column("face", cells.FILE, required=False))
     first = read(root, *columns)
-    assert first == read(root / "adaptkit", *columns)
+    assert read(root / "adaptkit", columns[0])[0].values["words"] == first[0].values["words"]
+    with pytest.raises(DataError, match=rf"start from {root.resolve()}, outside .*data.download = "):
+        read(root / "adaptkit", *columns)
+    assert first == read(root / "adaptkit", *columns, download=str(root))
     assert first[0].values["face"] == (root / "faces" / "a.png").resolve()
     assert (first[0].id, first[2].where) == ("train-0", "train.parquet:3")
 

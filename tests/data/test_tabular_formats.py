@@ -203,7 +203,7 @@ def test_class_labels_and_images_of_hugging_face(tmp_path: Path) -> None:
     row = table.splits["train"][1]
     assert row.values["animal"] == "ape"
     assert row.values["seen"] == ["zebra", "ape"]
-    assert row.values["image"]["bytes"] == content.getvalue()
+    assert row.values["image"] == content.getvalue()
     assert table.classes == {"animal": ["zebra", "ape"], "seen": ["zebra", "ape"]}
     assert list(table.splits["train"].column("animal")) == ["ape"] * 3  # type: ignore[attr-defined]
 

@@ -114,9 +114,14 @@ def _damaged(path: Path, error: Exception) -> DataError:
 def _array(file: h5py.File, name: str) -> Any:
     if name not in file:
         raise DataError(f"has no array {name!r}.", where=str(file.filename), hint=f"It has: {', '.join(file)}.")
-    if leaves(file, name) or is_elsewhere(file[name]):
+    if leaves(file, name):
         raise DataError(f"the array {name!r} lies in another file.", where=str(file.filename))
-    return file[name]
+    found: Any = file[name]
+    if not hasattr(found, "shape"):
+        raise DataError(f"{name!r} is a group, not an array.", where=str(file.filename))
+    if is_elsewhere(found, file):
+        raise DataError(f"the array {name!r} lies in another file.", where=str(file.filename))
+    return found
 
 
 def _rows(file: h5py.File, name: str, rows: Any) -> Any:

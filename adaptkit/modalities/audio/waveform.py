@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.data.file_cells import unwrapped
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.modalities.encoder import finite, kept
 
@@ -20,8 +21,8 @@ def read_waveform(value: Any, rate: int, limit: int | None, keep: str, *, name: 
     """(S,) float32, the mean of the channels, resampled. Of a file, only what is kept is read.
 
     Args:
-        value: a path, the bytes of a file as {"bytes": ...}, {"array": ..., "sampling_rate": ...}, or an array (N,),
-            (N, C) or (C, N) taken to be at `rate`. Integers are scaled by their type's range to -1..1.
+        value: a path, the bytes of a file, also as {"bytes": ...}, {"array": ..., "sampling_rate": ...}, or an array
+            (N,), (N, C) or (C, N) taken to be at `rate`. Integers are scaled by their type's range to -1..1.
         rate: samples per second that are wanted.
         limit: most of S; None for all.
         keep: which part of a longer sound: `first`, `last` or `middle`.
@@ -76,16 +77,14 @@ Part = Callable[[int, int], slice]
 
 def _samples(value: Any, rate: int, part: Part, name: str, where: str) -> tuple[np.ndarray, int]:
     """(N,) float32 of what is kept, and their rate."""
-    if isinstance(value, Mapping) and "array" in value:
+    value = unwrapped(value, name, where) if isinstance(value, Mapping) else value
+    if isinstance(value, dict):
         source = value.get("sampling_rate", rate)
         if not isinstance(source, int) or source < 1:
             raise DataError(
                 f"{name} has the sampling rate {source!r}.", where=where, hint="It is a whole number, in Hz."
             )
         return _from_array(value["array"], source, part, name, where), source
-    if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
-        raw = value.get("bytes")
-        return _from_file(value.get("path") if raw is None else raw, part, name, where)
     if isinstance(value, str | Path | bytes):
         return _from_file(value, part, name, where)
     return _from_array(value, rate, part, name, where), rate

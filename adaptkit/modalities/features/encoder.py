@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.data.moments import Moments
+from adaptkit.data.paths import ArrayPath
 from adaptkit.errors import DataError
 from adaptkit.modalities.arrays import array_length, read_array
 from adaptkit.modalities.context import BackboneContext
@@ -102,7 +103,7 @@ class FeaturesEncoder(Encoder):
         return finite(array[kept(len(array), self.limit, self.keep)], self.name, where)  # (T, W)
 
     def length(self, value: Any) -> int:
-        if isinstance(value, str | Path):
+        if isinstance(value, str | Path | ArrayPath):
             return array_length(value, name=self.name, where=str(value))
         return len(np.atleast_2d(self._array(value, "")))
 
@@ -137,7 +138,7 @@ class FeaturesEncoder(Encoder):
         return self._encoded(inputs["values"], inputs["mask"])  # (B, T, E), (B, T)
 
     def _array(self, value: Any, where: str) -> np.ndarray:
-        if isinstance(value, str | Path):
+        if isinstance(value, str | Path | ArrayPath):
             return read_array(value, name=self.name, where=where)
         try:
             return np.asarray(value, dtype=np.float32)

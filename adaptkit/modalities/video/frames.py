@@ -56,7 +56,7 @@ def frames_length(value: Any, *, name: str, where: str) -> int:
 
 
 def _images(folder: Path, name: str, where: str) -> list[Path]:
-    images = [file for file in folder.iterdir() if file.suffix.lower() in IMAGES]
+    images = [file for file in folder.iterdir() if file.suffix.lower() in IMAGES and file.is_file()]
     if not images:
         raise DataError(f"{name}: the folder {folder} has no images.", where=where)
     return sorted(images, key=lambda file: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", file.name)])
@@ -156,7 +156,8 @@ class _Video:
             hint = 'Run pip install "adaptkit[video]", or give a folder of frames.'
             raise UnavailableError(f"{self.name}: reading a video needs PyAV.", where=self.where, hint=hint) from None
         try:
-            with av.open(str(self.path)) as container:
+            # An opened file, and no protocol for others: playlists (HLS, concat) name files and addresses to read.
+            with self.path.open("rb") as file, av.open(file, options={"protocol_whitelist": "none"}) as container:
                 if not container.streams.video:
                     raise self._error("it has no picture")
                 yield container.streams.video[0]
