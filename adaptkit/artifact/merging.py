@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from adaptkit.adapters.base import Adapter
+from adaptkit.anatomy.quantised import is_quantised
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
 from adaptkit.surgery import Receipt
@@ -179,8 +180,12 @@ def _parameters(host: nn.Module, path: str) -> tuple[nn.Parameter, nn.Parameter 
     weight, kind = host._parameters.get("weight"), type(host)
     if weight is None or isinstance(weight, UninitializedParameter):
         raise ArtifactError(f"{path} is a {kind.__name__}; only layers with a weight of their own can be merged into.")
-    if not weight.is_floating_point():
-        raise ArtifactError(f"the weight of {path} is {weight.dtype}; merging into quantised weights loses too much.")
+    if is_quantised(host):
+        raise ArtifactError(
+            f"{path} keeps its weight as codes ({kind.__name__}, {type(weight).__name__}); rounding a merged weight to "
+            "codes again would lose much of the adapter.",
+            hint="Load the backbone unquantised and merge there, or export the adapters instead.",
+        )
     plain = any(isinstance(host, known) and kind.forward is known.forward for known in PLAIN)
     plain = plain and getattr(host, "padding_mode", "zeros") == "zeros"
     if not plain and kind.__name__ not in EQUIVALENT:

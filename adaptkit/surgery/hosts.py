@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
-from adaptkit.adapters.base import Convolution, Shape
+from adaptkit.adapters.base import ADAPTERS, Convolution, Shape
+from adaptkit.anatomy.quantised import is_quantised, weight_of
 from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
 
@@ -49,15 +51,23 @@ def check_weight_host(host: nn.Module, path: str, kind: str) -> None:
             f"{path} is a {type(host).__name__}, whose weight {kind} cannot change.",
             hint="Choose a linear layer, a convolution over maps or series, or a plain embedding.",
         )
+    if ADAPTERS.named(kind).reads_weight and is_quantised(host):
+        try:
+            weight_of(host)
+        except SiteError as error:
+            first = error.problems[0]
+            raise SiteError(f"{kind} reads the weight of {path}: {first.message}", hint=first.hint) from error
 
 
 def oriented(host: nn.Module, columns: tuple[int, int] | None = None) -> tuple[Tensor, Tensor | None]:
-    """The host's weight as (D, C, ...) and its bias (D,): views, of the given output columns.
+    """The host's weight as (D, C, ...) and its bias (D,), of the given output columns: views, unless it keeps codes.
 
     An embedding of V rows gives (D, V).
+
+    Raises:
+        SiteError: it keeps its weight as codes that are not known.
     """
-    weight, bias = host.weight, getattr(host, "bias", None)
-    assert isinstance(weight, Tensor)
+    weight, bias = weight_of(host), getattr(host, "bias", None)
     if is_transposed(host):
         weight = weight.T
     if columns is not None:
@@ -69,3 +79,15 @@ def oriented(host: nn.Module, columns: tuple[int, int] | None = None) -> tuple[T
 def is_transposed(host: nn.Module) -> bool:
     """The layer keeps its weight as (C, D)."""
     return any(kind.__name__ in TRANSPOSED for kind in type(host).__mro__)
+
+
+def check_moving(model: nn.Module, names: Iterable[str]) -> None:
+    """Raise SiteError where a parameter that is to move holds codes, which have no gradient."""
+    for name in names:
+        path, _, own = name.rpartition(".")
+        layer = model.get_submodule(path)
+        if own == "weight" and is_quantised(layer):
+            raise SiteError(
+                f"{name} cannot be trained: this {type(layer).__name__} keeps its weight as codes.",
+                hint="Train its biases or the norms, insert adapters such as lora, or load the backbone unquantised.",
+            )

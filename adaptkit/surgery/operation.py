@@ -24,6 +24,7 @@ from adaptkit.surgery.capturing import capture, capture_block, release, release_
 from adaptkit.surgery.freezing import base_parameters, freeze, is_there, thaw
 from adaptkit.surgery.graft import MEMBER, SPAN, Graft, side_key
 from adaptkit.surgery.hooks import Adapters, adapters_of, attach, bindings, detach
+from adaptkit.surgery.hosts import check_moving
 from adaptkit.surgery.instantiating import check_hosts, instantiate
 
 # How adapters are bound to what is no stream: the input sequence of a stack, the keys and values of an attention.
@@ -84,13 +85,15 @@ def insert(
 
     Raises:
         SiteError: the model is compiled (hooks added afterwards are silently ignored), a host does not exist, or
-            it already carries an adapter of this name.
+            it already carries an adapter of this name, or keeps its weight as codes that the adapter would have to
+            read or that are to be trained.
     """
     planned, kept = tuple(grafts), frozenset(unfrozen)
     check_insertable(model, planned, towers)
     unknown = sorted(kept - base_parameters(model).keys())
     if unknown:
         raise SiteError(f"the model has no parameter {unknown[0]!r} to unfreeze.")
+    check_moving(model, kept)
     check_hosts(model, planned)
     adapters = instantiate(model, planned, seed)
     held = held_by(planned)

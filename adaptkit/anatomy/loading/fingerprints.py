@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -19,5 +21,16 @@ def fingerprint(model: nn.Module) -> str:
         if ".adapters." in f".{name}":
             continue
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for part in parts(tensor.detach()):
+            digest.update(part.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f"sha256:{digest.hexdigest()}"
+
+
+def parts(tensor: Tensor) -> Iterator[Tensor]:
+    """The plain tensors that one consists of: codes and scales, where it has other numbers than its own bytes."""
+    inside: Any = getattr(tensor, "__tensor_flatten__", None)
+    if inside is None:
+        yield tensor
+        return
+    for name in inside()[0]:
+        yield from parts(getattr(tensor, name))

@@ -24,6 +24,7 @@ from transformers import (
 from adaptkit.anatomy.loading.quiet import quietly
 from adaptkit.anatomy.loading.resolve import ModelRef
 from adaptkit.anatomy.loading.weights import check_sha256, hub_answers, package_folder, unavailable
+from adaptkit.anatomy.quantised import keep_codes
 from adaptkit.errors import RecipeError, UnavailableError, nearest
 
 Dropout = Literal["off", "keep"]
@@ -94,7 +95,7 @@ def load(ref: ModelRef, *, dropout: Dropout = "keep", precision: Precision = "sh
             f"the weights of {ref.name} lack {len(missing)} tensors of a {type(model).__name__}, first {missing[0]!r}.",
             hint="The weights file belongs to another architecture or is incomplete.",
         )
-    return model.eval()
+    return keep_codes(model).eval()
 
 
 def drawn(ref: ModelRef, settings: PretrainedConfig, precision: Precision) -> nn.Module:
@@ -225,6 +226,8 @@ def _from_folder(folder: Path, options: dict[str, Any]) -> tuple[nn.Module, dict
     try:
         with quietly():
             return AutoModel.from_pretrained(folder, local_files_only=True, **options)
+    except ImportError as error:
+        raise lacks_library(str(folder), error) from error
     except Exception as error:  # safetensors and transformers raise many kinds; all mean an unreadable file
         raise UnavailableError(
             f"the weights in {folder} cannot be read: {_first_line(error)}",
@@ -238,17 +241,29 @@ def _from_hub(ref: ModelRef, what: str, read: Any, **options: Any) -> Any:
     try:
         with quietly():
             return read(ref.id, local_files_only=True, **options)
+    except ImportError as error:
+        raise lacks_library(ref.id, error) from error
     except (OSError, ValueError):
         if not hub_answers():
             raise unavailable(ref.id, what, ref.alias) from None
     try:
         with quietly():
             return read(ref.id, **options)
+    except ImportError as error:
+        raise lacks_library(ref.id, error) from error
     except (OSError, ValueError) as error:
         raise UnavailableError(
             f"the {what} of {ref.id} cannot be read from the hub: {_first_line(error)}",
             hint="Is the id right, and is the repository public?",
         ) from error
+
+
+def lacks_library(name: str, error: ImportError) -> UnavailableError:
+    """Weights that are kept as codes need the library that made them."""
+    return UnavailableError(
+        f"the weights of {name} need a library that is not installed: {_first_line(error)}",
+        hint='bitsandbytes and torchao come with: pip install "adaptkit[quantised]"',
+    )
 
 
 def _first_line(error: Exception) -> str:
