@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, M members, P bottleneck, G gates
@@ -55,9 +56,9 @@ class AdapterFusion(Adapter):
         sides: Mapping[str, Shape],
         *,
         form: Literal["attention", "gmu"] = "attention",
-        temperature: float = 1.0,
-        dropout: float = 0.0,
-        bottleneck: int = 64,
+        temperature: Positive = 1.0,
+        dropout: Share = 0.0,
+        bottleneck: Count = 64,
         activation: str = "gelu_tanh",
     ) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width of the stream, C width of what is read (D unless that is elsewhere), P bottleneck
@@ -36,10 +37,10 @@ class Funnel(Adapter):
         up: nn.Module,
         *,
         activation: str,
-        scale: float | Literal["learned"],
+        scale: Positive | Literal["learned"],
         norm_before: bool,
         norm_after: bool,
-        dropout: float,
+        dropout: Share,
     ) -> None:
         super().__init__()
         self.norm_before = nn.LayerNorm(width_read(host)) if norm_before else nn.Identity()
@@ -90,13 +91,13 @@ class Bottleneck(Funnel):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        reduction_factor: int = 16,
-        bottleneck: int | None = None,
+        reduction_factor: Count = 16,
+        bottleneck: Count | None = None,
         activation: str = "gelu",
-        scale: float | Literal["learned"] = 1.0,
+        scale: Positive | Literal["learned"] = 1.0,
         norm_before: bool = False,
         norm_after: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
         units = units_of(host, reduction_factor, bottleneck)

@@ -12,6 +12,7 @@ from adaptkit.adapters.base import ADAPTERS, Placement, Shape, check_positive
 from adaptkit.adapters.bottleneck import Funnel, units_of, width_read
 from adaptkit.adapters.low_rank import GLOROT_GAIN
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Positive, Share
 
 # B batch, T tokens, D width of the stream, C width of what is read, P bottleneck, N phm_dim, R rank
 # Of one projection: I width it reads, O width it writes. Letters of einsum: n which product; a, c rows and columns of
@@ -129,19 +130,19 @@ class Compacter(Funnel):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        phm_dim: int = 4,
-        rank: int | Literal["full"] = 1,
+        phm_dim: Count = 4,
+        rank: Count | Literal["full"] = 1,
         rule: Literal["shared", "tasks", "own"] = "shared",
         factorized_rule: bool = False,
         train_rule: bool = True,
-        rule_std: float | None = None,
-        reduction_factor: int = 16,
-        bottleneck: int | None = None,
+        rule_std: Positive | None = None,
+        reduction_factor: Count = 16,
+        bottleneck: Count | None = None,
         activation: str = "gelu",
-        scale: float | Literal["learned"] = 1.0,
+        scale: Positive | Literal["learned"] = 1.0,
         norm_before: bool = False,
         norm_after: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
         check_positive(phm_dim=phm_dim)

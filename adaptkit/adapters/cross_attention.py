@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens of the stream, S tokens of all sides together, D width of the stream, E width of a side,
@@ -57,11 +58,11 @@ class CrossAttention(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        heads: int = 4,
-        bottleneck: int | None = None,
+        heads: Count = 4,
+        bottleneck: Count | None = None,
         gate: Literal["zero_projection", "tanh"] = "zero_projection",
         norm_sides: bool = True,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         check_positive(heads=heads)

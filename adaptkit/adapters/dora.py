@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptkit.adapters.base import ADAPTERS, Shape
 from adaptkit.adapters.lora import LoRA
 from adaptkit.adapters.projection import low_rank_weight, per_channel, per_output, project, project_low_rank
+from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width the projection writes, C width it reads, R rank
@@ -47,10 +48,10 @@ class DoRA(LoRA):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        rank: int = 8,
-        alpha: float = 16.0,
+        rank: Count = 8,
+        alpha: Positive = 16.0,
         scaling: Literal["rank", "rank_stabilized"] = "rank",
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__(host, sides, rank=rank, alpha=alpha, scaling=scaling, dropout=dropout)
         self.m = nn.Parameter(torch.ones(host.width))

@@ -12,6 +12,7 @@ from adaptkit import pooling
 from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.adapters.bottleneck import initialise
+from adaptkit.kinds import Count
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width of the stream, E width of a side, M sides, P bottleneck, G gates
@@ -58,7 +59,7 @@ class GMU(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        bottleneck: int = 64,
+        bottleneck: Count = 64,
         activation: str | None = None,
         form: Literal["readme", "published", "classic"] = "readme",
         init: Literal["identity", "published"] = "identity",

@@ -14,6 +14,7 @@ from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.adapters.bottleneck import units_of
 from adaptkit.errors import SiteError, nearest
+from adaptkit.kinds import Count
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, P bottleneck, E width of an embedding, H hidden width, J width of the joint embedding
@@ -183,12 +184,12 @@ class Hyperformer(Adapter):
         sides: Mapping[str, Shape],
         *,
         form: Literal["unique", "efficient"] = "unique",
-        reduction_factor: int = 16,
-        bottleneck: int | None = None,
+        reduction_factor: Count = 16,
+        bottleneck: Count | None = None,
         activation: str = "gelu",
-        task_embedding_dim: int = 512,
-        task_hidden_dim: int = 128,
-        projected_task_embedding_dim: int = 64,
+        task_embedding_dim: Count = 512,
+        task_hidden_dim: Count = 128,
+        projected_task_embedding_dim: Count = 64,
         train_task_embeddings: bool = True,
         norm_before: bool = False,
         norm_after: bool = False,

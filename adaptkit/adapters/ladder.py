@@ -12,6 +12,7 @@ from torch.nn import functional
 from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, W width of the side network, N blocks it reads, H heads
@@ -54,9 +55,9 @@ class Ladder(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        reduction_factor: int = 8,
+        reduction_factor: Count = 8,
         block: Literal["transformer", "mlp"] = "transformer",
-        heads: int = 4,
+        heads: Count = 4,
         attention: Literal["full", "causal"] = "full",
         activation: str = "gelu",
     ) -> None:

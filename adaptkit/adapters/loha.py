@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
 from adaptkit.adapters.projection import check_no_embedding, check_projection, check_rank, project, weight_shape
+from adaptkit.kinds import Count, Positive
 from adaptkit.sides import Sides
 
 # D width the projection writes, C what one of its outputs reads (of a convolution, C / groups times its kernel), R rank
@@ -40,7 +41,7 @@ class LoHa(Adapter):
     reads_input = True
     halves = (("B1", "B2"), ("A1", "A2"))
 
-    def __init__(self, host: Shape, sides: Mapping[str, Shape], *, rank: int = 8, alpha: float = 8.0) -> None:
+    def __init__(self, host: Shape, sides: Mapping[str, Shape], *, rank: Count = 8, alpha: Positive = 8.0) -> None:
         super().__init__()
         check_projection(host, "LoHa")
         check_no_embedding(host, "LoHa")

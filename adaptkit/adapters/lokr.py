@@ -17,6 +17,7 @@ from adaptkit.adapters.projection import (
     project,
     weight_shape,
 )
+from adaptkit.kinds import Count, Positive
 from adaptkit.sides import Sides
 
 # D = O·P width the projection writes, C = I·J width it reads, R rank
@@ -54,9 +55,9 @@ class LoKr(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        rank: int = 8,
-        alpha: float = 8.0,
-        factor: int | None = None,
+        rank: Count = 8,
+        alpha: Positive = 8.0,
+        factor: Count | None = None,
     ) -> None:
         super().__init__()
         check_positive(rank=rank, factor=1 if factor is None else factor)

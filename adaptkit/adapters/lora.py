@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
 from adaptkit.adapters.projection import check_projection, check_rank, low_rank_weight, project_low_rank, weight_shape
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width the projection writes, C width it reads, V rows of an embedding, R rank
@@ -50,10 +51,10 @@ class LoRA(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        rank: int = 8,
-        alpha: float = 16.0,
+        rank: Count = 8,
+        alpha: Positive = 16.0,
         scaling: Literal["rank", "rank_stabilized"] = "rank",
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         check_projection(host, type(self).__name__)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Natural, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, R rank
@@ -50,11 +51,11 @@ class LoReFT(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        rank: int = 4,
-        first: int = 0,
-        last: int = 0,
+        rank: Count = 4,
+        first: Natural = 0,
+        last: Natural = 0,
         form: Literal["loreft", "direft"] = "loreft",
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptkit.adapters.base import ADAPTERS, Shape, check_positive
 from adaptkit.adapters.bottleneck import Funnel, units_of, width_read
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Positive, Share
 
 # B batch, T tokens, D width of the stream, C width of what is read, P bottleneck, R rank
 
@@ -66,14 +67,14 @@ class LowRank(Funnel):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        rank: int = 1,
-        reduction_factor: int = 16,
-        bottleneck: int | None = None,
+        rank: Count = 1,
+        reduction_factor: Count = 16,
+        bottleneck: Count | None = None,
         activation: str = "gelu",
-        scale: float | Literal["learned"] = 1.0,
+        scale: Positive | Literal["learned"] = 1.0,
         norm_before: bool = False,
         norm_after: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
         check_positive(rank=rank)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Positive, Share
 from adaptkit.sides import Side, Sides
 
 # B batch, T tokens, D width of the stream, E width of a side, M sides
@@ -53,9 +54,9 @@ class MAG(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        beta: float = 1.0,
+        beta: Positive = 1.0,
         norm_after: bool = False,
-        dropout: float = 0.0,
+        dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
         super().__init__()

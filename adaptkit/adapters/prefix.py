@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count
 from adaptkit.sides import Sides
 
 # B batch, T tokens, L length of the prefix, D width of all heads' keys, H heads, M width of the re-parametrisation
@@ -46,8 +47,8 @@ class Prefix(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        length: int = 20,
-        reparametrize: int | None = None,
+        length: Count = 20,
+        reparametrize: Count | None = None,
     ) -> None:
         super().__init__()
         check_positive(length=length, reparametrize=1 if reparametrize is None else reparametrize)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.kinds import Count
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, L length of the prompt, M width of the re-parametrisation, V rows of the vocabulary
@@ -46,8 +47,8 @@ class Prompt(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        length: int = 20,
-        reparametrize: int | None = None,
+        length: Count = 20,
+        reparametrize: Count | None = None,
         init: Literal["normal", "vocabulary"] = "normal",
     ) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from torch.nn import functional
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.adapters.projection import check_projection
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width the projection writes, C width it reads, R rank
@@ -50,9 +51,9 @@ class VeRA(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        rank: int = 256,
-        d_init: float = 0.1,
-        dropout: float = 0.0,
+        rank: Count = 256,
+        d_init: Positive = 0.1,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         check_positive(rank=rank)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.errors import SiteError
+from adaptkit.kinds import Count
 from adaptkit.sides import Sides
 
 # B batch, T tokens of a modality, O output tokens, D width of the stream, E width of a modality,
@@ -70,11 +71,11 @@ class Wander(Adapter):
         host: Shape,
         sides: Mapping[str, Shape],
         *,
-        rank: int = 16,
-        drank: int = 8,
-        trank: int = 12,
+        rank: Count = 16,
+        drank: Count = 8,
+        trank: Count = 12,
         combine: Combine = "cp",
-        out_tokens: int | Literal["host"] = "host",
+        out_tokens: Count | Literal["host"] = "host",
     ) -> None:
         super().__init__()
         check_positive(rank=rank, drank=drank, trank=trank)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from adaptkit.amounts import in_bytes, scaled
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.folding import GraftRow, folded_names, graft_rows, plan_lines, ranges
 from adaptkit.cli.options import Json, Plugins, RecipeArgument, Sets, plugins_used
@@ -133,29 +134,16 @@ def show_cost(out: Console, document: Mapping[str, Any]) -> None:
     """FLOPs and memory of one training step."""
     flops, memory = document["flops"], document["memory"]
     tokens = "".join(f", {several(count, 'token')} of {name}" for name, count in document["tokens"].items())
-    parts = ", ".join(f"{part} {size(memory[part])}" for part in MEMORY)
+    parts = ", ".join(f"{part} {in_bytes(memory[part])}" for part in MEMORY)
     out.print(f"a step of   {document['batch_size']} samples{tokens}", soft_wrap=True)
     out.print(f"  compute   {operations(flops['step'])}, of which forward {operations(flops['forward'])}")
-    out.print(f"  memory    {size(memory['total'])}")
+    out.print(f"  memory    {in_bytes(memory['total'])}")
     out.print(f"    {parts}", soft_wrap=True)
 
 
 def operations(count: float) -> str:
     """`12.3 GFLOPs`."""
-    return f"{_scaled(count)}FLOPs"
-
-
-def size(count: float) -> str:
-    """`312 MB`."""
-    return f"{_scaled(count)}B"
-
-
-def _scaled(count: float) -> str:
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if count < 1000 or prefix == "P":
-            break
-        count /= 1000
-    return f"{count:.3g} {prefix}"
+    return f"{scaled(count)}FLOPs"
 
 
 def unfrozen_line(names: Iterable[str], model: str = "the backbone") -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from adaptkit.kinds import Depth, Seed
 from adaptkit.recipe.data import DataTable, Root
 from adaptkit.recipe.table import IsPath
 
@@ -14,10 +15,10 @@ from adaptkit.recipe.table import IsPath
 class DigitQuestions(DataTable):
     """Yes/no questions in English about scikit-learn's scans of handwritten digits; made on the fly."""
 
-    seed: int = Field(default=0, ge=0, description="Seed of the split and of the questions drawn.")
+    seed: Seed = Field(default=0, description="Seed of the split and of the questions drawn.")
     images_validation: float = Field(default=0.15, gt=0, lt=1, description="Share of the images for validation.")
     images_test: float = Field(default=0.2, gt=0, lt=1, description="Share of the images for testing.")
-    questions_per_image: int = Field(default=12, ge=1, description="Questions asked about each image.")
+    questions_per_image: Depth = Field(default=12, description="Questions asked about each image.")
 
     @model_validator(mode="after")
     def _leaves_training_images(self) -> Self:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adaptkit.adapters.base import Shape, check_positive
 from adaptkit.fusions.base import FUSIONS, ProjectedFusion
+from adaptkit.kinds import Count, Depth
 from adaptkit.sides import Side
 
 # B batch, E width of a stream, P width they are projected to, W width of the result
@@ -31,7 +32,7 @@ class Concat(ProjectedFusion):
     formula = "0; with width: sum_m(E_m·P + P)"
     least = 1
 
-    def __init__(self, streams: Mapping[str, Shape], *, width: int | None = None, repeat: int = 1) -> None:
+    def __init__(self, streams: Mapping[str, Shape], *, width: Count | None = None, repeat: Depth = 1) -> None:
         check_positive(repeat=repeat)
         widths = [shape.width if width is None else width for shape in streams.values()]
         super().__init__(streams, repeat * sum(widths), width)

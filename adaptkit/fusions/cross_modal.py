@@ -13,6 +13,7 @@ from torch.nn import functional
 from adaptkit.adapters.base import Shape, check_positive
 from adaptkit.errors import SiteError
 from adaptkit.fusions.base import FUSIONS, Fusion
+from adaptkit.kinds import Count, Depth, Share
 from adaptkit.pooling import POOLS
 from adaptkit.sides import Side
 
@@ -58,14 +59,14 @@ class CrossModal(Fusion):
         self,
         streams: Mapping[str, Shape],
         *,
-        width: int = 30,
-        heads: int = 5,
-        layers: int = 5,
-        self_layers: int | None = None,
-        kernel: int = 1,
+        width: Count = 30,
+        heads: Count = 5,
+        layers: Depth = 5,
+        self_layers: Depth | None = None,
+        kernel: Count = 1,
         pool: Literal["last", "first", "mean"] = "last",
-        dropout: float = 0.1,
-        embed_dropout: float = 0.25,
+        dropout: Share = 0.1,
+        embed_dropout: Share = 0.25,
     ) -> None:
         joined = (len(streams) - 1) * width
         super().__init__(streams, len(streams) * joined)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adaptkit.adapters.base import Shape, check_positive
 from adaptkit.errors import SiteError
 from adaptkit.fusions.base import FUSIONS, Fusion
+from adaptkit.kinds import Count
 from adaptkit.sides import Side
 
 # B batch, E width of a stream, W width of the result
@@ -41,7 +42,7 @@ class GatedUnit(Fusion):
     formula = "sum_m(E_m·W) + G·W·sum_m(E_m), G = 1 tied, else one per stream"
 
     def __init__(
-        self, streams: Mapping[str, Shape], *, width: int = 512, gates: Literal["tied", "untied"] | None = None
+        self, streams: Mapping[str, Shape], *, width: Count = 512, gates: Literal["tied", "untied"] | None = None
     ) -> None:
         super().__init__(streams, width)
         check_positive(width=width)

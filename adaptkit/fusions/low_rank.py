@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from adaptkit.adapters.base import Shape, check_positive
 from adaptkit.fusions.base import FUSIONS, Fusion
+from adaptkit.kinds import Count
 from adaptkit.sides import Side
 
 # B batch, E width of a stream, R rank, W width of the result
@@ -33,7 +34,7 @@ class LowRankFusion(Fusion):
     paper = "Liu et al. 2018 (arXiv 1806.00064)"
     formula = "R·W·sum_m(E_m + 1) + R + W"
 
-    def __init__(self, streams: Mapping[str, Shape], *, width: int = 64, rank: int = 4) -> None:
+    def __init__(self, streams: Mapping[str, Shape], *, width: Count = 64, rank: Count = 4) -> None:
         super().__init__(streams, width)
         check_positive(width=width, rank=rank)
         self.factors = nn.ParameterDict(

@@ -12,6 +12,7 @@ from torch.nn import functional
 from adaptkit.adapters.base import Shape
 from adaptkit.errors import SiteError
 from adaptkit.fusions.base import FUSIONS, ProjectedFusion
+from adaptkit.kinds import Count
 from adaptkit.sides import Side
 
 # B batch, E width of a stream, P width they are projected to, W width of the result
@@ -37,7 +38,7 @@ class TensorFusion(ProjectedFusion):
     paper = "Zadeh et al. 2017 (arXiv 1707.07250)"
     formula = "0, or with width sum_m(E_m·P + P); the head reads prod_m(E_m + 1), or (P + 1)^k"
 
-    def __init__(self, streams: Mapping[str, Shape], *, width: int | None = None) -> None:
+    def __init__(self, streams: Mapping[str, Shape], *, width: Count | None = None) -> None:
         factors = [(shape.width if width is None else width) + 1 for shape in streams.values()]
         super().__init__(streams, math.prod(factors), width)
         if self.out_width > MOST:

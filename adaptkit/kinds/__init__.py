@@ -7,7 +7,7 @@ Nothing here names a kind, or imports torch.
 
 from __future__ import annotations
 
-from adaptkit.kinds.key import REQUIRED, Count, Key, Positive, Share
+from adaptkit.kinds.key import REQUIRED, Count, Depth, Key, Natural, NotNegative, Positive, Seed, Share, Steps
 from adaptkit.kinds.kind import BUILT_IN, Kind, kinds_in, table_of
 from adaptkit.kinds.plugins import Plugin, forget_plugin, load_plugin, loaded_plugins, plugin_of
 from adaptkit.kinds.points import (
@@ -46,12 +46,17 @@ __all__ = [
     "SCHEDULES",
     "TASKS",
     "Count",
+    "Depth",
     "Key",
     "Kind",
     "Kinds",
+    "Natural",
+    "NotNegative",
     "Plugin",
     "Positive",
+    "Seed",
     "Share",
+    "Steps",
     "forget_plugin",
     "kinds_in",
     "load_plugin",

@@ -10,10 +10,18 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from annotated_types import Interval
 
-# Types of keywords that have bounds, for the authors of kinds.
-Count = Annotated[int, Interval(ge=1)]
+# Types of numbers with both bounds, for the authors of kinds: what lies outside is a slip of the pen. Their upper ends
+# are far above what any model has, and low enough that a product of two still has a size that can be told.
+MOST = 2**20
+Count = Annotated[int, Interval(ge=1, le=MOST)]  # widths, ranks, tokens, samples
+Natural = Annotated[int, Interval(ge=0, le=MOST)]
+Depth = Annotated[int, Interval(ge=1, le=1024)]  # of what is built one by one: layers, processes
+Steps = Annotated[int, Interval(ge=1, le=10**9)]
+Seed = Annotated[int, Interval(ge=0, lt=2**32)]  # what numpy and torch both take
 Share = Annotated[float, Interval(ge=0, lt=1)]
-Positive = Annotated[float, Interval(gt=0)]
+Positive = Annotated[float, Interval(gt=0, le=1e6)]
+NotNegative = Annotated[float, Interval(ge=0, le=1e6)]
+Number = Annotated[float, Interval(ge=-1e6, le=1e6)]
 
 _PLAIN = {"int": int, "float": float, "bool": bool, "str": str, "dict": dict}
 

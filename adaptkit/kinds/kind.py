@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import (
     BaseModel,
+    ConfigDict,
     Field,
     Strict,
+    TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -140,13 +143,26 @@ def _field(key: Key) -> tuple[Any, Any]:
             return handler(value)
         except ValidationError as error:
             if all(problem["type"] in _BOUNDS for problem in error.errors()):
-                raise
-            raise PydanticCustomError("key", "{text}", {"text": f"should be {in_words(key.type)}"}) from None
+                raise  # as "should be at least 1"
+            outside = any(problem["type"] in _BOUNDS for problem in error.errors())
+            text = f"should be {in_words(key.type, bounds=outside)}"
+            raise PydanticCustomError("key", "{text}", {"text": text}) from None
 
     default: Any = ... if key.required else key.default
-    return Annotated[_lenient(key.type), WrapValidator(check)], Field(default, description=key.doc)
+    return Annotated[lenient(key.type), WrapValidator(check)], Field(default, description=key.doc)
 
 
-def _lenient(kind: Any) -> Any:
+def is_of(kind: Any, value: Any) -> bool:
+    """Whether TOML's value is one of this type: an integer may stand for a float, a list for a tuple."""
+    try:
+        TypeAdapter(lenient(kind), config=ConfigDict(strict=True)).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def lenient(kind: Any) -> Any:
     """TOML has lists only, so a tuple may be written as one."""
-    return Annotated[kind, Strict(False)] if getattr(kind, "__origin__", None) is tuple else kind
+    if get_origin(kind) in (types.UnionType, Union):
+        return Union[tuple(map(lenient, get_args(kind)))]  # noqa: UP007  # `|` takes no tuple
+    return Annotated[kind, Strict(False)] if get_origin(kind) is tuple else kind

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from annotated_types import Interval
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
+
+from adaptkit.kinds.key import Number
 
 
 def _size(value: Any) -> Any:
     """`size = 28` is short for `[28, 28]`; it stays as written, only its form is checked."""
     sides = value if isinstance(value, list) else [value]
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side >= 1 for side in sides)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     if value is None or (whole and (not isinstance(value, list) or len(value) == 2)):
         return value
     raise PydanticCustomError("size", "should be a side in pixels, or [height, width]")
@@ -34,6 +37,7 @@ def _per_channel(value: Any) -> Any:
     raise PydanticCustomError("per_channel", "should be a number, or a list with one number per channel")
 
 
-Size = Annotated[int | list[int] | None, BeforeValidator(_size)]
-PerChannel = Annotated[float | list[float] | None, BeforeValidator(_per_channel)]
+Side = Annotated[int, Interval(ge=1, le=16_384)]
+Size = Annotated[Side | list[Side] | None, BeforeValidator(_size)]
+PerChannel = Annotated[Number | list[Number] | None, BeforeValidator(_per_channel)]
 Std = Annotated[PerChannel, AfterValidator(_positive)]

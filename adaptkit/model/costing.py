@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,9 +16,8 @@ from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
-from adaptkit.model.optimizers import optimizer_named
+from adaptkit.model.optimizers import states_per_parameter
 from adaptkit.plan import Plan
-from adaptkit.recipe import OptimizerSpec
 
 # B batch, T tokens
 
@@ -107,7 +106,7 @@ def count(plan: Plan, model: AdaptedModel, saved: SavedTensors) -> Cost:
     memory = Memory(
         weights=sum(map(nbytes, model.parameters())),
         gradients=trainable,
-        optimizer=round(trainable * states_per_parameter(train.optimizer)),
+        optimizer=round(trainable * states_per_parameter(plan.recipe)),
         activations=saved.bytes,
     )
     counted = {name: tokens_of(encoder, batch[name]) for name, encoder in model.named_encoders()}
@@ -163,13 +162,3 @@ def tokens_of(encoder: Encoder, batch: Mapping[str, Tensor]) -> int | None:
 
 def nbytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def states_per_parameter(optimizer: OptimizerSpec) -> float:
-    """Numbers that the optimizer keeps per trainable number: found by taking one step on a small tensor."""
-    parameter = nn.Parameter(torch.zeros(8, 8))
-    parameter.grad = torch.ones_like(parameter)
-    trial = optimizer_named(optimizer.name)([parameter], lr=optimizer.lr, **optimizer.options)
-    trial.step()
-    states = [value for state in trial.state.values() for value in state.values() if isinstance(value, Tensor)]
-    return sum(state.numel() for state in states if state.numel() > 1) / parameter.numel()

@@ -17,6 +17,7 @@ from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
 from adaptkit.plan.parameters import Counts, own_size, size, unfrozen_parameters
 from adaptkit.plan.readout import build_fusion, build_heads, check_pool, joined_modalities, output_width, pool_of
+from adaptkit.plan.sizes import check_sizes, new_parts
 from adaptkit.plan.streams import build_encoders, build_projections, side_shapes, span_shapes, stream_lengths
 from adaptkit.plan.towers import (
     TowerPlan,
@@ -143,6 +144,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
     outputs = {name: task.outputs for name, task in tasks.items()}
     with torch.device("meta"):
         heads = build_heads(recipe, encoders, head_width, outputs)
+    check_sizes(recipe, new_parts(recipe, grafts, encoders, projections, fusion, heads))
     own = dict(model.named_parameters())
     of_encoders = [*encoders.values(), *projections.values(), segments]
     learning = own_size([*of_encoders, fusion, *heads.values()], moving=True)

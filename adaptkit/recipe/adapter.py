@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from adaptkit.kinds import ADAPTERS, Kind, table_of
+from adaptkit.kinds import ADAPTERS, Count, Kind, table_of
+from adaptkit.kinds.key import MOST
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.side_checks import side_conflicts
 from adaptkit.recipe.table import IsPath, Table, Written, WrittenRecipe
 
 LAYERS_EXAMPLE = '"all", "last", "3..9" or [0, 4, -1]'
+Layer = Annotated[int, Interval(ge=-MOST, le=MOST)]
 _RANGE = re.compile(r"-?\d+\.\.-?\d+")
 _AT_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 _LAYERS_SCHEMA = {
@@ -51,7 +54,7 @@ class AdapterSpec(Table):
         description='Sites ("mlp.out", "attn.q", "block.out", ...) or "path:GLOB"; one needs no brackets. In the tower '
         'of a modality with its name before: "poster.mlp.out".',
     )
-    layers: Annotated[str | list[int], BeforeValidator(_layers), WithJsonSchema(_LAYERS_SCHEMA)] = Field(
+    layers: Annotated[str | list[Layer], BeforeValidator(_layers), WithJsonSchema(_LAYERS_SCHEMA)] = Field(
         default="all",
         description=f"Which layers: {LAYERS_EXAMPLE} (from 0, inclusive, negative from the end).",
     )
@@ -84,7 +87,7 @@ class AdapterSpec(Table):
         description="Artifact or run folder, relative to the recipe file, whose adapter of the same name gives the "
         "initial values.",
     )
-    expect: int | None = Field(default=None, ge=1, description="Number of grafts it must make; the plan asserts it.")
+    expect: Count | None = Field(default=None, description="Number of grafts it must make; the plan asserts it.")
 
     @classmethod
     def of(cls, **keys: Any) -> AdapterSpec:

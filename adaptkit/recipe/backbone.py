@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import Count
 from adaptkit.recipe.fusion import BACKBONE, joined_names
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import IsPath, Table, Written, WrittenRecipe
@@ -36,9 +37,8 @@ class Backbone(Table):
     revision: str | None = Field(
         default=None, examples=["main"], description="Branch, tag or commit on the hub. Default: the newest."
     )
-    max_tokens: int | None = Field(
+    max_tokens: Count | None = Field(
         default=None,
-        ge=1,
         examples=[128],
         description="Longest text in tokens; default: what the backbone allows.",
     )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from adaptkit.errors import nearest
-from adaptkit.kinds.words import in_toml
+from adaptkit.kinds.words import in_toml, short
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.schema import Recipe
 from adaptkit.recipe.shape import keys_at, kinds_with, table_at
@@ -90,7 +90,7 @@ def _what(detail: ErrorDetails) -> str:
         return f"{_SHOULD_BE[kind]}, not {shown}"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        return f"{words} {context[key]:g}, not {shown}"
+        return f"{words} {short(context[key])}, not {shown}"
     if kind in _TABLES:
         return f"should be a table, not {shown}"
     if kind == "too_short":

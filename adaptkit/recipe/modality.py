@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from adaptkit.kinds import ENCODERS
+from adaptkit.kinds import ENCODERS, Share
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.adapter import own_keys
 from adaptkit.recipe.cells import VALUE, CellForm
@@ -78,10 +78,8 @@ class ModalityTable(Table):
     missing: Literal["error", "zero", "mean", "learned"] = Field(
         default="error", description="What stands in for an absent value."
     )
-    modality_dropout: float = Field(
+    modality_dropout: Share = Field(
         default=0.0,
-        ge=0,
-        lt=1,
         description='Share of samples whose value is dropped in training; needs "missing".',
     )
     train: bool = Field(

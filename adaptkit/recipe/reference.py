@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_origin
+from typing import Annotated, Any, get_origin
 
+from annotated_types import Interval
 from pydantic.fields import FieldInfo
 
 from adaptkit.kinds import Kind
@@ -118,7 +119,7 @@ def _rows(fields: Mapping[str, FieldInfo]) -> str:
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    value = "a table, see below" if _is_table(field) else in_words(field.annotation)
+    value = "a table, see below" if _is_table(field) else in_words(_whole_type(field), bounds=True)
     if field.is_required():
         default = "required"
     elif field.default is None or field.default_factory is not None or isinstance(field.default, Table):
@@ -126,6 +127,12 @@ def _row(key: str, field: FieldInfo) -> str:
     else:
         default = f"`{in_toml(field.default)}`"
     return _cells(f"`{key}`", value, default, field.description or "")
+
+
+def _whole_type(field: FieldInfo) -> Any:
+    """Its annotation with the bounds that pydantic keeps apart."""
+    bounds = [item for item in field.metadata if isinstance(item, Interval)]
+    return Annotated[field.annotation, *bounds] if bounds else field.annotation
 
 
 def _cells(*texts: Any) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from adaptkit.errors import nearest
-from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, Kind
+from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, Kind, Positive
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.adapter import own_keys
 from adaptkit.recipe.kinded import OfKind
@@ -87,7 +87,7 @@ class TaskTable(Table):
     metrics: list[Annotated[str, NamesMetricSet()]] = Field(
         default=[], examples=[["film_f1"]], description="Sets of further metrics that are computed, by name."
     )
-    weight: float = Field(default=1.0, gt=0, description="Weight of its loss among several tasks.")
+    weight: Positive = Field(default=1.0, description="Weight of its loss among several tasks.")
     loss: Loss = Field(
         default=None, examples=["mse"], description="The loss, a word or a table. Default: the task's own."
     )

@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from adaptkit.errors import nearest
-from adaptkit.kinds import OPTIMIZERS, SAMPLERS, SCHEDULES
-from adaptkit.kinds.words import in_toml
+from adaptkit.kinds import OPTIMIZERS, SAMPLERS, SCHEDULES, Count, NotNegative, Positive, Seed, Steps
+from adaptkit.kinds.kind import is_of
+from adaptkit.kinds.words import in_toml, in_words
 from adaptkit.recipe.adapter import own_keys
 from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.optimizers import optimizer_keywords, optimizer_names
@@ -40,8 +42,8 @@ class OptimizerSpec(Table):
     name: str = Field(
         default="adamw", min_length=1, description='Class of torch.optim in lower case: "adamw", "sgd", ...'
     )
-    lr: float = Field(default=1e-3, gt=0, description="Learning rate.")
-    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay; norms and biases are not decayed.")
+    lr: Positive = Field(default=1e-3, description="Learning rate.")
+    weight_decay: NotNegative = Field(default=0.0, description="Weight decay; norms and biases are not decayed.")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -63,13 +65,17 @@ class OptimizerSpec(Table):
             ignorable = key == "name" or (key == "weight_decay" and value == 0)
             if key not in keywords and not ignorable:
                 yield Finding((*path, key), f"{name} has no such keyword.", nearest(key, keywords))
+            elif key in keywords and key not in cls.model_fields and not is_of(keywords[key], value):
+                yield Finding((*path, key), f"should be {in_words(keywords[key], bounds=True)}, not {in_toml(value)}.")
 
 
 class ScheduleSpec(Table):
     """How the learning rate moves."""
 
     name: str = Field(default="constant", description="Its course after the warm-up.")
-    warmup: float = Field(default=0, ge=0, description="Steps of linear warm-up; below 1: share of all steps.")
+    warmup: Annotated[float, Interval(ge=0, le=1e9)] = Field(
+        default=0, description="Steps of linear warm-up; below 1: share of all steps."
+    )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -91,21 +97,20 @@ class SamplerSpec(Table):
 class EarlyStopping(Table):
     """Stops when the monitored metric no longer gets better."""
 
-    patience: int = Field(ge=1, examples=[3], description="Epochs without gain after which training ends.")
-    min_delta: float = Field(default=0.0, ge=0, description="Smallest change that counts as a gain.")
+    patience: Steps = Field(examples=[3], description="Epochs without gain after which training ends.")
+    min_delta: NotNegative = Field(default=0.0, description="Smallest change that counts as a gain.")
 
 
 class Train(Table):
     """How to train."""
 
-    epochs: int = Field(default=3, ge=1, description="Passes over the training split.")
-    max_steps: int | None = Field(
-        default=None, ge=1, examples=[1000], description="Ends training after this many optimizer steps."
+    epochs: Steps = Field(default=3, description="Passes over the training split.")
+    max_steps: Steps | None = Field(
+        default=None, examples=[1000], description="Ends training after this many optimizer steps."
     )
-    batch_size: int = Field(default=32, ge=1, description="Samples per forward pass in training.")
-    eval_batch_size: int | None = Field(
+    batch_size: Count = Field(default=32, description="Samples per forward pass in training.")
+    eval_batch_size: Count | None = Field(
         default=None,
-        ge=1,
         examples=[256],
         description="Samples per forward pass in evaluation. Default: batch_size.",
     )
@@ -118,9 +123,9 @@ class Train(Table):
     sampler: Annotated[SamplerSpec, OfKind(SAMPLERS, "name", short=True)] = Field(
         default=SamplerSpec(), description="The order of the training split in an epoch."
     )
-    accumulation: int = Field(default=1, ge=1, description="Forward passes whose gradients make one optimizer step.")
-    clip: float | None = Field(
-        default=None, gt=0, examples=[1.0], description="Largest norm of the gradient. Default: no clipping."
+    accumulation: Steps = Field(default=1, description="Forward passes whose gradients make one optimizer step.")
+    clip: Positive | None = Field(
+        default=None, examples=[1.0], description="Largest norm of the gradient. Default: no clipping."
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Number format of the computation.")
     gradient_checkpointing: bool = Field(
@@ -135,8 +140,12 @@ class Train(Table):
         default="10 min",
         description=f"How much a kill can cost: {CHECKPOINTS_EXAMPLE}. Every epoch ends with a checkpoint anyway.",
     )
-    seeds: list[int] = Field(default=[0], min_length=1, description="One run per seed; reported as mean and deviation.")
-    workers: int = Field(default=0, ge=0, description="Processes that prepare batches; 0: in the main process.")
+    seeds: list[Seed] = Field(
+        default=[0], min_length=1, description="One run per seed; reported as mean and deviation."
+    )
+    workers: Annotated[int, Interval(ge=0, le=1024)] = Field(
+        default=0, description="Processes that prepare batches; 0: in the main process."
+    )
     tensorboard: bool = Field(
         default=False, description='Short for track = ["tensorboard"]: write TensorBoard files (extra: tensorboard).'
     )
@@ -146,7 +155,7 @@ class Train(Table):
         description='Trackers of accelerate that get every number: "tensorboard", "wandb", "mlflow", "trackio", ... '
         "Each needs its package.",
     )
-    log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
+    log_every: Steps = Field(default=10, description="Steps between two lines of metrics.jsonl.")
 
     @property
     def checkpoint_interval(self) -> tuple[float, float]:
@@ -157,3 +166,10 @@ class Train(Table):
         assert found is not None, "the validator has seen it"
         amount = float(found[1])
         return (math.inf, amount * _SECONDS[found[2]]) if found[2] in _SECONDS else (amount, math.inf)
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        seeds = table["seeds"] if isinstance(table["seeds"], list) else []
+        for seed in sorted({seed for seed in seeds if type(seed) is int and seeds.count(seed) > 1}):
+            message = f"{seed} is named twice: one run would count twice in mean and deviation."
+            yield Finding((*path, "seeds"), message, "Write every seed once.")

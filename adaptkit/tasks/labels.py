@@ -27,13 +27,13 @@ F1 = (
 
 
 def label_weights(*words: str) -> BeforeValidator:
-    """One of the words, or a list of non-negative numbers, one per label."""
+    """One of the words, or a list of numbers, one per label."""
 
     def check(value: Any) -> Any:
         if isinstance(value, str) and value in words:
             return value
         plain = isinstance(value, list) and len(value) > 0
-        if plain and all(isinstance(n, int | float) and not isinstance(n, bool) and n >= 0 for n in value):
+        if plain and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value):
             return value
         known = " or ".join(f'"{word}"' for word in words)
         raise PydanticCustomError("weights", "should be {known} or a list of numbers (one per label)", {"known": known})

@@ -13,6 +13,7 @@ from adaptkit.artifact.initial import sources
 from adaptkit.atomic import new_folder, write_json, write_text
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
+from adaptkit.model.memory import check_memory
 from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import Recipe, bundled_folder, digest, resolved_toml
 from adaptkit.training.batches import total_steps
@@ -65,6 +66,7 @@ def train(
     spec = plan.recipe.train
     tracker_classes(plan.recipe)
     device = str(build_accelerator(spec.precision).device)
+    check_memory(plan, device)
     initial = sources(plan)
     material = gather(plan, data)
     if resume:

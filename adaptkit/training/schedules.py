@@ -10,7 +10,7 @@ from annotated_types import Interval
 from torch.optim import Optimizer
 
 from adaptkit import kinds
-from adaptkit.kinds import Kinds
+from adaptkit.kinds import Kinds, Natural
 from adaptkit.training.keywords import bind, keywords_of
 
 # A schedule is a function that gives a factor. Its first argument says what it follows:
@@ -48,7 +48,7 @@ def plateau(
     scores: Sequence[float],
     *,
     factor: Annotated[float, Interval(gt=0, lt=1)] = 0.5,
-    patience: Annotated[int, Interval(ge=0)] = 2,
+    patience: Natural = 2,
 ) -> float:
     """`factor` after more than `patience` validations in a row without a better score, which are counted anew then.
 

@@ -229,7 +229,7 @@ def test_resume_without_anything_to_resume(cli: Cli, tiny_recipe: Path, tmp_path
 
 def test_diverging_training(cli: Cli, tiny_recipe: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    outcome = cli("train", tiny_recipe, "--set", "train.optimizer.lr=1e30", "--runs", runs)
+    outcome = cli("train", tiny_recipe, "--set", "train.optimizer={name='sgd', lr=1e6}", "--runs", runs)
     assert (outcome.code, outcome.out) == (8, "")
     assert cli("runs", "--runs", runs, "--json").json["runs"][0]["status"] == "diverged"
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import Count
 from adaptkit.recipe.cells import ARRAY, CellForm
 from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
 
@@ -18,10 +19,9 @@ class FeaturesModality(ModalityTable):
     cell_form: ClassVar[CellForm] = ARRAY
     reads: ClassVar[tuple[str, ...]] = ("features", "numbers", "number", "path")
 
-    width: int = Field(ge=1, examples=[4096], description="E, length of one vector.")
-    max_tokens: int | None = Field(
+    width: Count = Field(examples=[4096], description="E, length of one vector.")
+    max_tokens: Count | None = Field(
         default=None,
-        ge=1,
         examples=[8],
         description="T, most vectors kept of a sample. Default: as many as the data has.",
     )

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import Count
 from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
 from adaptkit.recipe.cells import FILE, CellForm
 from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for, kind_of
@@ -24,7 +25,7 @@ class ImageModality(ModalityTable):
         description='"pixels": all pixels as one vector (route "backbone", or a tower: as they read images), '
         '"rows": one token per row, "patches": one token per square patch.',
     )
-    patch: int = Field(default=16, ge=1, description='Side of a patch in pixels, for encoder "patches".')
+    patch: Count = Field(default=16, description='Side of a patch in pixels, for encoder "patches".')
     size: Size = Field(
         default=None,
         examples=[[28, 28]],

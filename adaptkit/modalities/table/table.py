@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import Count
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.cells import CellForm
 from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, encoder_for
@@ -21,18 +22,17 @@ class TableModality(ModalityTable):
 
     columns: list[str] = Field(default=[], examples=[["age", "income"]], description="Columns of numbers.")
     categorical: list[str] = Field(default=[], examples=[["country"]], description="Columns of categories.")
-    categories: int = Field(
+    categories: Count = Field(
         default=32,
-        ge=1,
         description="Most categories kept of a column, the commonest; all others count as one, the unknown.",
     )
-    embedding: int | None = Field(
-        default=None, ge=1, examples=[8], description="Width of a learned vector per category. Default: one-hot."
+    embedding: Count | None = Field(
+        default=None, examples=[8], description="Width of a learned vector per category. Default: one-hot."
     )
     tokens: Literal["one", "columns"] = Field(
         default="one", description='"one" vector of all columns side by side, or one token per column.'
     )
-    width: int = Field(default=64, ge=1, description='E, width of the tokens, for tokens "columns".')
+    width: Count = Field(default=64, description='E, width of the tokens, for tokens "columns".')
     encoder: Annotated[EncoderSpec, encoder_for("table")] | None = Field(
         default=None, description="What makes tokens of the values. Default: as `tokens` says."
     )

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import Count
 from adaptkit.recipe.cells import TEXT, CellForm
 from adaptkit.recipe.modality import ModalityTable, Pool, TowerOf
 from adaptkit.recipe.places import Finding, Path
@@ -20,9 +21,8 @@ class TextModality(ModalityTable):
     sequence: ClassVar[bool] = True
     summary: ClassVar[str] = "text"
 
-    max_tokens: int | None = Field(
+    max_tokens: Count | None = Field(
         default=None,
-        ge=1,
         examples=[128],
         description="Longest text in tokens. Default: what the backbone, or the tower, allows.",
     )

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import Count
 from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
 from adaptkit.recipe.cells import CellForm
 from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
@@ -18,7 +19,7 @@ class VideoModality(ModalityTable):
     cell_form: ClassVar[CellForm] = CellForm("file", folders=True)
     reads: ClassVar[tuple[str, ...]] = ("path",)
 
-    frames: int = Field(default=8, ge=1, description="F, how many frames are looked at.")
+    frames: Count = Field(default=8, description="F, how many frames are looked at.")
     keep: Literal["even", "first", "middle", "last"] = Field(
         default="even", description="Which frames: evenly spaced over the video, or F in a row."
     )

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import NotNegative, Share
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 from adaptkit.recipe.task import TaskTable
@@ -24,10 +25,10 @@ class Classification(TaskTable):
         examples=[["no", "yes"]],
         description="The labels, in order. Default: those of the training split, sorted.",
     )
-    class_weight: Annotated[Literal["none", "balanced"] | list[float], label_weights("none", "balanced")] = Field(
+    class_weight: Annotated[Literal["none", "balanced"] | list[NotNegative], label_weights("none", "balanced")] = Field(
         default="none", description='Weight of each label in the loss: "none", "balanced" or a list.'
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all labels.")
+    label_smoothing: Share = Field(default=0.0, description="Share of the target spread over all labels.")
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from adaptkit.kinds import NotNegative
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
 from adaptkit.recipe.task import NO_SET, Conventions, TaskTable
@@ -27,7 +28,7 @@ class Multilabel(TaskTable):
         description="The labels, in order. Default: those of the training split, sorted.",
     )
     pos_weight: Annotated[
-        Literal["none", "n_over_freq", "neg_over_pos"] | list[float],
+        Literal["none", "n_over_freq", "neg_over_pos"] | list[NotNegative],
         label_weights("none", "n_over_freq", "neg_over_pos"),
     ] = Field(
         default="none",

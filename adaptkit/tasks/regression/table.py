@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from adaptkit.kinds import METRICS
+from adaptkit.kinds import METRICS, Count
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
@@ -21,7 +21,7 @@ class Regression(TaskTable):
     set_keys: ClassVar[tuple[str, ...]] = ("conventions", "metrics")
 
     loss: Loss = Field(default=LossSpec(kind="mse"), description="The loss, a word or a table.")
-    outputs: int = Field(default=1, ge=1, description="How many numbers a target has.")
+    outputs: Count = Field(default=1, description="How many numbers a target has.")
     conventions: Conventions = Field(
         default=NO_SET,
         description='Whose metrics are added: "mosi" (CMU-MOSI and MOSEI: Acc-2 in three definitions, F1, Acc-3, -5 '

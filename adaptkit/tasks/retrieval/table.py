@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from adaptkit.errors import nearest
+from adaptkit.kinds import Count
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.places import Finding, Path
 from adaptkit.recipe.table import Written, WrittenRecipe
@@ -22,7 +23,7 @@ class Retrieval(TaskTable):
     query: str = Field(
         examples=["caption"], description='The modality that asks; its route is "query". The others make the item.'
     )
-    width: int = Field(default=256, ge=1, description="P, width of the space in which queries and items meet.")
+    width: Count = Field(default=256, description="P, width of the space in which queries and items meet.")
     temperature: float = Field(
         default=0.07, ge=0.01, le=1, description="Of the loss, at the start; it is learned (as in CLIP, 0.01 at least)."
     )

@@ -110,9 +110,7 @@ CASES = {
     ),
     "weights": (
         ('kind = "multilabel"', 'kind = "multilabel"\npos_weight = [1, -1]'),
-        'films.toml:28  task.genres.pos_weight: should be "none" or "n_over_freq" or'
-        ' "neg_over_pos" or a list of'
-        ' numbers (one per label), not [1, -1]. Write for example pos_weight = "none".',
+        'films.toml:28  task.genres.pos_weight.1: should be at least 0, not -1. Write for example pos_weight = "none".',
     ),
     "size": (
         ('kind = "features"\nwidth = 64', 'kind = "image"\nsize = [28]'),

@@ -15,4 +15,4 @@ def test_optimizers_are_those_of_torch():
     assert set(optimizer_names()) == set(classes) - {"optimizer", "lbfgs", "muon", "sparseadam"}
     for name in optimizer_names():
         assert list(optimizer_keywords(name)) == list(inspect.signature(classes[name]).parameters)[1:]
-    assert optimizer_keywords("lbfgs") == ()
+    assert optimizer_keywords("lbfgs") == {}

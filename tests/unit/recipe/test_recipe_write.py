@@ -63,7 +63,7 @@ _TRAIN = _tables(
         "optimizer": _tables({"name": st.just("sgd")}, {"momentum": _RATES, "nesterov": st.booleans()}),
         "schedule": _tables({"name": st.just("plateau")}, {"factor": _RATES, "patience": _COUNTS}),
         "early_stopping": _tables({"patience": _COUNTS}, {"min_delta": _RATES}),
-        "seeds": st.lists(st.integers(0, 9), min_size=1, max_size=3),
+        "seeds": st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
     },
 )
 _DATA = st.one_of(
