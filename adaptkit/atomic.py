@@ -1,17 +1,27 @@
-"""Writing so that a crash leaves either the old content or the new one, never half of it."""
+"""Writing so that a crash leaves either the old content or the new one, never half of it.
+
+What is being filled is a hidden sibling, `.NAME.RANDOM.tmp`, on which its process holds a lock of the operating system.
+After a kill the lock is free, and whoever writes there next removes what was left.
+"""
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import RunError
+
+try:
+    import fcntl
+except ImportError:  # on Windows nothing is swept
+    fcntl = None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -30,8 +40,13 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """`write_bytes` of indented JSON that ends with a newline."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    """`write_bytes` of `json_text`."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """Indented JSON that ends with a newline."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 @contextmanager
@@ -47,11 +62,10 @@ def new_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
+        sweep(path.parent, path.name)
+        temporary, handle = _claimed(lambda: tempfile.mkstemp(**_named(path))[1])
     except OSError as error:
         raise unwritable(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as file:
@@ -65,6 +79,7 @@ def new_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+        _release(handle)
 
 
 @contextmanager
@@ -81,7 +96,8 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         raise RunError("exists already.", where=str(path), hint="Choose another place, or allow overwriting.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        sweep(path.parent, path.name)
+        temporary, handle = _claimed(lambda: tempfile.mkdtemp(**_named(path)))
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -92,6 +108,30 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         raise unwritable(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        _release(handle)
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove what killed writers of this name in the folder have left; what is being written now is left alone.
+
+    A folder that a killed writer had put aside, without having put another in its place, comes back.
+    """
+    if fcntl is None:
+        return
+    pattern = name if name == "*" else glob.escape(name)
+    for left in sorted(folder.glob(f".{pattern}.*.tmp")):
+        handle = _lock(left)
+        if handle is not None:
+            _remove(left)
+            os.close(handle)
+    for aside in sorted(folder.glob(f".{pattern}.*.old")):
+        place = folder / aside.name[1:].rsplit(".", 2)[0]
+        if aside.with_suffix(".tmp").exists():  # of a living writer
+            continue
+        if place.exists():
+            _remove(aside)
+        else:
+            os.replace(aside, place)
 
 
 def unwritable(path: Path, error: OSError) -> RunError:
@@ -114,6 +154,41 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _named(path: Path) -> dict[str, Any]:
+    return {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+
+
+def _claimed(make: Callable[[], str]) -> tuple[Path, int | None]:
+    """A new temporary file or folder, and the lock on it (None where the system has none)."""
+    while True:
+        path = Path(make())
+        handle = _lock(path)
+        if handle is None or path.exists():  # else it was swept between the two lines above
+            return path, handle
+        os.close(handle)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file or folder for this process, as long as the handle is open; None if another one has it."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held; or a file system without locks
+        os.close(handle)
+        return None
+    return handle
+
+
+def _release(handle: int | None) -> None:
+    if handle is not None:
+        os.close(handle)
+
+
 def _take_place(temporary: Path, path: Path) -> None:
     if not path.exists():
         os.replace(temporary, path)
@@ -126,7 +201,11 @@ def _take_place(temporary: Path, path: Path) -> None:
     except OSError:
         os.replace(aside, path)
         raise
-    shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -127,7 +127,7 @@ def _row(run: RunInfo) -> dict[str, Any]:
 def _readable(row: dict[str, Any]) -> dict[str, str]:
     return {
         "started": row["started"][:16].replace("T", " "),
-        "status": row["status"],
+        "status": "killed" if row["status"] == "running" and not row["alive"] else row["status"],
         "metric": _metric(row["monitor"]),
         "run": str(row["run"]),
     }

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from adaptkit.atomic import unwritable, write_json
+from filelock import FileLock, Timeout
+
+from adaptkit.atomic import new_folder, sweep, unwritable, write_json, write_text
 from adaptkit.errors import RunError
 
 RunStatus = Literal["running", "interrupted", "finished", "failed", "diverged", "unreadable"]
-STATUS_FILE = "status.json"
+STATUS_FILE, LOCK = "status.json", ".lock"
+PATIENCE = 1.0  # seconds to wait for a lock: `adaptkit runs` asks for it, and gives it back at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,16 @@ class RunInfo:
 
     @property
     def alive(self) -> bool:
-        """Whether another process of this machine is at work on it."""
-        host, _, pid = self.process.rpartition(":")
-        if self.status != "running" or host != socket.gethostname() or int(pid) == os.getpid():
+        """Whether a process is at work on it, here or, where the file system passes locks on, elsewhere."""
+        if self.status != "running" or not (self.path / LOCK).exists():
             return False
-        return _process_exists(int(pid))
+        try:
+            with FileLock(self.path / LOCK, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # not ours to lock
+            return False
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -73,24 +81,56 @@ class RunInfo:
         return {**asdict(self), "path": str(self.path)}
 
 
-def create_run(runs: Path, *, name: str, digest: str, data: str, force: bool = False) -> RunInfo:
-    """Make the folder of a new run and mark it running.
+def create_run(
+    runs: Path, *, name: str, digest: str, data: str, files: Mapping[str, str] | None = None, force: bool = False
+) -> RunInfo:
+    """Make the folder of a new run, marked running, with its first files; all of them or none.
+
+    Args:
+        runs: where runs are kept.
+        name: of the recipe.
+        digest: of the recipe.
+        data: hash of the data.
+        files: name -> text.
+        force: replace a folder of the same name.
 
     Raises:
         RunError: the folder exists (without `force`) or cannot be written.
     """
     now = datetime.now()
     path = runs / name / f"{now:%Y%m%d-%H%M%S}-{digest[:8]}"
-    if path.exists():
-        if not force:
-            raise RunError("the run folder exists already.", where=str(path), hint="Add --force to replace it.")
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    if path.exists() and not force:
+        raise RunError("the run folder exists already.", where=str(path), hint="Add --force to replace it.")
+    sweep(path.parent)
     run = RunInfo(path, name, "running", digest, data, now.isoformat())
-    return set_status(run, "running")
+    with new_folder(path, replace=force) as temporary:
+        for file, text in (files or {}).items():
+            write_text(temporary / file, text)
+        set_status(replace(run, path=temporary), "running")
+    return run
+
+
+@contextmanager
+def held(run: RunInfo) -> Iterator[None]:
+    """Keep every other process off the run.
+
+    The lock is the operating system's: it ends with the process, however that ends, and knows no process ids.
+
+    Raises:
+        RunError: another process has it, or the folder cannot be written.
+    """
+    lock = FileLock(run.path / LOCK)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        holder = read_run(run.path).process
+        raise RunError(f"the run is still going on, in process {holder}.", where=str(run.path)) from None
+    except OSError as error:
+        raise unwritable(run.path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def set_status(run: RunInfo, status: RunStatus, message: str = "") -> RunInfo:
@@ -117,10 +157,12 @@ def read_run(path: Path) -> RunInfo:
         what = "is not a run folder." if path.exists() else "does not exist."
         raise RunError(what, where=str(path), hint="`adaptkit runs` lists the runs there are.")
     try:
-        content = json.loads((path / STATUS_FILE).read_text())
-        return RunInfo(path=path, **content)
-    except (ValueError, TypeError):
-        return RunInfo(path, path.parent.name, "unreadable")
+        run = RunInfo(path=path, **json.loads((path / STATUS_FILE).read_text(encoding="utf-8")))
+        if run.status in get_args(RunStatus) and all(isinstance(value, str) for value in run.as_dict().values()):
+            return run
+    except (OSError, ValueError, TypeError, RecursionError):
+        pass
+    return RunInfo(path, path.parent.name, "unreadable")
 
 
 def list_runs(runs: Path) -> list[RunInfo]:
@@ -143,14 +185,5 @@ def newest_finished(runs: Path) -> RunInfo:
 
 def _status_files(runs: Path) -> Iterator[Path]:
     # One level for the recipe, one for the run; an artifact or checkpoint inside is never mistaken for a run.
-    return (path for path in runs.glob(f"*/*/{STATUS_FILE}") if path.is_file())
-
-
-def _process_exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    # What begins with a dot is a folder that a crash left half made.
+    return (path for path in runs.glob(f"*/[!.]*/{STATUS_FILE}") if path.is_file())

@@ -48,14 +48,13 @@ class Log:
             epochs: epochs validated at the checkpoint.
         """
         kept = []
-        for text in self.path.read_text(encoding="utf-8").splitlines():
+        for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)
-            except ValueError:
+                again = line["step"] > step or (line["kind"] == "validation" and line["epoch"] > epochs)
+                kept += [text] * (line["seed"] != self.seed or not again)
+            except (ValueError, KeyError, TypeError):
                 continue  # the half line of a crash
-            again = line["step"] > step or (line["kind"] == "validation" and line["epoch"] > epochs)
-            if line["seed"] != self.seed or not again:
-                kept.append(text)
         write_text(self.path, "".join(f"{text}\n" for text in kept))
 
     def _append(self, text: str) -> None:
@@ -67,10 +66,11 @@ class Log:
 
 
 @contextmanager
-def open_log(run: Path, recipe: Recipe, seed: int) -> Iterator[Log]:
+def open_log(run: Path, recipe: Recipe, seed: int, *, step: int = 0) -> Iterator[Log]:
     """The log of a seed, with its trackers started; each seed is a run of its own there, under the recipe's name.
 
-    Trackers that keep files do so in `<run>/<tracker>/seed<seed>`.
+    Trackers that keep files do so in `<run>/<tracker>/seed<seed>`. The one that can forget what comes after `step`, at
+    which a training is continued, does so.
     """
     config = {"run": str(run), "seed": seed, **flat(resolved_tables(recipe))}
     config = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in config.items()}
@@ -78,7 +78,7 @@ def open_log(run: Path, recipe: Recipe, seed: int) -> Iterator[Log]:
     with ExitStack() as finishing:
         for name, kind in tracker_classes(recipe).items():
             own = (f"seed{seed}", run / name) if kind.requires_logging_directory else (recipe.name,)
-            tracker = kind(*own)
+            tracker = kind(*own, **({"purge_step": step + 1} if step and name == "tensorboard" else {}))
             tracker.start()
             finishing.callback(tracker.finish)
             tracker.store_init_configuration(config)

@@ -17,7 +17,6 @@ from torch import nn
 
 from adaptkit.artifact.initial import Sources, initialise
 from adaptkit.artifact.save import fingerprints, save_artifact
-from adaptkit.atomic import write_json
 from adaptkit.errors import Diverged, RunError
 from adaptkit.evaluation.material import Material, droppable
 from adaptkit.evaluation.measure import Measured
@@ -32,7 +31,7 @@ from adaptkit.training.interrupt import Stop
 from adaptkit.training.log import Log, open_log
 from adaptkit.training.machine import build_accelerator, memory_errors
 from adaptkit.training.optimizers import build_optimizer, idle_adapters
-from adaptkit.training.result import SeedResult, Splits, read_result
+from adaptkit.training.result import SeedResult, Splits, read_result, write_result
 from adaptkit.training.rng import preserved_rng_state, restore_rng_state, rng_state, seed_everything
 from adaptkit.training.samplers import build_order
 from adaptkit.training.schedules import LRSchedule
@@ -74,7 +73,7 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
         RunError: something moved what is frozen; there is no artifact then.
     """
     plan, spec, checkpoints = run.plan, run.plan.recipe.train, folder / "checkpoints"
-    done = read_result(checkpoints / "result.json")
+    done = read_result(folder)
     if done is not None:
         return done
 
@@ -109,7 +108,7 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
     )
     score, told = run.material.monitor.score(best.metrics), tuple(dict.fromkeys([*notes, *warnings]))
     result = SeedResult(seed, metrics, ablations, score, progress.best_epoch, progress.epoch, progress.step, told)
-    write_json(checkpoints / "result.json", result.as_dict())
+    write_result(folder, result)
     return result
 
 
@@ -141,7 +140,7 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
     if now.finished:
         return now
 
-    with training.saving(), open_log(run.path, run.plan.recipe, seed) as log:
+    with training.saving(), open_log(run.path, run.plan.recipe, seed, step=now.step) as log:
         log.forget_after(step=now.step, epochs=now.epoch)
         while not now.finished:
             indices, steps = order(now.epoch), 0 if now.stopped else total - now.step

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from adaptkit.atomic import write_json
 from adaptkit.errors import OutOfMemory, UnavailableError
 from adaptkit.version import __version__
 
@@ -50,6 +53,28 @@ def environment(device: str) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
     }
+
+
+def changes(recorded: Path, now: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when the run was started, one sentence each; the record is extended by what it is now.
+
+    Args:
+        recorded: env.json of the run.
+        now: of `environment`.
+    """
+    try:
+        then = json.loads(recorded.read_text(encoding="utf-8"))
+        before = {**then, **then["packages"]}
+        for later in then.get("resumed", []):
+            before |= later
+        known = {**now, **now["packages"]}
+        new = {name: value for name, value in known.items() if name != "packages" and before.get(name) != value}
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        return [f"{recorded} is not readable ({error}), so another machine or version would not be noticed."]
+    if new:
+        write_json(recorded, {**then, "resumed": [*then.get("resumed", []), new]})
+    told = [f"{name} was {before.get(name)} before, and is {value} now" for name, value in new.items()]
+    return [f"{text}: the last digits of the result may be others." for text in told]
 
 
 @contextmanager

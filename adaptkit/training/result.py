@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from adaptkit.atomic import write_json
+from adaptkit.data.paths import digest_of
+from adaptkit.errors import DataError
+
+RESULT = "result.json"
 Metrics = dict[str, float | None]
 Splits = dict[str, Metrics]
 
@@ -111,10 +117,31 @@ def _combine(tables: Sequence[Mapping[str, Any]], rule: Any) -> dict[str, Any]:
     return combined
 
 
-def read_result(path: Path) -> SeedResult | None:
-    """The result of a seed that was finished before; None if it has to be (re)made."""
+def write_result(folder: Path, result: SeedResult) -> None:
+    """Say that a seed is finished, with the hashes of what it gave.
+
+    Args:
+        folder: of the seed, with checkpoints/, artifact/ and predictions/.
+        result: its numbers.
+    """
+    made = sorted(file for part in ("artifact", "predictions") for file in (folder / part).rglob("*"))
+    files = {file.relative_to(folder).as_posix(): digest_of(file) for file in made if file.is_file()}
+    content = {**result.as_dict(), "files": files}
+    write_json(folder / "checkpoints" / RESULT, {**content, "sha256": _seal(content)})
+
+
+def read_result(folder: Path) -> SeedResult | None:
+    """The result of a seed that was finished before; None if it, or a file it names, has to be (re)made."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / "checkpoints" / RESULT).read_text(encoding="utf-8"))
+        seal, files = content.pop("sha256"), content["files"]
+        if seal != _seal(content) or any(digest_of(folder / name) != found for name, found in files.items()):
+            return None
+        del content["files"]
         return SeedResult(**{**content, "warnings": tuple(content["warnings"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, DataError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

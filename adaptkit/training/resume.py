@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import RunError
 from adaptkit.recipe import Recipe, digest, resolved_toml
-from adaptkit.training.folder import RunInfo, list_runs, read_run
+from adaptkit.training.folder import RunInfo, held, list_runs, read_run
 from adaptkit.training.log import flat
 
 
@@ -26,12 +27,30 @@ def run_to_resume(runs: Path, recipe: Recipe, data: str, *, named: Path | None =
         RunError: there is none, it is finished or still running, or its recipe or data were others.
     """
     run = read_run(named) if named is not None else _newest(runs, recipe)
+    if run.alive:
+        raise RunError(f"the run is still going on, in process {run.process}.", where=str(run.path))
+    check_resumable(run, recipe, data)
+    return run
+
+
+@contextmanager
+def resumed(run: RunInfo, recipe: Recipe, data: str) -> Iterator[None]:
+    """Hold the run (`held`), which another process may have finished since it was chosen.
+
+    Raises:
+        RunError: see `run_to_resume`.
+    """
+    with held(run):
+        check_resumable(read_run(run.path), recipe, data)
+        yield
+
+
+def check_resumable(run: RunInfo, recipe: Recipe, data: str) -> None:
+    """Raise RunError where the run is finished or damaged, or its recipe or data were others."""
     if run.status == "finished":
         raise RunError("the run is finished; there is nothing to resume.", where=str(run.path))
     if run.status == "unreadable":
         raise RunError("the run's status.json is damaged.", where=str(run.path), hint="Train again without --resume.")
-    if run.alive:
-        raise RunError(f"the run is still going on, in process {run.process}.", where=str(run.path))
     if run.digest != digest(recipe):
         raise RunError(
             f"the run was started with another recipe: {told_difference(run.path, recipe)}.",
@@ -44,7 +63,6 @@ def run_to_resume(runs: Path, recipe: Recipe, data: str, *, named: Path | None =
             where=str(run.path),
             hint="Train anew without --resume.",
         )
-    return run
 
 
 def _newest(runs: Path, recipe: Recipe) -> RunInfo:

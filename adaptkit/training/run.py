@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.artifact.initial import sources
-from adaptkit.atomic import new_folder, write_json, write_text
+from adaptkit.atomic import json_text, new_folder, sweep, write_json, write_text
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
 from adaptkit.model.memory import check_memory
@@ -18,13 +18,15 @@ from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import Recipe, bundled_folder, digest, resolved_toml
 from adaptkit.training.batches import total_steps
 from adaptkit.training.callbacks import Callback, Callbacks, RunStarted
-from adaptkit.training.folder import RunInfo, create_run, set_status
+from adaptkit.training.folder import RunInfo, create_run, held, set_status
 from adaptkit.training.interrupt import Stop, StopRequested
 from adaptkit.training.log import tracker_classes
 from adaptkit.training.loop import Run, train_seed
-from adaptkit.training.machine import build_accelerator, environment
+from adaptkit.training.machine import build_accelerator, changes, environment
 from adaptkit.training.result import RunResult, SeedResult, best_of, mean, std
-from adaptkit.training.resume import run_to_resume
+from adaptkit.training.resume import resumed, run_to_resume
+
+ENVIRONMENT = "env.json"
 
 
 def train(
@@ -71,13 +73,15 @@ def train(
     material = gather(plan, data)
     if resume:
         named = None if resume is True else Path(resume)
-        info = set_status(run_to_resume(runs, plan.recipe, material.data.hash, named=named), "running")
+        info = run_to_resume(runs, plan.recipe, material.data.hash, named=named)
+        holding = resumed(info, plan.recipe, material.data.hash)
     else:
-        name, mark = plan.recipe.name, digest(plan.recipe)
-        info = create_run(runs, name=name, digest=mark, data=material.data.hash, force=force)
-    with _closing(info, plan, told), Stop() as stop:
-        if not resume:
-            _write_beginning(info.path, plan, device)
+        name, mark, files = plan.recipe.name, digest(plan.recipe), beginning(plan, device)
+        info = create_run(runs, name=name, digest=mark, data=material.data.hash, files=files, force=force)
+        holding = held(info)
+    with holding, _closing(info, plan, told), Stop() as stop:
+        if resume:
+            _continue(set_status(info, "running"), plan, device, told)
         run = Run(info.path, plan, material, initial, told, stop)
         told.run_started(_started(run, device))
         results = [train_seed(run, seed, seed_folder(info.path, spec.seeds, seed)) for seed in spec.seeds]
@@ -124,13 +128,28 @@ def _placed(error: Diverged, run: Path) -> AdaptkitError:
     return Diverged.all([Problem(message, problem.where or str(run), problem.hint)])
 
 
-def _write_beginning(folder: Path, plan: Plan, device: str) -> None:
+def beginning(plan: Plan, device: str) -> dict[str, str]:
+    """The first files of a run: name -> text."""
     recipe = plan.recipe
     resolved = resolved_toml(recipe)
-    write_text(folder / "recipe.toml", recipe.text or resolved)
-    write_text(folder / "resolved.toml", resolved)
-    write_json(folder / "plan.json", plan.as_dict())
-    write_json(folder / "env.json", {**environment(device), "recipe_folder": str(recipe.base.resolve())})
+    return {
+        "recipe.toml": recipe.text or resolved,
+        "resolved.toml": resolved,
+        "plan.json": json_text(plan.as_dict()),
+        ENVIRONMENT: json_text({**environment(device), "recipe_folder": str(recipe.base.resolve())}),
+    }
+
+
+def _continue(run: RunInfo, plan: Plan, device: str, told: Callback) -> None:
+    """Sweep what a crash left half written, write first files that are missing, note what is another machine."""
+    for folder in (run.path, *(path for path in run.path.rglob("*") if path.is_dir())):
+        sweep(folder)
+    now = beginning(plan, device)
+    for name, text in now.items():
+        if not (run.path / name).exists():
+            write_text(run.path / name, text)
+    for text in changes(run.path / ENVIRONMENT, environment(device)):
+        told.note(text)
 
 
 def _started(run: Run, device: str) -> RunStarted:

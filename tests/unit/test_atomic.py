@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from adaptkit.atomic import new_file, new_folder, write_bytes, write_json
+from adaptkit.atomic import new_file, new_folder, sweep, write_bytes, write_json
 from adaptkit.errors import RunError
 
 
@@ -99,3 +101,38 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
         write_bytes(tmp_path / "file" / "below", b"")
     with pytest.raises(RunError, match="cannot be written"), new_folder(tmp_path / "file" / "below"):
         pass
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from adaptkit.atomic import new_file, new_folder
+with (new_folder if sys.argv[2] == "folder" else new_file)(Path(sys.argv[1]), **eval(sys.argv[3])) as temporary:
+    (temporary / "new" if temporary.is_dir() else temporary).write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "state"
+    subprocess.run([sys.executable, "-c", KILLED, str(path), what, "{}"], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".state.")
+    with new_file(tmp_path / "other"):
+        assert left.exists()
+    with new_file(path), new_file(path) as second:  # of two living writers none removes the other's
+        second.write_text("new")
+    assert sorted(os.listdir(tmp_path)) == ["other", "state"]
+
+
+def test_a_folder_put_aside_comes_back(tmp_path: Path) -> None:
+    """Killed between the two renames of `new_folder`: the old content is in `.old`, the new one in `.tmp`."""
+    for name in (".store.x.old", ".store.x.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name[-3:]).write_text("")
+    sweep(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["store", "store/old"]
+    (tmp_path / ".store.y.old").mkdir()  # killed after the second one
+    sweep(tmp_path, "store")
+    assert os.listdir(tmp_path) == ["store"]

@@ -16,7 +16,7 @@ import torch
 from adaptkit.errors import Diverged, Interrupted, RunError
 from adaptkit.recipe import Recipe, digest, load_recipe
 from adaptkit.training import Callback, list_runs, read_run, train
-from adaptkit.training.callbacks import Evaluated, StepDone, Validated
+from adaptkit.training.callbacks import Evaluated, SeedStarted, StepDone, Validated
 from adaptkit.training.checkpoint import LAST, PREVIOUS, read_checkpoint
 from adaptkit.training.folder import create_run, set_status
 from adaptkit.training.resume import run_to_resume
@@ -215,6 +215,92 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
     result = train(recipe_of(tiny_recipe), runs=killed, resume=True, callbacks=[Listening()])
     assert outcome(result.run) == whole
     assert any("The checkpoint before it is taken" in text for text in told)
+
+
+def test_a_validation_is_logged_once(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
+    """Killed after the line was written and before the checkpoint, with and without one of the same step."""
+    for every in ("epoch", "1 step"):
+        runs, killed = tmp_path / every / "runs", tmp_path / every / "killed"
+
+        class Killing(Callback):
+            def validated(self, event: Validated) -> None:
+                if event.epoch == 2:
+                    shutil.copytree(runs, killed)  # noqa: B023 - called within the loop
+
+        recipe = recipe_of(tiny_recipe, f'train.checkpoint_every="{every}"')
+        train(recipe, runs=runs, callbacks=[Killing()])
+        found = outcome(train(recipe, runs=killed, resume=True).run)
+        assert found["lines"] == whole["lines"]
+        assert found["tensors"] == whole["tensors"]
+
+
+def test_first_files_that_are_missing_are_written(tiny_recipe: Path, tmp_path: Path) -> None:
+    runs, killed = tmp_path / "runs", tmp_path / "killed"
+    run = train(recipe_of(tiny_recipe), runs=runs, callbacks=[Killed(runs, killed, 1)]).run
+    names = ("recipe.toml", "resolved.toml", "plan.json", "env.json")
+    there = killed / run.relative_to(runs)
+    for name in names:
+        (there / name).unlink()
+    (there / "checkpoints" / ".last.safetensors.abc.tmp").write_text("half")
+    train(recipe_of(tiny_recipe), runs=killed, resume=True)
+    assert all((there / name).read_bytes() == (run / name).read_bytes() for name in names)
+    assert not list(there.rglob("*.tmp"))
+
+
+def test_two_at_once(tiny_recipe: Path, tmp_path: Path, whole: dict[str, Any]) -> None:
+    """The second is told; the first is not disturbed."""
+    runs = tmp_path / "runs"
+    with pytest.raises(Interrupted):
+        train(recipe_of(tiny_recipe), runs=runs, callbacks=[Interrupting("step", 0, 2)])
+    told: list[str] = []
+
+    class Twice(Callback):
+        def step_done(self, event: StepDone) -> None:
+            if event.step == 4:
+                for again in (True, list_runs(runs)[0].path):
+                    with pytest.raises(RunError, match="still going on, in process") as caught:
+                        train(recipe_of(tiny_recipe), runs=runs, resume=again)
+                    told.append(str(caught.value))
+
+    assert outcome(train(recipe_of(tiny_recipe), runs=runs, resume=True, callbacks=[Twice()]).run) == whole
+    assert len(told) == 2
+
+
+def test_another_version_is_noted(tiny_recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        train(recipe_of(tiny_recipe), runs=tmp_path, callbacks=[Interrupting("step", 0, 2)])
+    path = list_runs(tmp_path)[0].path / "env.json"
+    then = json.loads(path.read_text())
+    path.write_text(json.dumps({**then, "packages": {**then["packages"], "transformers": "4.0.0"}}))
+    told: list[str] = []
+
+    class Listening(Callback):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    train(recipe_of(tiny_recipe), runs=tmp_path, resume=True, callbacks=[Listening()])
+    assert any(text.startswith("transformers was 4.0.0 before") for text in told)
+
+
+def test_a_finished_seed_whose_files_are_damaged_is_made_again(tiny_recipe: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(tiny_recipe, "train.seeds=[3, 4]", "train.epochs=1")
+    runs, killed = tmp_path / "whole", tmp_path / "killed"
+
+    class InSecond(Callback):
+        def seed_started(self, event: SeedStarted) -> None:
+            if event.seed == 4:
+                shutil.copytree(runs, killed)
+
+    run = train(recipe, runs=runs, callbacks=[InSecond()]).run
+    first = killed / run.relative_to(runs) / "seeds" / "3"
+    for name in ("artifact/adapter.safetensors", "predictions/test.jsonl", "checkpoints/result.json"):
+        again = tmp_path / name.replace("/", "-")
+        shutil.copytree(killed, again)
+        damaged = again / (first / name).relative_to(killed)
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+        assert outcome(train(recipe, runs=again, resume=True).run) == outcome(run)
 
 
 def test_a_second_ctrl_c_leaves_the_last_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:

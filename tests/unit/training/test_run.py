@@ -50,6 +50,7 @@ def test_the_run_folder(tiny_run: Path) -> None:
         "plan.json",
         "env.json",
         "status.json",
+        ".lock",
         "metrics.jsonl",
         "summary.json",
         "checkpoints",
