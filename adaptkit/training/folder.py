@@ -19,7 +19,7 @@ from adaptkit.errors import RunError
 
 RunStatus = Literal["running", "interrupted", "finished", "failed", "diverged", "unreadable"]
 STATUS_FILE, LOCK = "status.json", ".lock"
-PATIENCE = 1.0  # seconds to wait for a lock: `adaptkit runs` asks for it, and gives it back at once
+PATIENCE = 2.0  # seconds to wait for a lock: a process may just be dying, or be asking who has it
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,9 @@ def run_to_resume(runs: Path, recipe: Recipe, data: str, *, named: Path | None =
         named: a run folder, if the user named one; else the newest that fits.
 
     Raises:
-        RunError: there is none, it is finished or still running, or its recipe or data were others.
+        RunError: there is none, it is finished, or its recipe or data were others.
     """
     run = read_run(named) if named is not None else _newest(runs, recipe)
-    if run.alive:
-        raise RunError(f"the run is still going on, in process {run.process}.", where=str(run.path))
     check_resumable(run, recipe, data)
     return run
 
@@ -38,7 +36,7 @@ def resumed(run: RunInfo, recipe: Recipe, data: str) -> Iterator[None]:
     """Hold the run (`held`), which another process may have finished since it was chosen.
 
     Raises:
-        RunError: see `run_to_resume`.
+        RunError: see `run_to_resume`; or another process is at work on it.
     """
     with held(run):
         check_resumable(read_run(run.path), recipe, data)

@@ -68,17 +68,15 @@ def test_a_damaged_status_is_listed_as_such(tmp_path: Path) -> None:
 
 
 HOLDING = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from adaptkit.training.folder import held, read_run, set_status
 run = read_run(Path(sys.argv[1]))
 with held(run):
     set_status(run, "running")
+    if len(sys.argv) > 2 and os.fork():  # a worker, which outlives its parent
+        time.sleep(600)
     print("held", flush=True)
-    if len(sys.argv) > 2:
-        import os
-        if os.fork() == 0:  # a worker, which outlives its parent
-            time.sleep(600)
     time.sleep(600)
 """
 
