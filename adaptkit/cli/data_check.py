@@ -74,8 +74,9 @@ def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]
     from adaptkit.benchmarks.benchmark import BENCHMARKS
     from adaptkit.data.checking import check_samples, damage
     from adaptkit.data.store import find_store
+    from adaptkit.data.target_faults import target_faults
     from adaptkit.formats.load import load_data
-    from adaptkit.plan.planning import backbone_of, output_width
+    from adaptkit.plan.planning import backbone_of, output_width, tasks_of
     from adaptkit.plan.streams import build_encoders
     from adaptkit.recipe import located
 
@@ -85,6 +86,11 @@ def _check_recipe(source: str, sets: Sequence[str]) -> tuple[Any, dict[str, Any]
         encoders = build_encoders(recipe, ref, model, spec, output_width(model, anatomy, spec))
     data = load_data(recipe)
     found = check_samples(data, encoders, recipe.task)
+    with located(recipe):
+        try:
+            found.problems += target_faults(data, tasks_of(recipe, {}, None, data))
+        except DataError as error:  # no labels at all
+            found.problems += error.problems
     if recipe.data.format in BENCHMARKS:
         store = find_store(recipe.path(recipe.data.root).resolve(), recipe.data.format, recipe.data.variant or "")
         found.problems += damage(store)

@@ -132,7 +132,7 @@ class Numbers(Gaps):
     def see(self, value: Any) -> None:
         try:
             numbers = np.atleast_1d(np.asarray(value, dtype=np.float64)).ravel()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             self._not_numbers += 1
             return
         finite = numbers[np.isfinite(numbers)]

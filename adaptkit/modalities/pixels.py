@@ -161,8 +161,9 @@ def _from_array(value: Any, name: str, where: str) -> np.ndarray:
     try:
         array = np.asarray(value)
         whole = array.dtype.kind in "iu"
-        array = array.astype(np.float32)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # what is too large is infinite, and refused as that
+            array = array.astype(np.float32)
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{name} is not an array of numbers.", where=where) from None
     array = _channels_first(array, name, where)
     array, top = (array / 255.0, "255, as integers") if whole else (array, "1, as floats")

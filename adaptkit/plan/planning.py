@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
+from adaptkit.data import DataSet
 from adaptkit.errors import RecipeError
 from adaptkit.formats.load import load_data
 from adaptkit.modalities.encoder import Encoder
@@ -232,15 +233,17 @@ def check_names(recipe: Recipe) -> None:
                 )
 
 
-def tasks_of(recipe: Recipe, labels: Mapping[str, Sequence[str]], given: Any) -> dict[str, Task]:
-    """The tasks with their labels; the data is read only where nobody else knows them."""
+def tasks_of(
+    recipe: Recipe, labels: Mapping[str, Sequence[str]], given: Any, loaded: DataSet | None = None
+) -> dict[str, Task]:
+    """The tasks with their labels; the data is read only where nobody else knows them, and is not loaded yet."""
     specs = {
         name: spec.model_copy(update={"labels": list(labels[name])}) if labels.get(name) else spec
         for name, spec in recipe.task.items()
     }
     unknown = [name for name, spec in specs.items() if getattr(spec, "labels", ()) is None]
     if unknown:
-        data = load_data(recipe, given)
+        data = loaded or load_data(recipe, given)
         # Labels that the data set itself lists may lack examples in its training split.
         listed = {name: data.labels[name] for name in unknown if name in data.labels}
         specs |= {name: specs[name].model_copy(update={"labels": list(found)}) for name, found in listed.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from reprlib import repr
 from typing import Any
 
 from pydantic import BeforeValidator
@@ -70,7 +71,12 @@ def label_of(value: Any, where: str) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int):
         return str(value)
-    raise DataError(f"the label {value!r} is of type {type(value).__name__}.", where=where, hint="Write a string.")
+    raise DataError(f"the label {repr(value)} is of type {type(value).__name__}.", where=where, hint="Write a string.")
+
+
+def true_labels(values: Iterable[Any]) -> Iterator[str | int]:
+    """Those of the raw values that are labels; the others are told, with their samples, when they are encoded."""
+    return (value for value in values if isinstance(value, str | int))
 
 
 def labels_of(given: Sequence[str] | None, found: Iterable[Any] | None, *, task: str, least: int) -> tuple[str, ...]:
@@ -88,7 +94,7 @@ def labels_of(given: Sequence[str] | None, found: Iterable[Any] | None, *, task:
         return tuple(given)
     if found is None:
         raise RecipeError("labels are needed where there is no training data.", where=where)
-    values = set(found)
+    values = set(true_labels(found))
     numbers = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
     ordered = sorted(values) if numbers else sorted({label_of(value, where) for value in values})
     if len(ordered) < least:
@@ -105,7 +111,7 @@ def position(value: Any, places: dict[str, int], where: str) -> int:
     label = label_of(value, where)
     if label not in places:
         raise DataError(
-            f"the label {label!r} is not one of the task's labels.", where=where, hint=nearest(label, places)
+            f"the label {repr(label)} is not one of the task's labels.", where=where, hint=nearest(label, places)
         )
     return places[label]
 
@@ -119,6 +125,8 @@ def weights_of(
 ) -> list[float] | None:
     """One weight per label; None for "none", and where nothing is trained.
 
+    A label without any training sample has no frequency. Nothing is learnt of it, so it weighs 1.
+
     Args:
         rule: the name of a formula, the weights themselves, or "none".
         labels: of the task.
@@ -128,7 +136,6 @@ def weights_of(
 
     Raises:
         RecipeError: not one weight per label.
-        DataError: a label does not occur, so that its weight by frequency is infinite; an unknown label.
     """
     if isinstance(rule, list):
         if len(rule) != len(labels):
@@ -136,17 +143,8 @@ def weights_of(
         return rule
     if rule == "none" or targets is None:
         return None
-    places = {label: place for place, label in enumerate(labels)}
-    occurring, samples = Counter[int](), 0
+    occurring, samples = Counter[str](), 0
     for of_sample in targets:
-        named = f"{where.rpartition('.')[0]}, training target {samples}"
-        occurring.update({position(label, places, named) for label in of_sample})
+        occurring.update({label_of(label, where) for label in true_labels(of_sample)})
         samples += 1
-    for place, label in enumerate(labels):
-        if occurring[place] == 0:
-            raise DataError(
-                f"no training sample has the label {label!r}, so its weight by frequency is infinite.",
-                where=where,
-                hint="List the weights, or leave the label out.",
-            )
-    return [formulas[rule](samples, occurring[place]) for place in range(len(labels))]
+    return [formulas[rule](samples, occurring[label]) if occurring[label] else 1.0 for label in labels]

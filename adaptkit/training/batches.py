@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.data import Sample
 from adaptkit.data.collate import Collator
+from adaptkit.errors import AdaptkitError, RunError
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.model import AdaptedModel
 from adaptkit.recipe import Train
@@ -109,7 +110,7 @@ def load_batches(
     A batch depends on its place alone, never on the number of workers or on where a run was continued: what is drawn
     at random while its samples are read comes from the key and its number, counted from `start`.
     """
-    loader = DataLoader(
+    loader: Any = DataLoader(
         Batches(samples, chunks, collate, start, key),
         batch_size=None,
         collate_fn=_as_it_is,
@@ -117,11 +118,37 @@ def load_batches(
         worker_init_fn=_ignore_interrupt,
         generator=torch.Generator().manual_seed(0),
     )
-    return iter(loader)
+    return _raising(loader)
 
 
-class Batches(Dataset[Batch]):
-    """The batches themselves as a dataset, so that the loader only has to distribute them."""
+def _raising(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    """The batches. What a worker could not read is raised here, as it would be without workers.
+
+    Raises:
+        DataError: a sample cannot be read.
+        RunError: a worker died.
+    """
+    try:
+        for batch in loader:
+            if isinstance(batch, AdaptkitError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        # torch has no class of its own for this; its message goes over the name of the signal and back.
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            "a process that reads samples was ended by the system, most likely because the memory was full.",
+            where="train.workers",
+            hint="Lower train.workers, or set it to 0 and read in the main process.",
+        ) from None
+
+
+class Batches(Dataset["Batch | AdaptkitError"]):
+    """The batches themselves as a dataset, so that the loader only has to distribute them.
+
+    An error that a user can mend is a value, too: raised in a worker it would come back as a text with a traceback.
+    """
 
     def __init__(
         self,
@@ -137,9 +164,12 @@ class Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.chunks)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> Batch | AdaptkitError:
         with seeded(*self.key, self.start + number):
-            return self.collate([self.samples[index] for index in self.chunks[number]])
+            try:
+                return self.collate([self.samples[index] for index in self.chunks[number]])
+            except AdaptkitError as error:
+                return error
 
 
 def _as_it_is(batch: Any) -> Any:

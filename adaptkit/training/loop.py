@@ -1,12 +1,12 @@
 """The training of one seed, in the order in which it happens.
 
-model -> optimizer -> epochs of steps, each with a validation and a checkpoint -> test with the best state -> artifact
+model -> optimizer -> epochs of steps, each with a validation and a checkpoint -> artifact of the best state -> test
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,24 +92,33 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
         progress = fit(run, model, seed, checkpoints)
         best = load_best(checkpoints)
         model.load_trainable_state(best.trainable)
+        refuse_moved(model, before, where=str(run.path))
+        save = saver(model, folder / "artifact", published, seed, spec.seeds)
+        save({"validation": best.metrics})  # what was learnt is safe, whatever the test meets
         metrics, ablations, warnings = test(run, model, best, seed, folder / "predictions")
+        save(metrics)
 
-    refuse_moved(model, before, where=str(run.path))
-    several = f"Trained with seed {seed}, one of {len(spec.seeds)} ({', '.join(map(str, spec.seeds))})."
-    save_artifact(
-        model,
-        folder / "artifact",
-        base_fingerprint=published.pop(""),
-        tower_fingerprints=published,
-        metrics=metrics,
-        seed=seed,
-        note=several if len(spec.seeds) > 1 else "",
-        force=True,
-    )
     score, told = run.material.monitor.score(best.metrics), tuple(dict.fromkeys([*notes, *warnings]))
     result = SeedResult(seed, metrics, ablations, score, progress.best_epoch, progress.epoch, progress.step, told)
     write_result(folder, result)
     return result
+
+
+def saver(
+    model: AdaptedModel, folder: Path, published: Mapping[str, str], seed: int, seeds: Sequence[int]
+) -> Callable[[Splits], Path]:
+    """What writes the artifact with the metrics known so far, in place of an earlier one."""
+    several = f"Trained with seed {seed}, one of {len(seeds)} ({', '.join(map(str, seeds))})."
+    return lambda metrics: save_artifact(
+        model,
+        folder,
+        base_fingerprint=published[""],
+        tower_fingerprints={name: found for name, found in published.items() if name},
+        metrics=metrics,
+        seed=seed,
+        note=several if len(seeds) > 1 else "",
+        force=True,
+    )
 
 
 def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress:

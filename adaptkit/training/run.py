@@ -11,6 +11,7 @@ from typing import Any
 
 from adaptkit.artifact.initial import sources
 from adaptkit.atomic import json_text, new_folder, sweep, write_json, write_text
+from adaptkit.data.target_faults import check_targets
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
 from adaptkit.model.memory import check_memory
@@ -71,6 +72,7 @@ def train(
     check_memory(plan, device)
     initial = sources(plan)
     material = gather(plan, data)
+    check_targets(material.data, material.tasks)
     if resume:
         named = None if resume is True else Path(resume)
         info = run_to_resume(runs, plan.recipe, material.data.hash, named=named)

@@ -127,8 +127,9 @@ def _from_array(value: Any, rate: int, part: Part, name: str, where: str) -> np.
     try:
         array = np.asarray(value)
         whole, limits = array.dtype.kind in "iu", array.dtype
-        array = array.astype(np.float32)
-    except (TypeError, ValueError):
+        with np.errstate(over="ignore"):  # what is too large is infinite, and refused as that
+            array = array.astype(np.float32)
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{name} is not an array of numbers.", where=where) from None
     if array.ndim not in (1, 2):
         raise DataError(f"{name} has shape {array.shape}; expected (N,) or (N, channels).", where=where)

@@ -141,8 +141,9 @@ class FeaturesEncoder(Encoder):
         if isinstance(value, str | Path | ArrayPath):
             return read_array(value, name=self.name, where=where)
         try:
-            return np.asarray(value, dtype=np.float32)
-        except (TypeError, ValueError):
+            with np.errstate(over="ignore"):  # what is too large is infinite, and refused as that
+                return np.asarray(value, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError):
             raise DataError(f"{self.name} is not an array of numbers.", where=where) from None
 
 

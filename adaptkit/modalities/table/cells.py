@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from math import isfinite, isnan
+from math import inf, isfinite, isnan
 from typing import Any
 
 from adaptkit.errors import DataError
+
+LARGEST = 3.4e38  # of float32
 
 
 def is_empty(cell: Any) -> bool:
@@ -26,8 +28,11 @@ def number(cell: Any, name: str, where: str) -> float:
         value = float(cell)
     except (TypeError, ValueError):
         raise DataError(f"{name} is {str(cell)[:60]!r}, not a number.", where=where) from None
-    if not isfinite(value):
-        raise DataError(f"{name} is {value}.", where=where, hint="Leave the cell empty where there is no number.")
+    except OverflowError:  # a whole number of hundreds of digits
+        value = inf
+    if not abs(value) <= LARGEST:
+        what = value if not isfinite(value) else f"{value:g}, more than float32 holds"
+        raise DataError(f"{name} is {what}.", where=where, hint="Leave the cell empty where there is no number.")
     return value
 
 

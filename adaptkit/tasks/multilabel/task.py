@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from reprlib import repr
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.errors import DataError
@@ -56,7 +57,7 @@ class MultilabelTask(Task):
     def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> MultilabelTask:
         targets = None
         if training_targets is not None:
-            targets = [_listed(value, f"task.{name}, training target {i}") for i, value in enumerate(training_targets)]
+            targets = [list(value) if isinstance(value, list | tuple) else [] for value in training_targets]
         found = None if targets is None else [label for of_sample in targets for label in of_sample]
         labels = labels_of(spec.labels, found, task=name, least=1)
         return cls(
@@ -106,7 +107,7 @@ def _listed(value: Any, where: str) -> list[Any]:
     if isinstance(value, list | tuple):
         return list(value)
     raise DataError(
-        f"the labels {value!r} are not a list.",
+        f"the labels {repr(value)} are not a list.",
         where=where,
         hint='Write ["drama"], and [] for a sample without labels.',
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from reprlib import repr
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.errors import DataError
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # B batch, O outputs
+
+LARGEST = 3.4e38  # of float32, which targets are; NaN is not below it
 
 
 @TASKS.register("regression")
@@ -57,8 +59,8 @@ class RegressionTask(Task):
 
     def _numbers(self, value: Any, where: str) -> list[float]:
         numbers = list(value) if isinstance(value, list | tuple) else [value]
-        plain = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+        plain = all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= LARGEST for n in numbers)
         if not plain or len(numbers) != self.outputs:
             wanted = "one finite number" if self.outputs == 1 else f"{self.outputs} finite numbers"
-            raise DataError(f"the target {value!r} is not {wanted}.", where=where)
+            raise DataError(f"the target {repr(value)} is not {wanted}.", where=where)
         return [float(number) for number in numbers]

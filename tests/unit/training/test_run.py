@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from adaptkit.errors import DataError, Diverged, RunError
 from adaptkit.recipe import load_recipe
 from adaptkit.training import Callback, list_runs, read_run, train
-from adaptkit.training.callbacks import StepDone, Validated
+from adaptkit.training.callbacks import Evaluated, StepDone, Validated
 from adaptkit.training.checkpoint import LAST, load_best, read_checkpoint
 
 
@@ -280,3 +280,22 @@ def test_status_tells_a_finished_run(tiny_run: Path) -> None:
     run = read_run(tiny_run)
     assert (run.status, run.name, run.alive) == ("finished", "tiny", False)
     assert run.summary["status"] == "finished"
+
+
+def test_the_artifact_is_there_whatever_the_test_meets(tiny_recipe: Path, tmp_path: Path) -> None:
+    class Failing(Keeping):
+        def evaluated(self, event: Evaluated) -> None:
+            raise DataError("a picture of the test split is broken.")
+
+    with pytest.raises(DataError, match="broken"):
+        train(load_recipe(tiny_recipe), runs=tmp_path / "runs", callbacks=[Failing()])
+    (run,) = list_runs(tmp_path / "runs")
+    assert run.status == "failed"
+    assert metrics_of(run.path / "artifact") == {"validation"}
+    result = train(load_recipe(tiny_recipe), runs=tmp_path / "runs", resume=True)
+    assert metrics_of(result.artifact) == {"validation", "test"}
+
+
+def metrics_of(artifact: Path) -> set[str]:
+    """The splits that an artifact has metrics of."""
+    return set(json.loads((artifact / "adapter.json").read_text())["metrics"])
