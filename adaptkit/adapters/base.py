@@ -106,6 +106,8 @@ class Adapter(nn.Module):
         works_on: the kind of site it works at: a stream, the input sequence of a stack, or an attention.
         fuses: its sides are the changes of other adapters of its site ("adapter:NAME").
         identity: a fresh one changes nothing (unless an option says so).
+        free_keys: keys that may be other ones than those of the adapter it starts from (`init_from`): they say how it
+            starts and learns, or a size that its tensors show. What is not named is part of its function.
         halves: names of the submodules or parameters that tasks share in half-shared adapters: (down, up).
         keeps_length: it returns as many tokens as it gets.
         changes_input: it works on what its host reads, not on what it returns.
@@ -126,6 +128,7 @@ class Adapter(nn.Module):
     works_on: ClassVar[Literal["stream", "sequence", "attention"]] = "stream"
     fuses: ClassVar[bool] = False
     identity: ClassVar[bool] = True
+    free_keys: ClassVar[frozenset[str]] = frozenset({"dropout", "init", "bottleneck", "reduction_factor"})
     halves: ClassVar[tuple[tuple[str, ...], tuple[str, ...]] | None] = None
 
     keeps_length: bool = True

@@ -122,6 +122,7 @@ class Compacter(Funnel):
     """
 
     paper = "Karimi Mahabadi et al. 2021; Zhang et al. 2021"
+    free_keys = Funnel.free_keys | {"rule_std", "train_rule"}
     formula = "2·R·(D + P) + P + D, and N³ for the rule they share; with rank = full 2·D·P/N + P + D"
     needs_sides = (0, 0)
 

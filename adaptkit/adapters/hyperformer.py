@@ -171,6 +171,7 @@ class Hyperformer(Adapter):
     """
 
     paper = "Karimi Mahabadi et al. 2021"
+    free_keys = Adapter.free_keys | {"train_task_embeddings"}
     formula = (
         "per stack: layers·E + H·(2·E + 1) + J·(H + 3) + sites·(J + 1)·(2·D·P + D + P); tasks·E once; "
         "efficient: sites·E + H·E more, and the generators count as those of one site"

@@ -40,6 +40,7 @@ class VeRA(Adapter):
     """
 
     paper = "Kopiczko et al. 2024"
+    free_keys = Adapter.free_keys | {"d_init"}
     formula = "R + D, beside R·(C + D) frozen ones shared by all layers"
     needs_sides = (0, 0)
     mergeable = True

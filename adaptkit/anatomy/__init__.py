@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adaptkit.anatomy.calling.inputs import InputSpec, input_spec
     from adaptkit.anatomy.detect.module_tree import Node, tree
     from adaptkit.anatomy.detect.study import study
-    from adaptkit.anatomy.loading.fingerprints import fingerprint
+    from adaptkit.anatomy.loading.fingerprints import configuration, fingerprint, tokenizer_identity
     from adaptkit.anatomy.loading.load import load, skeleton, tokenizer, tokenizer_for
     from adaptkit.anatomy.model_input import ModelInput
     from adaptkit.anatomy.selection import select, skipped
@@ -29,6 +29,7 @@ _HOME = {
     "InputSpec": "calling.inputs",
     "ModelInput": "model_input",
     "Node": "detect.module_tree",
+    "configuration": "loading.fingerprints",
     "dummy_inputs": "trace.dummy",
     "current_path": "tables.renamed",
     "fingerprint": "loading.fingerprints",
@@ -41,6 +42,7 @@ _HOME = {
     "study": "detect.study",
     "tokenizer": "loading.load",
     "tokenizer_for": "loading.load",
+    "tokenizer_identity": "loading.fingerprints",
     "tree": "detect.module_tree",
 }
 
@@ -56,6 +58,7 @@ __all__ = [
     "Site",
     "Stack",
     "aliases",
+    "configuration",
     "current_path",
     "dummy_inputs",
     "fingerprint",
@@ -69,6 +72,7 @@ __all__ = [
     "study",
     "tokenizer",
     "tokenizer_for",
+    "tokenizer_identity",
     "tree",
 ]
 

@@ -11,17 +11,18 @@ from adaptkit.lazy import lazily
 
 if TYPE_CHECKING:
     from adaptkit.artifact.export import export_adapter
-    from adaptkit.artifact.load import Artifact, artifact_folder, load_artifact, read_artifact
+    from adaptkit.artifact.load import load_artifact
     from adaptkit.artifact.merging import merge
+    from adaptkit.artifact.reading import Artifact, artifact_folder, read_artifact
     from adaptkit.artifact.save import save_artifact
 
 _HOME = {
-    "Artifact": "load",
-    "artifact_folder": "load",
+    "Artifact": "reading",
+    "artifact_folder": "reading",
     "export_adapter": "export",
     "load_artifact": "load",
     "merge": "merging",
-    "read_artifact": "load",
+    "read_artifact": "reading",
     "save_artifact": "save",
 }
 

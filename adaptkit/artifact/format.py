@@ -1,82 +1,119 @@
-"""What lies in an artifact folder: its files, and the content of `adapter.json`."""
+"""What lies in an artifact folder: its files, and the content of `adapter.json`, checked by types and by its hash."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from adaptkit.errors import ArtifactError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
-FORMAT = 1
+from adaptkit.errors import ArtifactError, Problem
+
+FORMAT = 2
 TENSORS = "adapter.safetensors"
 DESCRIPTION = "adapter.json"
 CARD = "README.md"
+HASH = "description_sha256"  # the key of adapter.json that covers all others
+
+MOST = 5  # mistakes that are told at once
+
+AGAIN = "The file is damaged; export or train the adapter again."
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+def _number(value: Any) -> int | float:
+    """A count stays one: pydantic would make a float of it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("float_type", "a number")
+
+
+class _Entry(BaseModel):
+    """A table of adapter.json. Strict: "3" is not 3; an integer may stand for a float."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Base(_Entry):
     """The backbone, or a tower, that an artifact belongs to.
 
     Attributes:
         name: as the recipe names it.
         id: hub id, timm name, local folder, or the type of a model built from a configuration.
-        library: "transformers" or "timm".
+        library: that builds it; "python" for code of one's own.
         revision: of the hub repository, or None.
         fingerprint: SHA-256 over its tensors before anything was trained.
+        config: its configuration, without what only records versions and places; {} where its library has none.
     """
 
     name: str
     id: str
-    library: str
+    library: Literal["transformers", "timm", "python"]
     revision: str | None
-    fingerprint: str
+    fingerprint: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    config: dict[str, JsonValue]
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """Content of adapter.json.
+class PluginEntry(_Entry):
+    """A plugin whose kinds the recipe uses: its name, and its version or the SHA-256 of its file."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Description(_Entry):
+    """Content of adapter.json, but for the hash over it.
 
     Attributes:
+        format: version of this format.
         name: of the recipe.
-        recipe: the resolved recipe, as TOML.
+        recipe: the resolved recipe, as TOML. It holds what no tensor shows, such as LoRA's alpha.
         base: the backbone.
+        towers: modality -> the model that its encoder runs.
+        inputs: modality -> what turns its raw values into inputs besides the recipe: the tokenizer, normalisation.
         labels: task -> labels in the order of its outputs, or None.
         tokenizer: id of the tokenizer's model, or None where the backbone reads no text.
         sha256: of adapter.safetensors.
         shapes: tensor name -> shape.
+        dtypes: tensor name -> number format, "float32".
         parameters: counts, as in plan.json.
         metrics: split -> metric -> value.
         seed: the seed whose tensors these are, or None.
         note: one sentence for the reader, or "".
         adaptkit: version that wrote it.
-        recipe_sha256: of `recipe`, which holds what no tensor shows, such as LoRA's alpha; "" where nobody took it.
-        towers: modality -> the model that its encoder runs, before anything was trained.
-        plugins: name, version and sha256 of those whose kinds the recipe uses; never their code.
-        format: version of this format.
+        versions: library -> version that it was made with.
+        plugins: those whose kinds the recipe uses; never their code.
     """
 
+    format: Literal[2] = FORMAT
     name: str
     recipe: str
     base: Base
+    towers: dict[str, Base]
+    inputs: dict[str, dict[str, JsonValue]]
     labels: dict[str, list[str] | None]
     tokenizer: str | None
-    sha256: str
-    shapes: dict[str, list[int]]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    seed: int | None = None
-    note: str = ""
-    adaptkit: str = ""
-    recipe_sha256: str = ""
-    towers: dict[str, Base] = field(default_factory=dict)
-    plugins: list[dict[str, str]] = field(default_factory=list)
-    format: int = FORMAT
+    sha256: Sha256
+    shapes: dict[str, list[Annotated[int, Field(ge=0)]]]
+    dtypes: dict[str, str]
+    parameters: dict[str, Annotated[int | float, PlainValidator(_number)]]
+    metrics: dict[str, dict[str, float | None]]
+    seed: int | None
+    note: str
+    adaptkit: str
+    versions: dict[str, str]
+    plugins: list[PluginEntry]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Content of adapter.json, with the hash over all of it."""
+        content = self.model_dump()
+        return {**content, HASH: description_sha256(content)}
 
 
 def sha256(content: bytes) -> str:
@@ -84,34 +121,113 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def description_sha256(content: Mapping[str, Any]) -> str:
+    """The hash over adapter.json: over every key but that of the hash, in canonical JSON (sorted keys, no spaces).
+
+    What is added to the file later is covered by being in it. The tensors are covered through `sha256`.
+    """
+    covered = {key: value for key, value in content.items() if key != HASH}
+    return sha256(json.dumps(covered, sort_keys=True, separators=(",", ":")).encode())
+
+
 def read_description(folder: Path) -> Description:
     """adapter.json of an artifact.
 
     Raises:
-        ArtifactError: missing, not JSON, incomplete, or written by a newer adaptkit.
+        ArtifactError: missing, not JSON, of another format, changed since it was written, or with a field that is
+            missing, unknown or of the wrong type.
     """
     path = folder / DESCRIPTION
+    content = read_json(path)
+    version = content.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ArtifactError("is not an adaptkit artifact: it has no format number.", where=str(path), hint=AGAIN)
+    if version > FORMAT:
+        raise ArtifactError(
+            f"has format {version}, and this adaptkit reads up to {FORMAT}.",
+            where=str(path),
+            hint="pip install --upgrade adaptkit",
+        )
+    if version == 1:
+        raise ArtifactError(
+            "has format 1, in which labels, options and backbone could change unnoticed; this adaptkit loads format 2.",
+            where=str(path),
+            hint=f"If you trust the file: adaptkit export {folder} --adapter-only --upgrade --output FOLDER.",
+        )
+    return checked(content, path)
+
+
+def checked(content: Mapping[str, Any], path: Path) -> Description:
+    """The content of an adapter.json, every field of the right type, and the whole as its hash says."""
+    found = content.get(HASH)
+    description = parsed({key: value for key, value in content.items() if key != HASH}, path, AGAIN)
+    if found is None:
+        raise ArtifactError(f"{HASH}: is missing; it covers the whole file.", where=str(path), hint=AGAIN)
+    if found != description_sha256(content):
+        raise ArtifactError(
+            f"is not as it was when the adapter was saved: the SHA-256 over it, {HASH}, differs.",
+            where=str(path),
+            hint="Take the file as it was. To change the adapter, change the recipe and train again, with init_from "
+            "where it is to go on.",
+        )
+    return description
+
+
+def parsed(content: Mapping[str, Any], path: Path, hint: str = "") -> Description:
+    """The fields; all mistakes are told at once."""
+    try:
+        return Description.model_validate(content)
+    except ValidationError as error:
+        found = list(_problems(error, path, hint))
+        more = [Problem(f"and {len(found) - MOST} fields more.", str(path))] if len(found) > MOST else []
+        raise ArtifactError.all([*found[:MOST], *more]) from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ArtifactError: missing, unreadable, or not a JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError("is missing.", where=str(path), hint="Export or train the adapter again.") from error
     except OSError as error:
         raise ArtifactError(f"cannot be read: {error.strerror}.", where=str(path)) from error
-    except ValueError as error:
-        raise ArtifactError(f"is not valid JSON: {error}.", where=str(path), hint=_AGAIN) from error
-    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise ArtifactError("is not an adaptkit artifact: it has no format number.", where=str(path), hint=_AGAIN)
-    if content["format"] > FORMAT:
-        raise ArtifactError(
-            f"has format {content['format']}, and this adaptkit reads up to {FORMAT}.",
-            where=str(path),
-            hint="pip install --upgrade adaptkit",
-        )
-    try:
-        towers = {name: Base(**tower) for name, tower in content.get("towers", {}).items()}
-        return Description(**{**content, "base": Base(**content["base"]), "towers": towers})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"is incomplete or has unknown entries: {error}.", where=str(path), hint=_AGAIN) from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"is not valid JSON: {error}.", where=str(path), hint=AGAIN) from None
+    if not isinstance(content, dict):
+        raise ArtifactError("is not an adaptkit artifact: it is no JSON object.", where=str(path), hint=AGAIN)
+    return content
 
 
-_AGAIN = "The file is damaged; export or train the adapter again."
+_SHOULD_BE = {
+    "string_type": "text in quotes",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "list_type": "a list",
+    "greater_than_equal": "0 or more",
+    "string_pattern_mismatch": "a SHA-256 in hexadecimal digits",
+}
+
+
+def _problems(error: ValidationError, path: Path, hint: str) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False):
+        kind, field = detail["type"], ".".join(map(str, detail["loc"]))
+        if kind == "missing":
+            message = f"{field}: is missing."
+        elif kind == "extra_forbidden":
+            message = f"{field}: unknown entry."
+        else:
+            expected = _SHOULD_BE.get(kind) or detail.get("ctx", {}).get("expected") or detail["msg"]
+            message = f"{field}: should be {expected}, not {_shown(detail['input'])}."
+        yield Problem(message, str(path), hint)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptkit.anatomy import fingerprint
-from adaptkit.artifact.load import Artifact, artifact_folder, read_artifact
+from adaptkit.artifact.continuing import changed_head, changed_readout, parts, refuse_other_options, source_recipe
+from adaptkit.artifact.identity import refuse_other_models
+from adaptkit.artifact.reading import Artifact, artifact_folder, read_artifact
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
 from adaptkit.model.towers import host_of
@@ -48,8 +49,7 @@ def sources(plan: Plan) -> Sources:
             continue
         where = plan.recipe.where(f"adapter.{name}.init_from")
         artifact = named(plan, spec.init_from, where)
-        children = {graft.child for graft in plan.grafts if graft.adapter == name}
-        if not any(key.partition(".adapters.")[2].partition(".")[0] in children for key in artifact.tensors):
+        if not any(is_of(plan, name, key) for key in artifact.tensors):
             raise ArtifactError(f"{spec.init_from} has no adapter {name!r}.", where=where)
         found[name] = artifact
     return Sources(whole, found)
@@ -62,7 +62,9 @@ def named(plan: Plan, source: str, where: str) -> Artifact:
         hint = "Train what it starts from first, or name another run, artifact or folder of runs."
         raise ArtifactError(f"init_from: {folder} does not exist.", where=where, hint=hint)
     try:
-        return read_artifact(artifact_folder(newest_run(folder) or folder))
+        artifact = read_artifact(artifact_folder(newest_run(folder) or folder))
+        source_recipe(artifact)
+        return artifact
     except ArtifactError as error:
         first = error.problems[0]
         raise ArtifactError(f"{first.where}: {first.message}", where=where, hint=first.hint) from error
@@ -99,21 +101,54 @@ def initialise(model: AdaptedModel, found: Sources) -> tuple[str, ...]:
         found: of `sources`.
 
     Returns:
-        What a user should know of it: heads that start anew all the same.
+        What a user should know of it: heads that start anew all the same, what was left out, what stayed fresh.
 
     Raises:
-        ArtifactError: an artifact was trained on another backbone, or its tensors do not fit. Nothing is changed.
+        ArtifactError: an artifact was trained on another backbone, its tensors do not fit, or options of what they
+            belong to changed its function. Nothing is changed.
     """
     values: dict[str, Tensor] = {}
     notes: list[str] = []
+    anew: dict[str, str] = {}
     if found.recipe is not None:
         anew = heads_that_differ(model, found.recipe)
-        values |= values_of_recipe(model, found.recipe, tuple(f"heads.{task}." for task in anew))
+        heads = tuple(f"heads.{task}." for task in anew)
+        values |= values_of_recipe(model, found.recipe, heads)
         notes += [f"init_from: the head of {task} starts anew: {why}" for task, why in anew.items()]
+        told = changed_readout(model, source_recipe(found.recipe))
+        if told and any(key.startswith("heads.") for key in values):
+            how = f"comes about otherwise than in {found.recipe.folder}: {'; '.join(told)}"
+            notes.append(f"init_from: what heads read {how}. Their values are taken all the same.")
+        left = [key for key in found.recipe.tensors if key not in values and not key.startswith(heads)]
+        if left:
+            notes.append(f"init_from leaves out of {found.recipe.folder}: {parts(model.plan, left)}")
     for name, artifact in found.adapters.items():
-        values |= values_of_adapter(model, name, artifact)
+        taken = values_of_adapter(model, name, artifact)
+        left = [key for key in artifact.tensors if key not in taken and is_of(model.plan, name, key)]
+        if left:
+            notes.append(f"adapter.{name}.init_from leaves out of {artifact.folder}: {parts(model.plan, left)}")
+        values |= taken
+    fresh = fresh_names(model, found, values, tuple(anew))
+    if fresh:
+        notes.append(f"init_from: these start fresh: {parts(model.plan, fresh)}")
     model.initialise(values)
     return tuple(notes)
+
+
+def fresh_names(model: AdaptedModel, found: Sources, values: Mapping[str, Tensor], anew: tuple[str, ...]) -> list[str]:
+    """The model's own tensors that no source gives, of what a source was asked for; heads that start anew are told."""
+    told = tuple(f"heads.{task}." for task in anew)
+    own = [key for key in model.trainable_state() if model.is_own(key) and key not in values]
+    if found.recipe is not None:
+        return [key for key in own if not key.startswith(told)]
+    sides = {side for name in found.adapters for side in model.plan.recipe.adapter[name].sides}
+    return [key for key in own if any(key.startswith(f"encoders.{side}.") for side in sides)]
+
+
+def is_of(plan: Plan, adapter: str, key: str) -> bool:
+    """Whether a tensor of an artifact belongs to the adapter of this name, wherever it is."""
+    children = {graft.child for graft in plan.grafts if graft.adapter == adapter}
+    return key.partition(".adapters.")[2].partition(".")[0] in children
 
 
 def values_of_recipe(model: AdaptedModel, artifact: Artifact, leave: tuple[str, ...]) -> dict[str, Tensor]:
@@ -143,12 +178,13 @@ def values_of_recipe(model: AdaptedModel, artifact: Artifact, leave: tuple[str, 
             where=where,
             hint="Modalities, adapters and tasks must have the names that they had there.",
         )
+    refuse_other_options(model, artifact, values.keys(), where)
     return values
 
 
 def heads_that_differ(model: AdaptedModel, artifact: Artifact) -> dict[str, str]:
     """Task -> why the head that the artifact has for it cannot be the model's."""
-    found = {}
+    found, there_recipe = {}, source_recipe(artifact)
     for task, labels in model.plan.labels.items():
         here, there = (
             {key: tuple(value.shape) for key, value in tensors.items() if key.startswith(f"heads.{task}.")}
@@ -159,6 +195,8 @@ def heads_that_differ(model: AdaptedModel, artifact: Artifact) -> dict[str, str]
             found[task] = f"it has {shapes(here)}, and {shapes(there)} in {artifact.folder}."
         elif there and list(labels) != trained:
             found[task] = f"its labels are not those of {artifact.folder}."
+        elif there and (told := changed_head(model, there_recipe, task)):
+            found[task] = f"it is not that of {artifact.folder}: {'; '.join(told)}."
     return found
 
 
@@ -187,19 +225,13 @@ def values_of_adapter(model: AdaptedModel, name: str, artifact: Artifact) -> dic
                 where=where,
                 hint="Give the adapter the kind, sites and sizes that it was trained with.",
             )
+    refuse_other_options(model, artifact, wanted, where)
     return {key: artifact.tensors[key] for key in wanted}
 
 
 def check_backbone(model: AdaptedModel, artifact: Artifact, where: str) -> None:
-    """Raise ArtifactError where the artifact was trained on another backbone."""
-    if artifact.description.base.fingerprint != fingerprint(model.backbone):
-        raise ArtifactError(
-            f"{artifact.folder} belongs to another backbone, {artifact.description.base.id}.", where=where
-        )
-    for name, tower in model.towers.items():
-        known = artifact.description.towers.get(name)
-        if known is not None and known.fingerprint != fingerprint(tower):
-            raise ArtifactError(f"{artifact.folder} belongs to another tower of {name}, {known.id}.", where=where)
+    """Raise ArtifactError where the artifact was trained on another backbone or another tower."""
+    refuse_other_models(artifact.description, model, where=where, subject=f"{artifact.folder} ")
 
 
 def own_prefixes(plan: Plan, adapter: str) -> tuple[str, ...]:

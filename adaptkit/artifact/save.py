@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from adaptkit.anatomy import ModelRef, fingerprint
+from adaptkit.anatomy import ModelRef, configuration, fingerprint
 from adaptkit.artifact.card import write_card
-from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, Base, Description, sha256
+from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, parsed, sha256
+from adaptkit.artifact.identity import inputs_of, versions
 from adaptkit.atomic import new_folder, write_bytes, write_json, write_text
 from adaptkit.errors import ArtifactError
 from adaptkit.kinds import BUILT_IN, Plugin, kinds_in, loaded_plugins, plugin_of
@@ -63,24 +64,9 @@ def save_artifact(
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.trainable_state().items()}
     refuse_not_finite(tensors, where=str(path))
     content = save(tensors)
-    recipe = resolved_toml(plan.recipe)
-    description = Description(
-        name=plan.recipe.name,
-        recipe=recipe,
-        base=_base(plan.recipe.backbone.model, plan.ref, base_fingerprint or _fingerprint(model)),
-        labels={task: list(labels) or None for task, labels in plan.labels.items()},
-        tokenizer=(plan.recipe.backbone.tokenizer or plan.ref.id) if reads_text(plan.recipe) else None,
-        sha256=sha256(content),
-        shapes={name: list(tensor.shape) for name, tensor in tensors.items()},
-        parameters=plan.parameters.as_dict(),
-        metrics=dict(metrics or {}),
-        seed=seed,
-        note=note,
-        adaptkit=__version__,
-        recipe_sha256=sha256(recipe.encode()),
-        plugins=[plugin.as_dict() for plugin in used_plugins(plan.recipe)],
-        towers={name: _base(_named(plan, name), tower.ref, towers[name]) for name, tower in plan.towers.items()},
-    )
+    described = _described(model, tensors, base_fingerprint or _fingerprint(model), towers)
+    described |= {"sha256": sha256(content), "metrics": dict(metrics or {}), "seed": seed, "note": note}
+    description = parsed(described, path / DESCRIPTION)
     with new_folder(path, replace=force) as temporary:
         write_bytes(temporary / TENSORS, content)
         write_json(temporary / DESCRIPTION, description.as_dict())
@@ -88,10 +74,43 @@ def save_artifact(
     return path
 
 
+def _described(
+    model: AdaptedModel, tensors: Mapping[str, Tensor], original: str, towers: Mapping[str, str]
+) -> dict[str, Any]:
+    """What adapter.json says of a model.
+
+    Args:
+        model: as it is.
+        tensors: what is saved of it.
+        original: fingerprint of its backbone.
+        towers: modality -> that of its tower.
+    """
+    plan = model.plan
+    return {
+        "name": plan.recipe.name,
+        "recipe": resolved_toml(plan.recipe),
+        "base": _base(plan.recipe.backbone.model, plan.ref, original, model.backbone),
+        "towers": {
+            name: _base(_named(plan, name), tower.ref, towers[name], model.towers[name])
+            for name, tower in plan.towers.items()
+        },
+        "inputs": inputs_of(model),
+        "labels": {task: list(labels) or None for task, labels in plan.labels.items()},
+        "tokenizer": (plan.recipe.backbone.tokenizer or plan.ref.id) if reads_text(plan.recipe) else None,
+        "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
+        "dtypes": {name: dtype_of(tensor) for name, tensor in tensors.items()},
+        "parameters": plan.parameters.as_dict(),
+        "adaptkit": __version__,
+        "versions": versions(),
+        "plugins": [plugin.as_dict() for plugin in used_plugins(plan.recipe)],
+    }
+
+
 def refuse_not_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Raises ArtifactError naming the first tensor with NaN or infinity in it."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        numbers = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # float8 cannot be asked
+        if tensor.is_floating_point() and not bool(torch.isfinite(numbers).all()):
             raise ArtifactError(f"the tensor {name} has values that are NaN or infinite.", where=where)
 
 
@@ -124,9 +143,20 @@ def _named(plan: Plan, modality: str) -> str:
     return table.tower.model
 
 
-def _base(name: str, ref: ModelRef, original: str) -> Base:
-    found = str(ref.folder.resolve()) if ref.folder is not None else ref.id
-    return Base(name, found, ref.library, ref.revision, original)
+def _base(name: str, ref: ModelRef, original: str, model: nn.Module) -> dict[str, Any]:
+    return {
+        "name": name,
+        "id": str(ref.folder.resolve()) if ref.folder is not None else ref.id,
+        "library": ref.library,
+        "revision": ref.revision,
+        "fingerprint": original,
+        "config": configuration(model),
+    }
+
+
+def dtype_of(tensor: Tensor) -> str:
+    """Its number format as adapter.json writes it: "float32"."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def used_plugins(recipe: Recipe) -> list[Plugin]:

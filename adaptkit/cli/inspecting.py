@@ -91,7 +91,8 @@ def _model_of(what: str) -> tuple[ModelRef, Any]:
 
     path = Path(what)
     if (path / "adapter.json").is_file():
-        from adaptkit.artifact.load import artifact_recipe, read_artifact
+        from adaptkit.artifact.load import artifact_recipe
+        from adaptkit.artifact.reading import read_artifact
 
         return _of_recipe(artifact_recipe(read_artifact(path)))
     if (path / "resolved.toml").is_file():

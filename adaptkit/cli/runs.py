@@ -48,6 +48,13 @@ def export(
     ] = None,
     folder: RunsFolder = RUNS,
     force: Force = False,
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            "--upgrade",
+            help="The adapter has format 1, where changes go unnoticed, and you trust it: write it in today's.",
+        ),
+    ] = False,
     plugins: Plugins = None,
     any_plugin_version: AnyPluginVersion = False,
     json: Json = False,
@@ -62,7 +69,7 @@ def export(
     from adaptkit.artifact.export import export_adapter
 
     source = chosen_run(run, folder)
-    target = export_adapter(source, output, force=force)
+    target = export_adapter(source, output, force=force, upgrade=upgrade)
     files = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
 
     def show(out: Console) -> None:

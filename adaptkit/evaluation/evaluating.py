@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from adaptkit.artifact.load import artifact_folder, load_artifact
+from adaptkit.artifact.load import load_artifact
+from adaptkit.artifact.reading import artifact_folder
 from adaptkit.errors import UsageError, nearest
 from adaptkit.evaluation.material import Material, droppable, gather
 from adaptkit.evaluation.measure import Measured

@@ -30,6 +30,7 @@ class Fusion(nn.Module):
         least: fewest streams it works on.
         sequences: it reads whole sequences; otherwise every stream is one vector, the backbone's being pooled as
             `backbone.pool` says and a modality's the mean of its tokens.
+        free_keys: keys that may be other ones than those of the fusion it starts from, as of adapters.
         names: of the streams, in order.
         out_width: W.
     """
@@ -38,6 +39,7 @@ class Fusion(nn.Module):
     formula: ClassVar[str]
     least: ClassVar[int] = 2
     sequences: ClassVar[bool] = False
+    free_keys: ClassVar[frozenset[str]] = frozenset({"width", "dropout", "embed_dropout"})
 
     def __init__(self, streams: Mapping[str, Shape], out_width: int) -> None:
         super().__init__()

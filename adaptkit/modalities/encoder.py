@@ -109,6 +109,14 @@ class Encoder(nn.Module):
         return (parameter for parameter in self.parameters() if id(parameter) not in of_model)
 
     @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What turns raw values into inputs and is in no recipe: the tokenizer, the normalisation a model asks for.
+
+        Plain values, by which an artifact knows it again (see `adaptkit.artifact.identity`).
+        """
+        return {}
+
+    @property
     def longest(self) -> int | None:
         """Most steps in time of a collated batch; None where nothing bounds them."""
         return self.limit

@@ -58,6 +58,8 @@ class ModalityTable(Table):
             "audio", or "features" that stand for a text model's words; "" where no model reads them.
         cell_form: what a cell of its column may be.
         reads: the kinds of columns of a store that it can be read from; none: all.
+        free_keys: keys that may be other ones than those of the modality it starts from (`init_from`): its vectors mean
+            the same. A tower, and what the encoder's `preprocessing` tells, are compared as they are, not as written.
     """
 
     native: ClassVar[bool] = False
@@ -66,6 +68,12 @@ class ModalityTable(Table):
     model_input: ClassVar[str] = ""
     cell_form: ClassVar[CellForm] = VALUE
     reads: ClassVar[tuple[str, ...]] = ()
+    free_keys: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("route", "column", "missing", "modality_dropout", "train", "max_tokens", "keep", "seconds"),
+            *("tower", "size", "channels", "mean", "std", "sampling_rate"),
+        }
+    )
 
     kind: str = Field(examples=["text"], description="What the column holds.")
     route: Literal["backbone", "tokens", "side", "fusion", "query"] = Field(

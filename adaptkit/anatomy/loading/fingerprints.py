@@ -1,13 +1,25 @@
-"""One hash for all tensors of a backbone: proves that frozen means frozen, and that an artifact fits."""
+"""What identifies a model: its tensors (which also proves that frozen means frozen), configuration and tokenizer."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# Of a configuration: where and with what it was written, and what only other uses of the model read.
+RECORDS = {
+    *("transformers_version", "name_or_path", "torch_dtype", "dtype", "architectures", "auto_map", "tokenizer_class"),
+    *("id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params"),
+    *("output_attentions", "output_hidden_states", "return_dict", "use_return_dict", "use_cache"),
+}
+
+# Case, accents, digits, signs, further scripts, white space: what normalisers and pre-tokenizers treat differently.
+SAMPLE = "The quick brown FOX's 42.5% naïve café -- don't! İstanbul e\u0301 東京 Москва 🙂\t<b>\n  end"
+SAMPLED = 512  # words of the vocabulary that are encoded as well
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -34,3 +46,56 @@ def parts(tensor: Tensor) -> Iterator[Tensor]:
         return
     for name in inside()[0]:
         yield from parts(getattr(tensor, name))
+
+
+def configuration(model: Any) -> dict[str, Any]:
+    """What the configuration of a model of transformers says of its function, as JSON; {} of other models.
+
+    Activation, number of heads, the epsilon of a norm: with other ones the same tensors give other outputs. What only
+    records versions and places is left out, since it differs between installations of one and the same model.
+    """
+    config: Any = getattr(model, "config", None)
+    return _functional(json.loads(config.to_json_string(use_diff=False))) if hasattr(config, "to_json_string") else {}
+
+
+def _functional(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _functional(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in RECORDS and not key.startswith("_") and "attn_implementation" not in key
+    }
+
+
+def tokenizer_identity(tokenizer: Any) -> dict[str, Any]:
+    """What a tokenizer makes of text, as JSON: hashes of its words, its merges or scores, and encodings of a sample.
+
+    The sample has words of the vocabulary in three spellings, so that normalising, splitting and special tokens are
+    compared by what they do: how they are written down changes from version to version.
+    """
+    rows = sorted(tokenizer.get_vocab().items(), key=lambda row: (row[1], row[0]))
+    words = [word for word, _ in rows[:: max(len(rows) // SAMPLED, 1)]]
+    lines = [" ".join(words[start : start + 32]) for start in range(0, len(words), 32)]
+    texts = [SAMPLE, *(spelt for line in lines for spelt in (line, line.upper(), line.title()))]
+    found = {
+        "words": len(rows),
+        "vocabulary": _digest(rows),
+        "special_tokens": {key: str(word) for key, word in tokenizer.special_tokens_map.items()},
+        "padding_side": tokenizer.padding_side,
+        "encodings": _digest(tokenizer(texts, verbose=False)["input_ids"]),
+    }
+    rules = list(_rules(tokenizer))
+    return {**found, "rules": _digest(rules)} if rules else found
+
+
+def _rules(tokenizer: Any) -> Iterator[Any]:
+    """The merges of a BPE, the scores of a unigram model: what no vocabulary shows and no sample covers."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    model = json.loads(backend.to_str())["model"] if backend is not None else {}
+    for merge in model.get("merges") or ():
+        yield merge.split(" ") if isinstance(merge, str) else merge  # one text until tokenizers 0.20
+    if isinstance(model.get("vocab"), list):
+        yield from model["vocab"]  # [word, score]
+
+
+def _digest(value: Any) -> str:
+    return f"sha256:{hashlib.sha256(json.dumps(value).encode()).hexdigest()}"

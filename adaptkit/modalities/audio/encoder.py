@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -81,6 +82,11 @@ class AudioEncoder(Encoder):
             encoder = encoder_of(modality, name, (frames, mel.bins))
         own = {"seconds": modality.seconds, "keep": modality.keep, "tower": tower, "encoder": encoder}
         return cls(mel, rate=rate, **own, **shared(modality, name))
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        heard = {} if self.tower is None else asdict(self.tower.audio)
+        return {**heard, "sampling_rate": self.rate}
 
     @property
     def _blank(self) -> tuple[int, ...]:

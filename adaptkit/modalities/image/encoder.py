@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,10 @@ class ImageEncoder(Encoder):
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.pixels.size
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        return asdict(self.pixels)
 
     def read(self, value: Any, where: str) -> np.ndarray:
         return self.pixels.read(value, name=self.name, where=where)  # (C, H, W)

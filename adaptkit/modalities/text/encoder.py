@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaptkit.anatomy import tokenizer_identity
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, kept, present_of, shared, tower_of
@@ -86,6 +87,10 @@ class TextEncoder(Encoder):
                 hint=f"Write max_tokens = {special + 1} or more.",
             )
         return tokenizer
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        return {"tokenizer": tokenizer_identity(self.tokenizer)}
 
     def read(self, value: Any, where: str) -> str:
         if not isinstance(value, str):

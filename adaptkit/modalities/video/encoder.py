@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,10 @@ class VideoEncoder(Encoder):
         encoder = encoder_of(modality, name, (modality.frames, pixels.channels, *pixels.size))
         own = {"keep": modality.keep, "tower": tower, "encoder": encoder}
         return cls(modality.frames, pixels, **own, **shared(modality, name))
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        return asdict(self.pixels)
 
     def read(self, value: Any, where: str) -> np.ndarray:
         frames = read_frames(value, self.frames, self.keep, name=self.name, where=where)

@@ -15,11 +15,13 @@ from PIL import Image
 from safetensors.torch import load_file, save, save_file
 
 from adaptkit.artifact import load_artifact, save_artifact
-from adaptkit.artifact.format import sha256
+from adaptkit.artifact.format import HASH, description_sha256, sha256
 from adaptkit.errors import ArtifactError, RunError
 from adaptkit.model import build_model
 from adaptkit.plan import make_plan
 from adaptkit.recipe import load_recipe, parse_recipe
+from tests.fuzz.artifacts import describe as change_description
+from tests.fuzz.artifacts import rewrite as rewrite_all
 
 
 @pytest.fixture
@@ -29,16 +31,25 @@ def artifact(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 def describe(artifact: Path, **changes: Any) -> None:
-    path = artifact / "adapter.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Change adapter.json and make its hash right again, as another program might."""
+    change_description(artifact, lambda content: content.update(changes))
 
 
-def rewrite(artifact: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
-    """Change the tensors and make the hash right again."""
+def rewrite(artifact: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    """Change the tensors and make their hash right again, but not what is listed."""
     tensors = load_file(artifact / "adapter.safetensors")
     change(tensors)
     save_file(tensors, artifact / "adapter.safetensors")
     describe(artifact, sha256=sha256((artifact / "adapter.safetensors").read_bytes()))
+
+
+def swap(artifact: Path) -> None:
+    """Exchange the labels, as an editor would: accuracy 0.94 becomes 0.06."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["labels"]["answer"].reverse()
+
+    change_description(artifact, change, seal=False)
 
 
 def test_run_and_artifact_give_the_same_model(tiny_run: Path, artifact: Path) -> None:
@@ -164,10 +175,37 @@ def damages() -> dict[str, tuple[Callable[[Path], Any], str]]:
         "wrong shape": (other_shape, r"does not fit the model.*\(7,\), not"),
         "other backbone": (other_backbone, "belongs to another backbone"),
         "newer format": (lambda a: describe(a, format=99), r"has format 99.*upgrade"),
+        "older format": (lambda a: describe(a, format=1), r"has format 1,.*--upgrade"),
+        "format that is no number": (lambda a: describe(a, format=True), "has no format number"),
         "no format": (write("adapter.json", "{}"), "is not an adaptkit artifact"),
         "not JSON": (write("adapter.json", '{"format": 1,'), "is not valid JSON"),
         "a list": (write("adapter.json", "[]"), "is not an adaptkit artifact"),
-        "incomplete": (write("adapter.json", '{"format": 1, "base": {}}'), "incomplete"),
+        "incomplete": (write("adapter.json", '{"format": 2, "base": {}}'), r"name: is missing.*\n.*recipe: is missing"),
+        "nested without end": (write("adapter.json", "[" * 100_000), "is not valid JSON"),
+        "no hash": (lambda a: change_description(a, lambda c: c.pop(HASH)), "description_sha256: is missing"),
+        "number format": (
+            lambda a: rewrite(a, lambda tensors: tensors.update(wider(tensors))),
+            r"float64 \(2,\), not float32 \(2,\)",
+        ),
+        "labels": (swap, "adapter.json  is not as it was when the adapter was saved"),
+        "other name": (
+            lambda a: describe(a, name="../../x"),
+            r"name: says \.\./\.\./x, and the recipe in it says tiny",
+        ),
+        "no labels": (lambda a: describe(a, labels={"answer": None}), "labels.answer: says None"),
+        "another task": (lambda a: describe(a, labels={"other": ["no", "yes"]}), "labels: says"),
+        "labels of another number": (
+            lambda a: describe(a, labels={"answer": ["a", "b", "c"]}),
+            "does not fit the model",
+        ),
+        "a tower": (
+            lambda a: change_description(a, lambda content: content["towers"].update(features=content["base"])),
+            "the recipe in it is not readable: 'tower'",
+        ),
+        "recipe of the future": (
+            lambda a: change_description(a, lambda content: content.update(recipe=f"cold = 1\n{content['recipe']}")),
+            r"recipe in it is not understood: .*cold.*unknown key.* It was made with adaptkit",
+        ),
         "recipe": (lambda a: describe(a, recipe="= what"), "recipe in it is not readable"),
     }
 
@@ -179,6 +217,76 @@ def test_damaged(artifact: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match=message) as caught:
         load_artifact(artifact)
     assert caught.value.code == 4
+
+
+def wider(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"heads.answer.bias": tensors["heads.answer.bias"].double()}
+
+
+WRONG: dict[str, Any] = {
+    "name": 3,
+    "recipe": ["schema = 1"],
+    "base": "bert",
+    "towers": [],
+    "inputs": {"question": 1},
+    "labels": {"answer": ["no", 1]},
+    "tokenizer": 3,
+    "sha256": "abc",
+    "shapes": {"a": [1.5]},
+    "dtypes": {"a": 32},
+    "parameters": {"total": "many"},
+    "metrics": {"test": {"accuracy": "good"}},
+    "seed": "0",
+    "note": None,
+    "adaptkit": 0.1,
+    "versions": {"torch": 2},
+    "plugins": [{"name": "film.py"}],
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_every_field_has_a_type(artifact: Path, field: str) -> None:
+    describe(artifact, **{field: WRONG[field]})
+    with pytest.raises(ArtifactError, match=rf"adapter\.json  {field}[\w.]*: (should be|is missing)") as caught:
+        load_artifact(artifact)
+    assert caught.value.code == 4
+
+
+def test_no_field_is_without_a_wrong_type(artifact: Path) -> None:
+    described = json.loads((artifact / "adapter.json").read_text())
+    assert described.keys() - WRONG.keys() == {"format", HASH}
+
+
+def test_mistakes_are_told_together_up_to_five(artifact: Path) -> None:
+    describe(artifact, name=3, note=3)
+    with pytest.raises(
+        ArtifactError, match=r"name: should be text in quotes, not 3.*\n.*note: should be text"
+    ) as caught:
+        load_artifact(artifact)
+    assert len(caught.value.problems) == 2
+    describe(artifact, shapes={str(index): "x" for index in range(100)})
+    with pytest.raises(ArtifactError, match="and 97 fields more") as caught:
+        load_artifact(artifact)
+    assert len(caught.value.problems) == 6
+
+
+def test_a_new_field_is_covered_by_the_hash() -> None:
+    content = {"format": 2, "later": {"a": 1}}
+    assert description_sha256(content) == description_sha256({**content, HASH: "anything"})
+    assert description_sha256(content) == description_sha256(dict(reversed(content.items()))), "order says nothing"
+    assert description_sha256(content) != description_sha256({"format": 2, "later": {"a": 2}})
+
+
+def test_a_narrower_number_format_is_held_exactly(artifact: Path) -> None:
+    name = "heads.answer.bias"
+    halves = torch.tensor([0.5, -0.25], dtype=torch.float16)
+    rewrite_all(artifact, lambda tensors: tensors.update({name: halves}))
+    assert torch.equal(load_artifact(artifact).trainable_state()[name], halves.float())
+    rewrite_all(artifact, lambda tensors: tensors.update({name: halves.double()}))
+    with pytest.raises(
+        ArtifactError, match=r"does not fit the model.*heads.answer.bias is float64 \(2,\), not float32"
+    ):
+        load_artifact(artifact)
 
 
 def test_places_without_an_artifact(tmp_path: Path, tiny_run: Path) -> None:

@@ -16,6 +16,7 @@ from adaptkit.evaluation.monitor import Monitor
 from adaptkit.tasks import Task
 from adaptkit.tasks.multilabel.table import Multilabel
 from adaptkit.tasks.regression.table import Regression
+from tests.fuzz.artifacts import describe
 
 
 def test_evaluation_repeats_what_training_measured(tiny_run: Path) -> None:
@@ -59,11 +60,11 @@ def test_wrong_names(tiny_run: Path) -> None:
 
 def test_data_that_is_gone(tiny_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
-    path = run / "artifact" / "adapter.json"
-    described = json.loads(path.read_text())
-    del described["recipe_sha256"]  # which would say that the recipe was changed by hand
-    described["recipe"] = described["recipe"].replace('test = "test.jsonl"', 'test = "gone.jsonl"')
-    path.write_text(json.dumps(described))
+
+    def move(content: dict[str, Any]) -> None:
+        content["recipe"] = content["recipe"].replace('test = "test.jsonl"', 'test = "gone.jsonl"')
+
+    describe(run / "artifact", move)
     with pytest.raises(DataError, match=r"gone\.jsonl"):
         evaluate(run)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -71,6 +72,8 @@ kind = "bottleneck"
 at = "mlp.out"
 bottleneck = 2
 """
+
+FRESH = "init_from: these start fresh: adapter more (8 tensors)"
 
 # The published flow of Wander: it takes the place of the fusion, in front of a new head.
 WANDER = """\
@@ -141,7 +144,8 @@ def test_the_base_is_frozen_and_only_what_is_grafted_moves(copy: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert all(".adapters.more." in name for name in after.keys() - before.keys())
     summary = json.loads((run / "summary.json").read_text())
-    assert not any("init_from" in text for text in summary["warnings"])
+    assert FRESH in summary["warnings"]
+    assert [text for text in summary["warnings"] if "init_from" in text] == [FRESH]
 
 
 def test_the_artifact_needs_the_published_backbone_only(copy: Path) -> None:
@@ -159,7 +163,7 @@ def test_the_artifact_needs_the_published_backbone_only(copy: Path) -> None:
 
 def test_before_a_step_the_grafted_model_is_the_base(folder: Path) -> None:
     model, notes = started(folder, "tuned")
-    assert notes == ()
+    assert notes == (FRESH,)
     torch.testing.assert_close(logits(model), logits(load_artifact(base_run(folder))))
 
 
@@ -169,8 +173,10 @@ def test_wander_takes_the_place_of_the_fusion_in_front_of_a_new_head(copy: Path)
     shared = before.keys() & after.keys() - {"heads.answer.weight", "heads.answer.bias", "encoders.features.fill"}
     assert all(torch.equal(before[name], after[name]) for name in shared)
     assert {name.partition(".")[0] for name in shared} == {"backbone"}
-    (note,) = json.loads((run / "summary.json").read_text())["warnings"][:1]
-    assert "the head of answer starts anew: it has (2, 16), and (2, 6)" in note
+    anew, left, fresh = json.loads((run / "summary.json").read_text())["warnings"][:3]
+    assert "the head of answer starts anew: it has (2, 16), and (2, 6)" in anew
+    assert re.fullmatch(r"init_from leaves out of .*artifact: fusion \(\d tensors\)", left)
+    assert re.fullmatch(r"init_from: these start fresh: adapter wander \(\d+ tensors\)", fresh)
     assert torch.isfinite(logits(load_artifact(run))).all()
 
 
@@ -187,12 +193,21 @@ def test_values_are_taken_by_name(folder: Path) -> None:
 
 def test_a_head_of_other_labels_starts_anew(folder: Path) -> None:
     changes = ("task.answer.labels=['yes', 'no']",)
-    model, (note,) = started(folder, "tuned", *changes)
+    model, (note, _) = started(folder, "tuned", *changes)
     assert "its labels are not those of" in note
     fresh = build_model(make_plan(load_recipe(folder / "tuned.toml", changes)), seed=5).state_dict()
     head = "heads.answer.weight"
     assert torch.equal(model.state_dict()[head], fresh[head])
     assert not torch.equal(model.state_dict()[head], tensors(base_run(folder))[head])
+
+
+def test_what_heads_read_may_come_about_otherwise_and_it_is_told(folder: Path) -> None:
+    """The published flow of Wander does that: another pool, and a fusion of the same width."""
+    model, (note, _) = started(folder, "tuned", "backbone.pool=max", "modality.features.pool=none")
+    assert note.startswith("init_from: what heads read comes about otherwise than in")
+    assert "backbone.pool was 'mean' and is 'max'. Their values are taken" in note
+    head = "heads.answer.weight"
+    assert torch.equal(model.state_dict()[head], tensors(base_run(folder))[head])
 
 
 @pytest.mark.parametrize(

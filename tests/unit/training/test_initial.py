@@ -8,8 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adaptkit.artifact import load_artifact
+from adaptkit.artifact import load_artifact, save_artifact
+from adaptkit.artifact.initial import initialise, sources
 from adaptkit.errors import ArtifactError
+from adaptkit.model import build_model
+from adaptkit.plan import make_plan
 from adaptkit.recipe import load_recipe
 from adaptkit.training import train
 
@@ -73,3 +76,56 @@ def test_an_artifact_without_that_adapter(tiny_run: Path, tiny_recipe: Path) -> 
     path.write_text(f'extends = "tiny.toml"\n{more}')
     with pytest.raises(ArtifactError, match="has no adapter 'more'"):
         train(load_recipe(path), runs=tiny_recipe.parent / "runs")
+
+
+def beginning(tiny_recipe: Path, source: Path, *changes: str) -> tuple[str, ...]:
+    """The notes of a model that starts from the run, by `init_from` of one adapter or of the whole recipe."""
+    plan = make_plan(load_recipe(tiny_recipe, [change.format(run=source.as_posix()) for change in changes]))
+    return initialise(build_model(plan), sources(plan))
+
+
+@pytest.mark.parametrize("source", ["adapter.fuse.init_from='{run}'", "init_from='{run}'"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("adapter.fuse.activation=relu", "adapter.fuse.activation was None and is 'relu'"),
+        ("modality.features.pool=mean", "modality.features.pool was 'none' and is 'mean'"),
+    ],
+)
+def test_the_same_tensors_of_another_function_are_refused(
+    tiny_run: Path, tiny_recipe: Path, source: str, change: str, message: str
+) -> None:
+    with pytest.raises(ArtifactError, match=f"are those of another function: {message}") as caught:
+        beginning(tiny_recipe, tiny_run, source, change)
+    assert "--set" in caught.value.problems[0].where
+
+
+def test_the_scale_of_a_lora_belongs_to_its_values(tiny_recipe: Path, tmp_path: Path) -> None:
+    features = "modality.features.route=fusion"
+    lora = 'adapter.fuse={{kind="lora", at=["attn.q"], rank=2, alpha={alpha}, dropout={dropout}}}'
+    trained = build_model(make_plan(load_recipe(tiny_recipe, [features, lora.format(alpha="4.0", dropout="0.0")])))
+    source = save_artifact(trained, tmp_path / "lora").as_posix()
+    for init in (f"init_from='{source}'", f"adapter.fuse.init_from='{source}'"):
+        other, same = (
+            make_plan(load_recipe(tiny_recipe, [features, lora.format(alpha=alpha, dropout=dropout), init]))
+            for alpha, dropout in (("40.0", "0.0"), ("4.0", "0.5"))
+        )
+        with pytest.raises(ArtifactError, match=r"adapter.fuse.alpha was 4.0 and is 40.0"):
+            initialise(build_model(other), sources(other))
+        assert initialise(build_model(same), sources(same)) == ()
+
+
+def test_how_an_adapter_starts_and_learns_may_change(tiny_run: Path, tiny_recipe: Path) -> None:
+    changes = ("adapter.fuse.init=published", "adapter.fuse.train=false", "modality.features.modality_dropout=0.5")
+    changes += ("modality.features.missing=zero",)
+    assert beginning(tiny_recipe, tiny_run, "init_from='{run}'", *changes) == ()
+
+
+def test_what_is_left_out_and_what_stays_fresh_is_told(tiny_run: Path, tiny_recipe: Path) -> None:
+    changes = ("adapter.fuse.layers=[0]", "modality.features.missing=learned")
+    left, fresh = beginning(tiny_recipe, tiny_run, "adapter.fuse.init_from='{run}'", *changes)
+    assert left.startswith(f"adapter.fuse.init_from leaves out of {tiny_run / 'artifact'}: adapter fuse (")
+    assert fresh == "init_from: these start fresh: encoder of features (1 tensor)"
+    left, fresh = beginning(tiny_recipe, tiny_run, "init_from='{run}'", *changes)
+    assert left.startswith(f"init_from leaves out of {tiny_run / 'artifact'}: adapter fuse (")
+    assert fresh == "init_from: these start fresh: encoder of features (1 tensor)"

@@ -129,7 +129,10 @@ def test_the_flow(tmp_path: Path) -> None:
     assert changed
     assert all(name.startswith("heads.") for name in changed)
     assert all(name.startswith("fusion.adapters.wander.") for name in after.keys() - before.keys())
-    assert json.loads((run / "summary.json").read_text())["warnings"] == []
+    readout, left, *fresh = json.loads((run / "summary.json").read_text())["warnings"]
+    assert "what heads read comes about otherwise than in" in readout
+    assert "fusion.repeat was 1 and is 3. Their values are taken all the same." in readout
+    assert [left, *fresh][-1] == "init_from: these start fresh: adapter wander (12 tensors)"
     shutil.rmtree(base)
     model = load_artifact(run)
     state = model.state_dict()
