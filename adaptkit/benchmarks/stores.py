@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from adaptkit.benchmarks.table import BenchmarkTable
 from adaptkit.data.paths import inside
-from adaptkit.data.rows import Column, Row, Rows, SplitRows
+from adaptkit.data.rows import Column, Row, Rows, SplitRows, files_in
 from adaptkit.data.store import Store, StoreRows, find_store
 from adaptkit.errors import DataError
 from adaptkit.formats.values import absent, root_of
@@ -79,6 +79,13 @@ class StoreTable(Rows):
     def column(self, name: str) -> Iterator[Any]:
         """The values of one column; paths are not looked at."""
         return self.rows.column(name)
+
+    def files(self, names: Sequence[str]) -> Iterator[Path]:
+        """Those of columns of paths; nothing else is read."""
+        for name in (name for name in names if self._kinds[name] == "path"):
+            for cell in self.column(name):
+                if cell is not None:
+                    yield from files_in(inside(self.store.root, cell, name, self.split))
 
     def _check(self, column: Column) -> None:
         kind = self._kinds[column.name]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adaptkit import kinds
+from adaptkit.data.paths import ArrayPath
 from adaptkit.kinds import Kinds
 from adaptkit.recipe.cells import CellForm
 
@@ -53,6 +54,10 @@ class Rows(Sequence[Row]):
         """The values of one column, in order; other columns are not read where the format can do without."""
         return (row.values[name] for row in self)
 
+    def files(self, names: Sequence[str]) -> Iterator[Path]:
+        """The files that these columns name, in order, as often as they are named."""
+        return (file for row in self for name in names for file in files_in(row.values[name]))
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self.row(i) for i in range(*index.indices(len(self)))]
@@ -64,6 +69,14 @@ class Rows(Sequence[Row]):
         return (self.row(index) for index in range(len(self)))
 
 
+def files_in(value: Any) -> Iterator[Path]:
+    """The file that a value is; of a folder, all files in it."""
+    if isinstance(value, ArrayPath):
+        yield value.file
+    elif isinstance(value, Path):
+        yield from sorted(file for file in value.rglob("*") if file.is_file()) if value.is_dir() else (value,)
+
+
 @dataclass(frozen=True, slots=True)
 class SplitRows:
     """All rows, by split, with a hash of their contents and one line about them.
@@ -73,12 +86,14 @@ class SplitRows:
         hash: equal hashes mean equal rows in equal order.
         description: for people.
         classes: column -> its labels, where the format knows them.
+        files: read besides, and not in the hash.
     """
 
     splits: Mapping[str, Sequence[Row]]
     hash: str
     description: str
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    files: Sequence[Path] = ()
 
 
 class Format(Protocol):

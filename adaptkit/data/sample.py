@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from adaptkit.data.rows import Row, Rows
@@ -100,16 +102,36 @@ class DataSet:
         hash: SHA-256 of the contents: equal hashes mean equal samples in equal order.
         description: one line for people.
         labels: task -> its labels, where the data itself says what they are.
+        columns: those that may name files.
+        further: files that are read besides, and are not in the hash.
     """
 
     splits: Mapping[str, Samples]
     hash: str
     description: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    further: tuple[Path, ...] = ()
+
+    def files(self) -> Iterator[Path]:
+        """Every file that the data consists of besides what is in the hash, once."""
+        tables = (samples.rows for samples in self.splits.values() if self.columns)
+        named = (file for rows in tables if isinstance(rows, Rows) for file in rows.files(self.columns))
+        return each_once(chain(self.further, named))
 
     def targets(self, split: str, task: str) -> Targets:
         """The raw targets of a task in a split."""
         return self.splits[split].targets(task)
+
+
+def each_once(files: Iterable[Path]) -> Iterator[Path]:
+    """Without repetitions, in order; remembers some 60 bytes of each."""
+    seen: set[int] = set()
+    for file in files:
+        mark = hash(str(file))
+        if mark not in seen:
+            seen.add(mark)
+            yield file
 
 
 def _value(values: Mapping[str, Any], columns: str | tuple[str, ...]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
 from adaptkit.data.lazy_features import Features
 from adaptkit.data.paths import digest_of, inside
-from adaptkit.data.store_writer import KINDS, META, VERSION, StoreWriter
+from adaptkit.data.store_writer import KINDS, META, VERSION, StoreWriter, seal
 from adaptkit.errors import DataError, nearest
 
 __all__ = ["FOLDER", "Store", "StoreRows", "StoreWriter", "find_store", "open_store"]
 
+ALWAYS = 64 << 20  # bytes of a file that are hashed whenever it is opened
 FOLDER = "adaptkit"  # name of a store below the data it was made of
 
 
@@ -99,7 +100,16 @@ class Store:
         return StoreRows(wanted, scalars, ragged)
 
     def _file(self, name: str) -> Path:
-        return inside(self.folder.resolve(), name, "file", str(self.folder))
+        """One of its files, which is what was written.
+
+        Those above `ALWAYS` bytes are believed where size and time are those of the import; `verify` believes nothing.
+        """
+        path = inside(self.folder.resolve(), name, "file", str(self.folder))
+        found = path.stat()
+        believed = found.st_size > ALWAYS and self.meta["stats"].get(name) == [found.st_size, found.st_mtime_ns]
+        if not believed and _digest(path, found.st_size, found.st_mtime_ns) != self.meta["files"].get(name):
+            raise DataError("was changed after the import.", where=str(path), hint="Import the data again.")
+        return path
 
 
 class StoreRows(Sequence[dict[str, Any]]):
@@ -146,7 +156,7 @@ def open_store(folder: Path, within: Path | None = None) -> Store:
             where=str(path),
             hint="Import the data again.",
         )
-    if not _is_whole(meta):
+    if meta.get("sha256") != seal(meta) or not _is_whole(meta):
         raise DataError("is damaged.", where=str(path), hint="Import the data again.")
     return Store(folder, meta, within or folder.absolute().parent)
 
@@ -155,7 +165,8 @@ def _is_whole(meta: Mapping[str, Any]) -> bool:
     """Everything that is read later is there, of its type; names of splits and columns are names of files."""
     texts = all(isinstance(meta.get(key), str) for key in ("format", "variant", "root"))
     tables = all(
-        isinstance(meta.get(key), dict) for key in ("splits", "columns", "classes", "sources", "audit", "files")
+        isinstance(meta.get(key), dict)
+        for key in ("splits", "columns", "classes", "sources", "audit", "files", "stats")
     )
     return (
         texts
@@ -217,6 +228,12 @@ def verify(store: Store) -> None:
         inside(store.folder.resolve(), name, "files", str(store.folder / META))
         if digest_of(path) != digest:
             raise DataError("was changed after the import.", where=str(path), hint="Import the data again.")
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, size: int, time: int) -> str:
+    """SHA-256 of the file as it is at this size and time; a store is opened several times in a command."""
+    return digest_of(path)
 
 
 def _parquet(path: Path, columns: list[str]) -> ArrowRows:

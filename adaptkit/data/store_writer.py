@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -18,7 +20,7 @@ from adaptkit.data.lazy_features import FeatureWriter
 from adaptkit.data.paths import digest_of, inside
 from adaptkit.errors import DataError, UsageError
 
-VERSION = 1
+VERSION = 2
 META = "meta.json"
 SPLITS = ("train", "validation", "test")
 
@@ -166,21 +168,21 @@ class StoreWriter:
                 os.fsync(file.fileno())
         order = [split for split in SPLITS if split in self._splits]
         order += [split for split in self._splits if split not in order]
-        write_json(
-            self._temporary / META,
-            {
-                "adaptkit_store": VERSION,
-                "format": self.format,
-                "variant": self.variant,
-                "root": os.path.relpath(self.root, self.folder.resolve()),
-                "splits": {split: self._splits[split].count for split in order},
-                "columns": columns,
-                "classes": classes,
-                "sources": dict(sorted(self._sources.items())),
-                "audit": self._audit,
-                "files": {path.relative_to(self._temporary).as_posix(): digest_of(path) for path in files},
-            },
-        )
+        named = {path.relative_to(self._temporary).as_posix(): path for path in files}
+        meta = {
+            "adaptkit_store": VERSION,
+            "format": self.format,
+            "variant": self.variant,
+            "root": os.path.relpath(self.root, self.folder.resolve()),
+            "splits": {split: self._splits[split].count for split in order},
+            "columns": columns,
+            "classes": classes,
+            "sources": dict(sorted(self._sources.items())),
+            "audit": self._audit,
+            "files": {name: digest_of(path) for name, path in named.items()},
+            "stats": {name: [path.stat().st_size, path.stat().st_mtime_ns] for name, path in named.items()},
+        }
+        write_json(self._temporary / META, {**meta, "sha256": seal(meta)})
 
 
 class _SplitWriter:
@@ -224,6 +226,12 @@ class _SplitWriter:
             self._file.write_table(pa.Table.from_pylist(rows, schema=self.schema))
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise DataError(f"a value does not fit its column: {error}.") from None
+
+
+def seal(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a meta.json says besides."""
+    content = {key: value for key, value in meta.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_target(folder: Path, *, force: bool) -> None:

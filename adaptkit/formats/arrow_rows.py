@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from adaptkit.data.lazy_arrow import ArrowRows
-from adaptkit.data.rows import Column, Row, Rows
+from adaptkit.data.rows import Column, Row, Rows, files_in
 from adaptkit.formats.values import checked
 
 Decode = Callable[[Any, Column, str], Any]
@@ -55,6 +57,14 @@ class ArrowTable(Rows):
         decode = self.decode.get(name)
         cells = self.rows.column(name)
         return cells if decode is None else (decode(cell, column, self.source) for cell in cells)
+
+    def files(self, names: Sequence[str]) -> Iterator[Path]:
+        """Only these columns are decoded, and none that holds the bytes of files."""
+        for column in (c for c in self.columns if c.name in names):
+            kind = self.rows.schema.field(column.name).type if self.rows.schema else pa.null()
+            if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
+                for cell in self.column(column.name):
+                    yield from files_in(checked(cell, column, self.root, self.source))
 
     def place(self, index: int) -> str:
         """`file:line` of a row."""

@@ -28,7 +28,7 @@ def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Split
     """
     root = root_of(data.root, base)
     there = [file.parent.name for file in root.glob("*/state.json")]
-    splits, classes, digest = {}, {}, hashlib.sha256()
+    splits, classes, further, digest = {}, {}, [], hashlib.sha256()
     for split in SPLITS:
         folder = manifest_of(data, split, root)
         if not (folder / "state.json").is_file():
@@ -46,10 +46,12 @@ def read_hf(data: HuggingFace, base: Path, columns: tuple[Column, ...]) -> Split
         decode = {name: ClassNames(found) for name, found in labels.items()}
         splits[split] = checked_table(ArrowTable(rows, columns, root, folder.name, decode=decode))
         classes |= labels
+        further += files
         sizes = [file.stat().st_size for file in files]
         digest.update(f"{split} {fingerprint} {sizes} {sorted(labels.items())}\n".encode())
     counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"Hugging Face data set in {root} ({counts})", classes)
+    told = f"Hugging Face data set in {root} ({counts})"
+    return SplitRows(splits, f"sha256:{digest.hexdigest()}", told, classes, further)
 
 
 class ClassNames:

@@ -50,7 +50,8 @@ def load_data(recipe: Recipe, given: Any = None) -> DataSet:
     names = {task: column.name for task, column in targets.items()}
     splits = {split: Samples(rows, _names(inputs), names) for split, rows in table.splits.items()}
     labels = {task: tuple(table.classes[column]) for task, column in names.items() if column in table.classes}
-    return DataSet(splits, table.hash, table.description, labels)
+    holding = tuple(column.name for column in columns if column.form.holds == "file")
+    return DataSet(splits, table.hash, table.description, labels, holding, tuple(table.files))
 
 
 def load_samples(recipe: Recipe, path: Path) -> Samples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args
 
 from filelock import FileLock, Timeout
 
-from adaptkit.atomic import new_folder, sweep, unwritable, write_json, write_text
+from adaptkit.atomic import new_folder, sweep, unwritable, write_json
 from adaptkit.errors import RunError
 
 RunStatus = Literal["running", "interrupted", "finished", "failed", "diverged", "unreadable"]
-STATUS_FILE, LOCK = "status.json", ".lock"
+STATUS_FILE, LOCK, FILES = "status.json", ".lock", "files.parquet"
 PATIENCE = 2.0  # seconds to wait for a lock: a process may just be dying, or be asking who has it
 
 
@@ -82,7 +82,13 @@ class RunInfo:
 
 
 def create_run(
-    runs: Path, *, name: str, digest: str, data: str, files: Mapping[str, str] | None = None, force: bool = False
+    runs: Path,
+    *,
+    name: str,
+    digest: str,
+    data: str,
+    fill: Callable[[Path], object] = lambda folder: None,
+    force: bool = False,
 ) -> RunInfo:
     """Make the folder of a new run, marked running, with its first files; all of them or none.
 
@@ -91,7 +97,7 @@ def create_run(
         name: of the recipe.
         digest: of the recipe.
         data: hash of the data.
-        files: name -> text.
+        fill: writes the first files into the folder.
         force: replace a folder of the same name.
 
     Raises:
@@ -104,8 +110,7 @@ def create_run(
     sweep(path.parent)
     run = RunInfo(path, name, "running", digest, data, now.isoformat())
     with new_folder(path, replace=force) as temporary:
-        for file, text in (files or {}).items():
-            write_text(temporary / file, text)
+        fill(temporary)
         set_status(replace(run, path=temporary), "running")
     return run
 

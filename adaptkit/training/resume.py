@@ -5,12 +5,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from adaptkit.data import DataSet
+from adaptkit.data.files import changed_files
 from adaptkit.errors import RunError
 from adaptkit.recipe import Recipe, digest, resolved_toml
-from adaptkit.training.folder import RunInfo, held, list_runs, read_run
+from adaptkit.training.folder import FILES, RunInfo, held, list_runs, read_run
 from adaptkit.training.log import flat
 
 
@@ -32,15 +35,29 @@ def run_to_resume(runs: Path, recipe: Recipe, data: str, *, named: Path | None =
 
 
 @contextmanager
-def resumed(run: RunInfo, recipe: Recipe, data: str) -> Iterator[None]:
+def resumed(run: RunInfo, recipe: Recipe, data: DataSet) -> Iterator[None]:
     """Hold the run (`held`), which another process may have finished since it was chosen.
 
     Raises:
-        RunError: see `run_to_resume`; or another process is at work on it.
+        RunError: see `run_to_resume`; a file that the data names has changed; or another process is at work on it.
     """
     with held(run):
-        check_resumable(read_run(run.path), recipe, data)
+        check_resumable(read_run(run.path), recipe, data.hash)
+        check_files(run.path, recipe.base.resolve())
         yield
+
+
+def check_files(run: Path, base: Path) -> None:
+    """Raise RunError where a file that the data names is not what it was when the run was started."""
+    if (run / FILES).exists():
+        changed = list(islice(changed_files(run / FILES, base), 4))
+        if changed:
+            told = "; ".join(changed[:3]) + ("; and more" if len(changed) > 3 else "")
+            raise RunError(
+                f"the data has changed since the run was started: {told}.",
+                where=str(run),
+                hint="Put the files back, or train anew without --resume.",
+            )
 
 
 def check_resumable(run: RunInfo, recipe: Recipe, data: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from adaptkit.artifact.initial import sources
 from adaptkit.atomic import json_text, new_folder, sweep, write_json, write_text
+from adaptkit.data import DataSet
+from adaptkit.data.files import record_files
 from adaptkit.data.target_faults import check_targets
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
@@ -19,7 +22,7 @@ from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import Recipe, bundled_folder, digest, resolved_toml
 from adaptkit.training.batches import total_steps
 from adaptkit.training.callbacks import Callback, Callbacks, RunStarted
-from adaptkit.training.folder import RunInfo, create_run, held, set_status
+from adaptkit.training.folder import FILES, RunInfo, create_run, held, set_status
 from adaptkit.training.interrupt import Stop, StopRequested
 from adaptkit.training.log import tracker_classes
 from adaptkit.training.loop import Run, train_seed
@@ -41,8 +44,8 @@ def train(
 ) -> RunResult:
     """Train a recipe and write its run folder.
 
-    Ctrl-C (or SIGTERM) finishes the step, saves and raises Interrupted; with `resume` the training goes on,
-    and on the CPU its adapter equals that of an uninterrupted run bit for bit. A second Ctrl-C stops at once.
+    Ctrl-C (or SIGTERM) finishes the step, saves and raises Interrupted; with `resume` it goes on, and on the CPU ends
+    as an uninterrupted run, bit for bit. A second Ctrl-C stops at once.
 
     Args:
         recipe: a recipe, or the plan made of it.
@@ -66,27 +69,26 @@ def train(
     began = time.monotonic()
     told = Callbacks(callbacks)
     plan = make_plan(recipe, data=data) if isinstance(recipe, Recipe) else recipe
-    spec = plan.recipe.train
+    seeds = plan.recipe.train.seeds
     tracker_classes(plan.recipe)
-    device = str(build_accelerator(spec.precision).device)
+    device = str(build_accelerator(plan.recipe.train.precision).device)
     check_memory(plan, device)
     initial = sources(plan)
     material = gather(plan, data)
     check_targets(material.data, material.tasks)
+    begin = partial(_begin, plan=plan, data=material.data, device=device, told=told)
     if resume:
-        named = None if resume is True else Path(resume)
-        info = run_to_resume(runs, plan.recipe, material.data.hash, named=named)
-        holding = resumed(info, plan.recipe, material.data.hash)
+        info = run_to_resume(runs, plan.recipe, material.data.hash, named=None if resume is True else Path(resume))
     else:
-        name, mark, files = plan.recipe.name, digest(plan.recipe), beginning(plan, device)
-        info = create_run(runs, name=name, digest=mark, data=material.data.hash, files=files, force=force)
-        holding = held(info)
+        keys = {"name": plan.recipe.name, "digest": digest(plan.recipe), "data": material.data.hash}
+        info = create_run(runs, **keys, fill=begin, force=force)
+    holding = resumed(info, plan.recipe, material.data) if resume else held(info)
     with holding, _closing(info, plan, told), Stop() as stop:
         if resume:
-            _continue(set_status(info, "running"), plan, device, told)
+            _continue(set_status(info, "running").path, begin, device, told)
         run = Run(info.path, plan, material, initial, told, stop)
         told.run_started(_started(run, device))
-        results = [train_seed(run, seed, seed_folder(info.path, spec.seeds, seed)) for seed in spec.seeds]
+        results = [train_seed(run, seed, seed_folder(info.path, seeds, seed)) for seed in seeds]
         result = _finish(run, results, time.monotonic() - began)
         set_status(info, "finished")
         told.run_finished(info.path, result.seconds)
@@ -130,27 +132,31 @@ def _placed(error: Diverged, run: Path) -> AdaptkitError:
     return Diverged.all([Problem(message, problem.where or str(run), problem.hint)])
 
 
-def beginning(plan: Plan, device: str) -> dict[str, str]:
-    """The first files of a run: name -> text."""
+def _begin(folder: Path, plan: Plan, data: DataSet, device: str, told: Callback) -> int:
+    """Write the first files of a run, as far as they are not there; how many files of the data were recorded."""
     recipe = plan.recipe
     resolved = resolved_toml(recipe)
-    return {
+    texts = {
         "recipe.toml": recipe.text or resolved,
         "resolved.toml": resolved,
         "plan.json": json_text(plan.as_dict()),
         ENVIRONMENT: json_text({**environment(device), "recipe_folder": str(recipe.base.resolve())}),
     }
+    for name, text in texts.items():
+        if not (folder / name).exists():
+            write_text(folder / name, text)
+    if not (folder / FILES).exists():
+        return record_files(data.files(), folder / FILES, recipe.base.resolve(), told.note)
+    return 0
 
 
-def _continue(run: RunInfo, plan: Plan, device: str, told: Callback) -> None:
+def _continue(folder: Path, begin: Callable[[Path], int], device: str, told: Callback) -> None:
     """Sweep what a crash left half written, write first files that are missing, note what is another machine."""
-    for folder in (run.path, *(path for path in run.path.rglob("*") if path.is_dir())):
-        sweep(folder)
-    now = beginning(plan, device)
-    for name, text in now.items():
-        if not (run.path / name).exists():
-            write_text(run.path / name, text)
-    for text in changes(run.path / ENVIRONMENT, environment(device)):
+    for each in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        sweep(each)
+    if begin(folder):
+        told.note(f"{folder / FILES} was not there, so whether files of the data changed before now is not known")
+    for text in changes(folder / ENVIRONMENT, environment(device)):
         told.note(text)
 
 

@@ -21,6 +21,7 @@ from adaptkit.benchmarks.table import BenchmarkTable
 from adaptkit.data.checking import check_sources, check_store
 from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.store import StoreWriter, find_store, open_store
+from adaptkit.data.store_writer import seal
 from adaptkit.errors import DataError
 from adaptkit.formats.tables import Csv, HuggingFace, Jsonl, Parquet
 from adaptkit.modalities.arrays import read_array
@@ -171,8 +172,8 @@ def store_of(root: Path) -> Path:
 @pytest.mark.parametrize("claimed", ["/", "../..", "../../secret"])
 def test_a_store_that_claims_another_root(root: Path, claimed: str) -> None:
     meta = store_of(root) / "meta.json"
-    content = json.loads(meta.read_text())
-    meta.write_text(json.dumps({**content, "root": claimed, "sources": {"etc": "sha256:0"}}))
+    content = {**json.loads(meta.read_text()), "root": claimed, "sources": {"etc": "sha256:0"}}
+    meta.write_text(json.dumps({**content, "sha256": seal(content)}))
     data = BenchmarkTable(format="food101", root=str(root))
     with pytest.raises(DataError, match=r"the paths of the store start from .*, outside .*data\.download"):
         FORMATS["food101"](data, Path(), (Column("image", cells.FILE),))

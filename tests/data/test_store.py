@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import random
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import pytest
 from safetensors.torch import load_file
 
 from adaptkit.benchmarks.table import BenchmarkTable
+from adaptkit.data import store as module
 from adaptkit.data.lazy_features import Features, FeatureWriter
 from adaptkit.data.rows import FORMATS, Column, Row
 from adaptkit.data.store import Store, StoreWriter, find_store, open_store, verify
+from adaptkit.data.store_writer import seal
 from adaptkit.errors import DataError, UsageError
 from adaptkit.formats import load_data
 from adaptkit.recipe import cells
@@ -222,35 +226,72 @@ def test_damage_is_told(root: Path) -> None:
     file = store.folder / "features" / "audio.train.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-8])
-    with pytest.raises(DataError, match=r"audio\.train\.safetensors.*not a readable file of features"):
-        store.rows("train")
-    with pytest.raises(DataError, match="was changed after the import"):
-        verify(store)
+    for look in (lambda: store.rows("train"), lambda: verify(store), lambda: Features(file)):
+        with pytest.raises(DataError, match=r"audio\.train\.safetensors.*(was changed after|not a readable file of)"):
+            look()
     file.write_bytes(b"")
     with pytest.raises(DataError, match="not a readable file of features"):
-        store.rows("train")
+        Features(file)
     file.unlink()
     with pytest.raises(DataError, match="the file is missing"):
         verify(store)
     file.write_bytes(content)
     (store.folder / "test.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"test\.parquet.*not a readable Parquet file"):
+    with pytest.raises(DataError, match=r"test\.parquet.*was changed after the import"):
         store.rows("test")
-    (store.folder / "train.parquet").write_bytes((store.folder / "validation.parquet").read_bytes())
     meta = json.loads((store.folder / "meta.json").read_text())
-    (store.folder / "meta.json").write_text(json.dumps({**meta, "splits": {"train": 4}}))
+
+    def write(**changes: object) -> None:
+        content = {**meta, **changes}
+        (store.folder / "meta.json").write_text(json.dumps({**content, "sha256": seal(content)}))
+
+    write(splits={"train": 4})
     with pytest.raises(DataError, match="train has 3 rows, not 4"):
         open_store(store.folder).rows("train")
     for key, value in (("splits", {"../train": 3}), ("columns", {"words": {"kind": "code"}}), ("files", {"/x": ""})):
-        (store.folder / "meta.json").write_text(json.dumps({**meta, key: value}))
+        write(**{key: value})
         with pytest.raises(DataError, match="is damaged"):
             open_store(store.folder)
     (store.folder / "meta.json").write_text("{}")
     with pytest.raises(DataError, match="does not describe a store"):
         open_store(store.folder)
-    (store.folder / "meta.json").write_text(json.dumps({**meta, "adaptkit_store": 99}))
+    write(adaptkit_store=99)
     with pytest.raises(DataError, match="version 99"):
         open_store(store.folder)
+
+
+def test_every_changed_bit_is_found_when_a_file_is_opened(root: Path) -> None:
+    """Also one in a label of meta.json, or in the middle of the vectors."""
+    store, rng = made(root), random.Random(0)
+    for path in sorted(store.folder.rglob("*.*")):
+        content = path.read_bytes()
+        for place in rng.sample(range(len(content)), min(40, len(content))):
+            changed = bytearray(content)
+            changed[place] ^= 1 << rng.randrange(8)
+            path.write_bytes(changed)
+            os.utime(path, ns=(1, rng.getrandbits(60)))
+            with pytest.raises(DataError):
+                _ = [open_store(store.folder).rows(split) for split in SPLITS]
+        path.write_bytes(content)
+        os.utime(path, ns=(1, rng.getrandbits(60)))
+    assert len(open_store(store.folder).rows("train")) == 3
+
+
+def test_a_large_file_is_believed_where_size_and_time_are_those_of_the_import(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made(root)
+    monkeypatch.setattr(module, "ALWAYS", 0)
+    monkeypatch.setattr(module, "_digest", lambda *_: pytest.fail("read"))
+    store.rows("train")
+    monkeypatch.undo()
+    for path in store.folder.rglob("*.*"):
+        path.touch()
+    monkeypatch.setattr(module, "ALWAYS", 0)
+    store.rows("train")
+    (store.folder / "train.parquet").write_bytes((store.folder / "test.parquet").read_bytes())
+    with pytest.raises(DataError, match="was changed after the import"):
+        store.rows("train")
 
 
 def test_memory_does_not_grow_with_the_features(tmp_path: Path) -> None:

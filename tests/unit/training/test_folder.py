@@ -125,7 +125,9 @@ def test_the_workers_of_a_killed_process_do_not_hold_its_run(tmp_path: Path) -> 
 
 
 def test_a_run_begins_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = create_run(tmp_path, name="a", digest="1" * 8, data="d", files={"plan.json": "{}"})
+    run = create_run(
+        tmp_path, name="a", digest="1" * 8, data="d", fill=lambda folder: (folder / "plan.json").write_text("{}")
+    )
     assert {path.name for path in run.path.iterdir()} == {"status.json", "plan.json"}
     half = run.path.with_name(".20240506-070809-01234567.abc.tmp")
     half.mkdir()

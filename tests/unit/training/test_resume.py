@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -301,6 +302,33 @@ def test_a_finished_seed_whose_files_are_damaged_is_made_again(tiny_recipe: Path
         content[len(content) // 2] ^= 1
         damaged.write_bytes(content)
         assert outcome(train(recipe, runs=again, resume=True).run) == outcome(run)
+
+
+def test_a_changed_file_is_refused_and_a_touched_one_is_not(tiny_recipe: Path, tiny_data: Path, tmp_path: Path) -> None:
+    data, runs = tmp_path / "data", tmp_path / "runs"
+    shutil.copytree(tiny_data, data)
+    for split in ("train", "validation", "test"):
+        lines = [json.loads(line) for line in (data / f"{split}.jsonl").read_text().splitlines()]
+        for line in lines:
+            np.save(data / f"{line['id']}.npy", np.array(line["features"], dtype=np.float32))
+            line["features"] = f"{line['id']}.npy"
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tiny_recipe.write_text(tiny_recipe.read_text().replace(tiny_data.as_posix(), data.as_posix()))
+    with pytest.raises(Interrupted):
+        train(recipe_of(tiny_recipe), runs=runs, callbacks=[Interrupting("step", 0, 1)])
+    (data / "train-3.npy").touch()
+    with pytest.raises(Interrupted):
+        train(recipe_of(tiny_recipe), runs=runs, resume=True, callbacks=[Interrupting("step", 0, 2)])
+    vector = np.load(data / "test-5.npy")
+    np.save(data / "test-5.npy", vector + 1)
+    with pytest.raises(
+        RunError, match=r"data has changed since the run was started: .*test-5\.npy has changed\."
+    ) as caught:
+        train(recipe_of(tiny_recipe), runs=runs, resume=True)
+    assert caught.value.code == 4
+    assert list_runs(runs)[0].status == "interrupted"  # and not failed: it can be resumed when the file is back
+    np.save(data / "test-5.npy", vector)
+    train(recipe_of(tiny_recipe), runs=runs, resume=True)
 
 
 def test_a_second_ctrl_c_leaves_the_last_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
