@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from adaptkit.adapters.base import ADAPTERS
-from adaptkit.artifact.identity import refuse_other_inputs
 from adaptkit.artifact.load import artifact_recipe
 from adaptkit.artifact.reading import Artifact
 from adaptkit.errors import ArtifactError
@@ -28,21 +27,19 @@ def source_recipe(artifact: Artifact) -> Recipe:
     return artifact_recipe(artifact, run_code=True)
 
 
-def refuse_other_options(model: AdaptedModel, artifact: Artifact, taken: Collection[str], where: str) -> None:
+def refuse_other_options(plan: Plan, artifact: Artifact, taken: Collection[str], where: str) -> None:
     """Raise ArtifactError where what the values belong to computes something else with them here.
 
     Args:
-        model: that gets them.
+        plan: of the model that gets them.
         artifact: that they come from.
         taken: names of the tensors.
         where: the key of the recipe that asks for it.
     """
-    here, there = model.plan.recipe, source_recipe(artifact)
-    adapters = {adapter_of(model.plan, key) for key in taken} & here.adapter.keys() & there.adapter.keys()
+    here, there = plan.recipe, source_recipe(artifact)
+    adapters = {adapter_of(plan, key) for key in taken} & here.adapter.keys() & there.adapter.keys()
     read = {side for name in adapters for side in here.adapter[name].sides}
-    encoded = {name for name in here.modality if any(key.startswith(f"encoders.{name}.") for key in taken)}
-    native = {name for name, table in here.modality.items() if table.route == "backbone"}
-    modalities = (read | encoded | native) & here.modality.keys() & there.modality.keys()
+    modalities = concerned(plan, taken) & there.modality.keys()
     told = [
         f"adapter.{name}.{text}"
         for name in sorted(adapters)
@@ -65,7 +62,16 @@ def refuse_other_options(model: AdaptedModel, artifact: Artifact, taken: Collect
             where=where,
             hint="Write them as they were, or give what is to start anew another name.",
         )
-    refuse_other_inputs(artifact.description, model, where=where, subject=f"{artifact.folder} ", modalities=modalities)
+
+
+def concerned(plan: Plan, taken: Collection[str]) -> set[str]:
+    """The modalities whose values mean something to these tensors: read by their adapters, encoded, the backbone's."""
+    recipe = plan.recipe
+    adapters = {adapter_of(plan, key) for key in taken} & recipe.adapter.keys()
+    read = {side for name in adapters for side in recipe.adapter[name].sides}
+    encoded = {name for name in recipe.modality if any(key.startswith(f"encoders.{name}.") for key in taken)}
+    native = {name for name, table in recipe.modality.items() if table.route == "backbone"}
+    return (read | encoded | native) & recipe.modality.keys()
 
 
 def changed_readout(model: AdaptedModel, there: Recipe) -> list[str]:

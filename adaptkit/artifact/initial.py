@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from adaptkit.artifact.continuing import changed_head, changed_readout, parts, refuse_other_options, source_recipe
-from adaptkit.artifact.identity import refuse_other_models
-from adaptkit.artifact.reading import Artifact, artifact_folder, read_artifact
+from adaptkit.artifact.continuing import (
+    adapter_of,
+    changed_head,
+    changed_readout,
+    concerned,
+    parts,
+    refuse_other_options,
+    source_recipe,
+)
+from adaptkit.artifact.identity import refuse_other_inputs, refuse_other_models
+from adaptkit.artifact.reading import Artifact, artifact_folder, json_or_empty, read_artifact
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel
 from adaptkit.model.towers import host_of
@@ -35,14 +41,18 @@ class Sources:
 
 
 def sources(plan: Plan) -> Sources:
-    """The artifacts that the recipe names, read and checked.
+    """The artifacts that the recipe names, read and checked, as far as that needs no model.
 
     Raises:
-        ArtifactError: a folder is missing or damaged, has no finished run, or no adapter of that name.
+        ArtifactError: a folder is missing or damaged, has no finished run, no adapter of that name, or one of another
+            function.
     """
     whole = None
     if plan.recipe.init_from is not None:
-        whole = named(plan, plan.recipe.init_from, plan.recipe.where("init_from"))
+        where = plan.recipe.where("init_from")
+        whole = named(plan, plan.recipe.init_from, where)
+        grafted = [key for key in whole.tensors if adapter_of(plan, key) and is_of_whole(plan, key)]
+        refuse_other_options(plan, whole, grafted, where)
     found = {}
     for name, spec in plan.recipe.adapter.items():
         if spec.init_from is None:
@@ -51,6 +61,7 @@ def sources(plan: Plan) -> Sources:
         artifact = named(plan, spec.init_from, where)
         if not any(is_of(plan, name, key) for key in artifact.tensors):
             raise ArtifactError(f"{spec.init_from} has no adapter {name!r}.", where=where)
+        refuse_other_options(plan, artifact, [key for key in artifact.tensors if is_of(plan, name, key)], where)
         found[name] = artifact
     return Sources(whole, found)
 
@@ -78,19 +89,11 @@ def newest_run(folder: Path) -> Path | None:
     """
     if (folder / "status.json").exists() or (folder / "adapter.json").exists():
         return None
-    runs = {path.parent: status(path) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/status.json")}
+    runs = {path.parent: json_or_empty(path) for depth in ("*", "*/*") for path in folder.glob(f"{depth}/status.json")}
     finished = {run: told for run, told in runs.items() if told.get("status") == "finished"}
     if runs and not finished:
         raise ArtifactError("has no finished run.", where=str(folder), hint="Train one to its end first.")
     return max(finished, key=lambda run: (str(finished[run].get("started")), run.name), default=None)
-
-
-def status(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def initialise(model: AdaptedModel, found: Sources) -> tuple[str, ...]:
@@ -119,7 +122,8 @@ def initialise(model: AdaptedModel, found: Sources) -> tuple[str, ...]:
         if told and any(key.startswith("heads.") for key in values):
             how = f"comes about otherwise than in {found.recipe.folder}: {'; '.join(told)}"
             notes.append(f"init_from: what heads read {how}. Their values are taken all the same.")
-        left = [key for key in found.recipe.tensors if key not in values and not key.startswith(heads)]
+        rest = [key for key in found.recipe.tensors if key not in values and not key.startswith(heads)]
+        left = [key for key in rest if is_of_whole(model.plan, key)]
         if left:
             notes.append(f"init_from leaves out of {found.recipe.folder}: {parts(model.plan, left)}")
     for name, artifact in found.adapters.items():
@@ -145,6 +149,19 @@ def fresh_names(model: AdaptedModel, found: Sources, values: Mapping[str, Tensor
     return [key for key in own if any(key.startswith(f"encoders.{side}.") for side in sides)]
 
 
+def refuse_other_function(model: AdaptedModel, artifact: Artifact, taken: Collection[str], where: str) -> None:
+    """Raise ArtifactError where the values would mean something else: other options, or other inputs."""
+    refuse_other_options(model.plan, artifact, taken, where)
+    read, told = concerned(model.plan, taken), f"{artifact.folder} "
+    refuse_other_inputs(artifact.description, model, where=where, subject=told, modalities=read)
+
+
+def is_of_whole(plan: Plan, key: str) -> bool:
+    """Whether a tensor is for the recipe's `init_from`: adapters with one of their own have the last word."""
+    spec = plan.recipe.adapter.get(adapter_of(plan, key))
+    return spec is None or spec.init_from is None
+
+
 def is_of(plan: Plan, adapter: str, key: str) -> bool:
     """Whether a tensor of an artifact belongs to the adapter of this name, wherever it is."""
     children = {graft.child for graft in plan.grafts if graft.adapter == adapter}
@@ -160,7 +177,11 @@ def values_of_recipe(model: AdaptedModel, artifact: Artifact, leave: tuple[str, 
     where = model.plan.recipe.where("init_from")
     check_backbone(model, artifact, where)
     own = model.state_dict(keep_vars=True)
-    values = {key: value for key, value in artifact.tensors.items() if key in own and not key.startswith(leave)}
+    values = {
+        key: value
+        for key, value in artifact.tensors.items()
+        if key in own and not key.startswith(leave) and is_of_whole(model.plan, key)
+    }
     wrong = [key for key, value in values.items() if value.shape != own[key].shape]
     if wrong:
         told = "; ".join(
@@ -178,7 +199,7 @@ def values_of_recipe(model: AdaptedModel, artifact: Artifact, leave: tuple[str, 
             where=where,
             hint="Modalities, adapters and tasks must have the names that they had there.",
         )
-    refuse_other_options(model, artifact, values.keys(), where)
+    refuse_other_function(model, artifact, values.keys(), where)
     return values
 
 
@@ -225,7 +246,7 @@ def values_of_adapter(model: AdaptedModel, name: str, artifact: Artifact) -> dic
                 where=where,
                 hint="Give the adapter the kind, sites and sizes that it was trained with.",
             )
-    refuse_other_options(model, artifact, wanted, where)
+    refuse_other_function(model, artifact, wanted, where)
     return {key: artifact.tensors[key] for key in wanted}
 
 

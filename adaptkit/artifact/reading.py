@@ -125,6 +125,6 @@ def json_or_empty(path: Path) -> dict[str, Any]:
     """The object in a JSON file that only tells more; {} where it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -65,7 +65,7 @@ def save_artifact(
     refuse_not_finite(tensors, where=str(path))
     content = save(tensors)
     described = _described(model, tensors, base_fingerprint or _fingerprint(model), towers)
-    described |= {"sha256": sha256(content), "metrics": dict(metrics or {}), "seed": seed, "note": note}
+    described |= {"sha256": sha256(content), "metrics": _numbers(metrics or {}), "seed": seed, "note": note}
     description = parsed(described, path / DESCRIPTION)
     with new_folder(path, replace=force) as temporary:
         write_bytes(temporary / TENSORS, content)
@@ -112,6 +112,16 @@ def refuse_not_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
         numbers = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # float8 cannot be asked
         if tensor.is_floating_point() and not bool(torch.isfinite(numbers).all()):
             raise ArtifactError(f"the tensor {name} has values that are NaN or infinite.", where=where)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Split -> metric -> value, as JSON writes them: users' metrics may be of numpy or torch."""
+    return {
+        split: {name: None if value is None else float(value) for name, value in values.items()}
+        if isinstance(values, Mapping)
+        else values
+        for split, values in metrics.items()
+    }
 
 
 def _fingerprint(model: AdaptedModel) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adaptkit.anatomy.model_input import is_transformers
+
 # Of a configuration: where and with what it was written, and what only other uses of the model read.
 RECORDS = {
     *("transformers_version", "name_or_path", "torch_dtype", "dtype", "architectures", "auto_map", "tokenizer_class"),
@@ -54,8 +56,8 @@ def configuration(model: Any) -> dict[str, Any]:
     Activation, number of heads, the epsilon of a norm: with other ones the same tensors give other outputs. What only
     records versions and places is left out, since it differs between installations of one and the same model.
     """
-    config: Any = getattr(model, "config", None)
-    return _functional(json.loads(config.to_json_string(use_diff=False))) if hasattr(config, "to_json_string") else {}
+    known = is_transformers(model) and hasattr(model.config, "to_json_string")
+    return _functional(json.loads(model.config.to_json_string(use_diff=False))) if known else {}
 
 
 def _functional(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save, save_file
 
 from adaptkit.artifact import load_artifact, save_artifact
 from adaptkit.artifact.format import HASH, description_sha256, sha256
+from adaptkit.cli.main import main
 from adaptkit.errors import ArtifactError, RunError
 from adaptkit.model import build_model
 from adaptkit.plan import make_plan
@@ -250,6 +252,23 @@ def test_every_field_has_a_type(artifact: Path, field: str) -> None:
     with pytest.raises(ArtifactError, match=rf"adapter\.json  {field}[\w.]*: (should be|is missing)") as caught:
         load_artifact(artifact)
     assert caught.value.code == 4
+
+
+def test_a_wrong_type_is_no_bug_of_ours(artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    describe(artifact, name=3)
+    assert main(["export", str(artifact), "--adapter-only", "--output", str(tmp_path / "out")]) == 4
+    assert "adapter.json  name: should be text in quotes, not 3." in capsys.readouterr().err
+
+
+def test_metrics_of_other_libraries_are_numbers(tiny_run: Path, tmp_path: Path) -> None:
+    metrics = {"test": {"mine": numpy.float32(0.5), "yours": torch.tensor(2), "none": None}}
+    saved = save_artifact(load_artifact(tiny_run), tmp_path / "again", metrics=metrics)
+    assert load_artifact(saved).plan.recipe.name == "tiny"
+    told = json.loads((saved / "adapter.json").read_text())["metrics"]
+    assert told == {"test": {"mine": 0.5, "yours": 2.0, "none": None}}
+    with pytest.raises(ArtifactError, match=r"metrics.accuracy: should be an object, not 0.9"):
+        save_artifact(load_artifact(tiny_run), tmp_path / "wrong", metrics={"accuracy": 0.9})
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_no_field_is_without_a_wrong_type(artifact: Path) -> None:

@@ -129,3 +129,19 @@ def test_what_is_left_out_and_what_stays_fresh_is_told(tiny_run: Path, tiny_reci
     left, fresh = beginning(tiny_recipe, tiny_run, "init_from='{run}'", *changes)
     assert left.startswith(f"init_from leaves out of {tiny_run / 'artifact'}: adapter fuse (")
     assert fresh == "init_from: these start fresh: encoder of features (1 tensor)"
+
+
+def test_options_are_compared_before_anything_is_built(tiny_run: Path, tiny_recipe: Path) -> None:
+    """So that `validate --plan` tells, and no run folder is begun."""
+    for key in ("init_from", "adapter.fuse.init_from"):
+        plan = make_plan(load_recipe(tiny_recipe, [f"{key}='{tiny_run.as_posix()}'", "adapter.fuse.activation=relu"]))
+        with pytest.raises(ArtifactError, match=r"adapter.fuse.activation was None and is 'relu'"):
+            sources(plan)
+
+
+def test_an_adapters_own_source_has_the_last_word(tiny_run: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    """What the source of the recipe has by this name is neither compared nor left out."""
+    relu = ["adapter.fuse.activation=relu"]
+    other = save_artifact(build_model(make_plan(load_recipe(tiny_recipe, relu)), seed=3), tmp_path / "relu")
+    changes = ("init_from='{run}'", f"adapter.fuse.init_from='{other.as_posix()}'", *relu)
+    assert beginning(tiny_recipe, tiny_run, *changes) == ()
