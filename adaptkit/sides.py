@@ -59,6 +59,8 @@ class Sides(dict[str, Side]):
 
     Attributes:
         mask: (B, T) bool, True where a token of the stream counts; None where every token does.
+        before: (B, P) bool, at a later step of a generation, which of the tokens before the stream's count; None where
+            the stream is a whole sequence. For adapters with `reads_earlier`.
         task: the task this batch belongs to; None where nobody said.
         weight: of the host, (D, C, ...), for adapters with `reads_weight`.
         bias: of the host, (D,), or None where it has none.
@@ -66,6 +68,7 @@ class Sides(dict[str, Side]):
     """
 
     mask: Tensor | None = None
+    before: Tensor | None = None
     task: str | None = None
     weight: Tensor | None = None
     bias: Tensor | None = None
@@ -78,6 +81,7 @@ class _Running(threading.local):
     task: str | None = None
     spans: Mapping[str, tuple[int, int | None]] = {}
     towers: dict[str, Side] | None = None
+    counts: Mapping[str, Tensor] = {}
 
 
 _running = _Running()
@@ -102,7 +106,7 @@ def use_sides(
         blocks: what blocks of other models returned already, for sides "NAME@block.out"; those that run now are added.
     """
     given = {name: side if isinstance(side, Side) else Side.of(side) for name, side in sides.items()}
-    with _laid_out(given, masks or {}, task, spans or {}, {} if blocks is None else blocks):
+    with _laid_out(given, masks or {}, task, spans or {}, {} if blocks is None else blocks, {}):
         yield
 
 
@@ -128,14 +132,15 @@ def _laid_out(
     task: str | None,
     spans: Mapping[str, tuple[int, int | None]],
     towers: dict[str, Side] | None,
+    counts: Mapping[str, Tensor],
 ) -> Iterator[None]:
     now = _running
-    before = now.sides, now.masks, now.task, now.spans, now.towers
-    now.sides, now.masks, now.task, now.spans, now.towers = sides, masks, task, spans, towers
+    before = now.sides, now.masks, now.task, now.spans, now.towers, now.counts
+    now.sides, now.masks, now.task, now.spans, now.towers, now.counts = sides, masks, task, spans, towers, counts
     try:
         yield
     finally:
-        now.sides, now.masks, now.task, now.spans, now.towers = before
+        now.sides, now.masks, now.task, now.spans, now.towers, now.counts = before
 
 
 def read(names: tuple[str, ...], stack: str = "") -> Sides:
@@ -163,6 +168,20 @@ def read(names: tuple[str, ...], stack: str = "") -> Sides:
 def mask(stack: str) -> Tensor | None:
     """(B, T) of a stack: its tokens that count; None where nobody said."""
     return _running.masks.get(stack)
+
+
+def count(stack: str, tokens: Tensor) -> None:
+    """Lay out which tokens of a causal stack count: (B, P + T), P that a cache holds and T that it is given now."""
+    _running.counts = {**_running.counts, stack: tokens}
+
+
+def counted(stack: str, length: int) -> tuple[Tensor | None, Tensor | None]:
+    """What `count` laid out: (B, T) of the last `length` tokens, and (B, P) of those before, None where P is 0."""
+    tokens = _running.counts.get(stack)
+    if tokens is None or tokens.shape[1] < length:
+        return None, None
+    earlier = tokens.shape[1] - length
+    return tokens[:, earlier:], tokens[:, :earlier] if earlier else None
 
 
 def span(name: str, stream: Tensor, counts: Tensor | None, shift: int = 0) -> Side:
@@ -246,6 +265,6 @@ def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContext
     The recomputation runs inside backward, long after `use_sides` ended, on a GPU in another thread.
     """
     now = _running
-    if now.sides is None:
+    if now.sides is None and not now.counts:
         return nullcontext(), nullcontext()
-    return nullcontext(), _laid_out(now.sides, now.masks, now.task, now.spans, now.towers)
+    return nullcontext(), _laid_out(now.sides, now.masks, now.task, now.spans, now.towers, now.counts)

@@ -25,6 +25,7 @@ class ScaleAndShift(Adapter):
 
     paper = "Lian et al. 2022"
     formula = "2·D"
+    mixes_tokens = "never"
 
     def __init__(self, host: Shape, sides: Mapping[str, Shape], *, start: float = 1.0) -> None:
         super().__init__()

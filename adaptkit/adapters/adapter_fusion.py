@@ -48,6 +48,7 @@ class AdapterFusion(Adapter):
     paper = "Pfeiffer et al. 2021 (AdapterFusion); Multimodal-Adapters"
     formula = '3·D² + 2·D; "gmu": D·P + D + M·(D·P + 2·D + P) + G·P²·M, G = 1 for two members, else M'
     needs_sides = (2, None)
+    mixes_tokens = "never"
     fuses = True
 
     def __init__(

@@ -54,6 +54,7 @@ class Shape:
         embedding: the host looks rows up: it reads token ids (B, T).
         heads: for the keys and values of an attention, how many heads share D.
         read_width: width of what the adapter reads, where that is another place.
+        causal: a token of the stream must not see what comes later in it.
     """
 
     width: int
@@ -63,6 +64,7 @@ class Shape:
     embedding: bool = False
     heads: int | None = None
     read_width: int | None = None
+    causal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,9 @@ class Adapter(nn.Module):
         reads_blocks: `sides.blocks` are to be what every block of its stack (in its `layers`) returned.
         reads_task: it computes something else for every task (`sides.task`).
         reads_any_width: it can read a place of another width than its host's (`Shape.read_width`).
+        mixes_tokens: whether what it makes of a token depends on other tokens of the stream. "never": on that token and
+            its sides alone. "causally": where `Shape.causal` says so, on no later one. "freely": on all of them; it is
+            refused where the stream is causal.
         works_on: the kind of site it works at: a stream, the input sequence of a stack, or an attention.
         fuses: its sides are the changes of other adapters of its site ("adapter:NAME").
         identity: a fresh one changes nothing (unless an option says so).
@@ -111,6 +116,7 @@ class Adapter(nn.Module):
         halves: names of the submodules or parameters that tasks share in half-shared adapters: (down, up).
         keeps_length: it returns as many tokens as it gets.
         changes_input: it works on what its host reads, not on what it returns.
+        reads_earlier: it has to know which tokens came before those of the stream (`sides.before`).
         adopts: it starts from its host's weight (only asked of those that define `adopt`).
         placement: where it sits; set by surgery.
         captured: what it reads from other places in the running forward, by path; empty between forwards.
@@ -125,6 +131,7 @@ class Adapter(nn.Module):
     reads_blocks: ClassVar[bool] = False
     reads_task: ClassVar[bool] = False
     reads_any_width: ClassVar[bool] = False
+    mixes_tokens: ClassVar[Literal["never", "causally", "freely"]] = "freely"  # as nobody knows of a new kind
     works_on: ClassVar[Literal["stream", "sequence", "attention"]] = "stream"
     fuses: ClassVar[bool] = False
     identity: ClassVar[bool] = True
@@ -133,6 +140,7 @@ class Adapter(nn.Module):
 
     keeps_length: bool = True
     changes_input: bool = False
+    reads_earlier: bool = False
     adopts: bool = True
     placement: Placement = Placement()
 

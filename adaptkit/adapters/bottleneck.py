@@ -85,6 +85,7 @@ class Bottleneck(Funnel):
     paper = "Houlsby et al. 2019; Pfeiffer et al. 2021; He et al. 2022"
     formula = "2·D·P + P + D"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
 
     def __init__(
         self,

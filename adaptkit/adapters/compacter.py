@@ -125,6 +125,7 @@ class Compacter(Funnel):
     free_keys = Funnel.free_keys | {"rule_std", "train_rule"}
     formula = "2·R·(D + P) + P + D, and N³ for the rule they share; with rank = full 2·D·P/N + P + D"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
 
     def __init__(
         self,

@@ -51,6 +51,7 @@ class CrossAttention(Adapter):
     paper = "Vaswani et al. 2017; Alayrac et al. 2022 (Flamingo); Multimodal-Adapters"
     formula = "2·D·P + 3·D + P + sum_m(2·E_m·P + 2·E_m), + 1 with a tanh gate"
     needs_sides = (1, None)
+    mixes_tokens = "never"
     halves = (("norm", "query", "side_norms", "keys", "values"), ("out",))
 
     def __init__(

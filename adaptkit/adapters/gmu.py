@@ -52,6 +52,7 @@ class GMU(Adapter):
         "classic: 2·D·P + D + sum_m(E_m·P) + (M + 1)·P·(D + sum_m(E_m))"
     )
     needs_sides = (1, None)
+    mixes_tokens = "never"
     halves = (("norm", "down", "side_norms", "side_downs", "gate"), ("up",))
 
     def __init__(

@@ -177,6 +177,7 @@ class Hyperformer(Adapter):
         "efficient: sites·E + H·E more, and the generators count as those of one site"
     )
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     reads_task = True
 
     def __init__(

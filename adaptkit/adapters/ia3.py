@@ -38,6 +38,7 @@ class IA3(Adapter):
     paper = "Liu et al. 2022"
     formula = "D, or C on the input"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     mergeable = True
     reads_input = True
 

@@ -38,16 +38,18 @@ class Ladder(Adapter):
         reduction_factor: W = D // reduction_factor.
         block: of the side network: "transformer" or "mlp" (no attention: tokens stay apart).
         heads: H of its attention.
-        attention: "full" or "causal" (tokens see only what comes before them, as in a decoder).
+        attention: "full", "causal" (tokens see only what comes before them), or "auto": as in the stack it reads.
         activation: of its feed-forward layers, which are 4 W wide.
 
     Raises:
-        SiteError: no blocks, blocks of several stages (of different widths or lengths), or widths that do not divide.
+        SiteError: full attention in a causal stack, no blocks, blocks of several stages (of different widths or
+            lengths), or widths that do not divide.
     """
 
     paper = "Sung et al. 2022"
     formula = "(N + 1)·D·W + 12·N·W² + (11·N + 2)·W + D + N − 1"
     needs_sides = (0, 0)
+    mixes_tokens = "causally"
     reads_blocks = True
 
     def __init__(
@@ -58,7 +60,7 @@ class Ladder(Adapter):
         reduction_factor: Count = 8,
         block: Literal["transformer", "mlp"] = "transformer",
         heads: Count = 4,
-        attention: Literal["full", "causal"] = "full",
+        attention: Literal["auto", "full", "causal"] = "auto",
         activation: str = "gelu",
     ) -> None:
         super().__init__()
@@ -71,9 +73,16 @@ class Ladder(Adapter):
                 hint=f"Write reduction_factor <= {host.width}.",
             )
         heads = heads if block == "transformer" else 0
+        if heads and host.causal and attention == "full":
+            raise SiteError(
+                'attention = "full" would let tokens see later ones, which this stack hides from them.',
+                hint='Write attention = "causal", or leave it out.',
+            )
+        causal = host.causal or attention == "causal"
+        self.reads_earlier = host.causal and bool(heads)
         self.downs = nn.ModuleList(nn.Linear(shape.width, width) for shape in sides.values())
         self.gates = nn.Parameter(torch.zeros(len(sides) - 1)) if len(sides) > 1 else None  # alpha_2 .. alpha_N
-        self.blocks = nn.ModuleList(SideBlock(width, heads, attention == "causal", activation) for _ in sides)
+        self.blocks = nn.ModuleList(SideBlock(width, heads, causal, activation) for _ in sides)
         self.norm = nn.LayerNorm(width)
         self.up = nn.Linear(width, host.width)
         nn.init.zeros_(self.up.weight)
@@ -87,8 +96,14 @@ class Ladder(Adapter):
 
         Raises:
             SiteError: another number of blocks than it was built for, or of tokens than the stream has; samples that
-                cannot be told apart.
+                cannot be told apart; a later step of a generation with a cache, which does not hold what its attention
+                would have to see.
         """
+        if sides.before is not None:
+            raise SiteError(
+                "the cache of the model does not hold the earlier tokens of a ladder.",
+                hint='Generate with use_cache=False, or write block = "mlp", which keeps tokens apart.',
+            )
         if len(sides.blocks) != len(self.downs):
             raise SiteError(f"the ladder has {len(self.downs)} rungs and was given {len(sides.blocks)} blocks.")
         if z.dim() != 3:

@@ -37,6 +37,7 @@ class LoHa(Adapter):
     paper = "Hyeon-Woo et al. 2022; Yeh et al. 2024"
     formula = "2·R·(C + D)"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     mergeable = True
     reads_input = True
     halves = (("B1", "B2"), ("A1", "A2"))

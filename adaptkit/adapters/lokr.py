@@ -47,6 +47,7 @@ class LoKr(Adapter):
     paper = "Edalati et al. 2022; Yeh et al. 2024"
     formula = "O·I + R·(P + J), for D = O·P and C = I·J"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     mergeable = True
     reads_input = True
 

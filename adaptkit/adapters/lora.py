@@ -42,6 +42,7 @@ class LoRA(Adapter):
     paper = "Hu et al. 2022"
     formula = "R·(C + D)"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     mergeable = True
     reads_input = True
     halves = (("A",), ("B",))

@@ -33,18 +33,20 @@ class LoReFT(Adapter):
         sides: none.
         rank: R, dimension of the subspace.
         first: change only this many tokens from the first one on.
-        last: change only this many tokens before the end; padding does not count. Both 0: every token.
+        last: change only this many tokens before the end; padding does not count. Both 0: every token. Not in a causal
+            stack, where a token does not know how far the end is.
         form: "loreft", or "direft" (eq. 3: `h + Q^T (W h + b)` with a free Q; identity at init: W = 0).
         dropout: probability of dropping a channel of the change in training.
         init: "identity" or "published" (W and b as torch initialises a linear layer, so not the identity).
 
     Raises:
-        SiteError: the rank exceeds the width, or a negative number of tokens.
+        SiteError: the rank exceeds the width, a negative number of tokens, or `last` in a causal stack.
     """
 
     paper = "Wu et al. 2024"
     formula = "2·D·R + R"
     needs_sides = (0, 0)
+    mixes_tokens = "causally"
 
     def __init__(
         self,
@@ -68,7 +70,13 @@ class LoReFT(Adapter):
             raise SiteError(
                 f"first = {first}, last = {last} is no choice of tokens.", hint="Count them from 0; both 0 mean all."
             )
+        if host.causal and last:
+            raise SiteError(
+                f"last = {last} would let a token know how many follow it, which this stack hides from it.",
+                hint="Write last = 0, with first or without.",
+            )
         self.first, self.last, self.form = first, last, form
+        self.reads_earlier = host.causal and bool(first)
         self.basis = nn.Parameter(nn.init.orthogonal_(torch.empty(rank, host.width)))
         self.learned = nn.Linear(host.width, rank)
         self.dropout = nn.Dropout(dropout)
@@ -91,11 +99,13 @@ class LoReFT(Adapter):
         if not (self.first or self.last):
             return change
         mask = torch.ones(z.shape[:2], dtype=torch.bool, device=z.device) if sides.mask is None else sides.mask
-        return torch.where(chosen(mask, self.first, self.last)[..., None], change, 0.0)
+        return torch.where(chosen(mask, self.first, self.last, sides.before)[..., None], change, 0.0)
 
 
-def chosen(mask: Tensor, first: int, last: int) -> Tensor:
-    """(B, T) bool: the first and the last tokens among those that count."""
+def chosen(mask: Tensor, first: int, last: int, before: Tensor | None = None) -> Tensor:
+    """(B, T) bool: the first and the last tokens among those that count; `before` (B, P) are the ones ahead of them."""
     from_start = mask.cumsum(1)
+    if before is not None:
+        from_start = from_start + before.sum(1, keepdim=True)
     from_end = mask.flip(1).cumsum(1).flip(1)
     return mask & ((from_start <= first) | (from_end <= last))

@@ -61,6 +61,7 @@ class LowRank(Funnel):
     paper = "Karimi Mahabadi et al. 2021; Sung et al. 2022"
     formula = "2·R·(D + P) + P + D"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class MAG(Adapter):
     paper = "Rahman et al. 2020 (MAG-BERT); Multimodal-Adapters"
     formula = "sum_m(D² + 2·E_m·D + 2·D), + 2·D with norm_after"
     needs_sides = (1, None)
+    mixes_tokens = "never"
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class Parallel(Adapter):
     paper = "Poth et al. 2023 (AdapterHub)"
     formula = '0; M with weights = "learned"'
     needs_sides = (2, None)
+    mixes_tokens = "never"
     fuses = True
 
     def __init__(

@@ -18,9 +18,11 @@ DECLARED = (
     "reads_blocks",
     "reads_any_width",
     "works_on",
+    "mixes_tokens",
     "identity",
     "keeps_length",
     "changes_input",
+    "reads_earlier",
 )
 
 

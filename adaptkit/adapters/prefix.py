@@ -39,6 +39,7 @@ class Prefix(Adapter):
     paper = "Li & Liang 2021"
     formula = "2·L·D, re-parametrised 2·(M + 1)·D per layer and L·D + D·M + M per stack"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     works_on = "attention"
     identity = False
 

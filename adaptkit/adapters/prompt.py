@@ -39,6 +39,7 @@ class Prompt(Adapter):
     paper = "Lester et al. 2021; Jia et al. 2022"
     formula = "L·D, re-parametrised L·D + 2·D·M + M + D"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     works_on = "sequence"
     identity = False
 

@@ -43,6 +43,7 @@ class VeRA(Adapter):
     free_keys = Adapter.free_keys | {"d_init"}
     formula = "R + D, beside R·(C + D) frozen ones shared by all layers"
     needs_sides = (0, 0)
+    mixes_tokens = "never"
     mergeable = True
     reads_input = True
     halves = (("d",), ("b",))

@@ -43,6 +43,7 @@ class Wander(Adapter):
     product of its sample: as a factor of 0 one absent modality would silence all the others. Without any side F is 0.
     In a block (`out_tokens = "host"`) F is added to the stream; at `fusion` a number of `out_tokens` gives the
     published form, whose residual is the first tokens of the concatenated modalities.
+    In a causal stack T_0[k] is one number and the T_m[k] are (T_m, 1): a token reads itself and the sides alone.
 
     Identity at init, and trainable: only the stream's token factors are zero, in the residual form the sides' width
     factors. (With all of them zero, as published, no parameter ever receives a gradient.)
@@ -64,6 +65,7 @@ class Wander(Adapter):
     paper = "Guo et al. 2025 (arXiv 2412.08979)"
     formula = "sum_m(E_m·P + P + R·P·D + K·T_m·O), residual: and 2·E_m"
     needs_sides = (1, None)
+    mixes_tokens = "causally"
     halves = (("norms", "downs"), ("width_factors", "token_factors"))
 
     def __init__(
@@ -84,8 +86,10 @@ class Wander(Adapter):
         self.out_tokens = None if out_tokens == "host" else out_tokens
         self.keeps_length = self.out_tokens is None
         modalities = [host, *sides.values()]
-        lengths = [bounded("the stream", host), *(bounded(f"the side {n!r}", s) for n, s in sides.items())]
-        out = lengths[0] if self.out_tokens is None else self.out_tokens
+        self.causal = host.causal
+        stream = 1 if host.causal else bounded("the stream", host)
+        lengths = [stream, *(bounded(f"the side {n!r}", s) for n, s in sides.items())]
+        out = stream if self.out_tokens is None else self.out_tokens
         check_positive(out_tokens=out)
         normed = modalities if combine == "residual" else []
         self.norms = nn.ModuleList(SequenceNorm(s.width) if m else nn.LayerNorm(s.width) for m, s in enumerate(normed))
@@ -149,6 +153,7 @@ class Wander(Adapter):
     def rows(self, index: int, length: int, out: int) -> Tensor:
         """(K, length, out): the token factors of the first `length` tokens."""
         factors = self.token_factors[index]
+        length, out = (1 if index == 0 else length, 1) if self.causal else (length, out)
         names = ("the stream", *(f"the side {name!r}" for name in self.names))
         for what, found, bound in (
             (names[index], length, factors.shape[1]),
@@ -229,7 +234,8 @@ def fuse(
     if combine == "published":
         tokens = [t.sum(0, keepdim=True) for t in tokens]
         widths = [d.sum(0, keepdim=True) for d in widths]
-    batch, out = bottlenecks[0].shape[0], tokens[0].shape[2]
+    batch, length = bottlenecks[0].shape[:2]
+    out = length if tokens[0][0].numel() == 1 else tokens[0].shape[2]
     kept = len(bottlenecks) * tokens[0].shape[0] * batch * out * widths[0].shape[0] * widths[0].shape[2]
     recompute = kept > KEEP_AT_MOST and torch.is_grad_enabled()
     have = [None if each is None else each[:, None, None, None] for each in there or [None] * len(bottlenecks)]
@@ -283,6 +289,8 @@ def expand(a: Tensor, t: Tensor, d: Tensor) -> Tensor:
     """T^T A D[j] for every j, in the cheaper order: (B, T, P), (T, O), (R, P, D) -> (B, O, R, D)."""
     (length, out), (ranks, rank, width) = t.shape, d.shape
     flat = d.transpose(0, 1).reshape(rank, ranks * width)  # (P, R·D)
+    if t.numel() == 1:  # of every token alone: (B, T, R, D)
+        return torch.unflatten((a * t) @ flat, -1, (ranks, width))
     mix_first = out * rank * (length + ranks * width)
     widen_first = length * ranks * width * (rank + out)
     if mix_first <= widen_first:

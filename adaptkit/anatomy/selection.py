@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -149,7 +150,7 @@ def _by_path(anatomy: Anatomy, glob: str, layers: Layers, where: str, layers_whe
         stack, layer = (homes[0][0].name, homes[0][1]) if homes else ("", None)
         sites.append(
             Site(f"path:{module.path}", stack, layer, module.path, "after", module.width, module.layout,
-                 in_width=module.in_width)
+                 in_width=module.in_width, causal=_is_causal(anatomy, module.path))
         )  # fmt: skip
     if not sites:
         there = ", ".join(str(n) for n in sorted({n for m in matched for _, n in _homes(anatomy, m.path)}))
@@ -179,6 +180,18 @@ def _homes(anatomy: Anatomy, path: str) -> list[tuple[Stack, int]]:
         for layer, block in enumerate(stack.blocks)
         if path == block or path.startswith(f"{block}.")
     ]
+
+
+def _is_causal(anatomy: Anatomy, path: str) -> bool:
+    """Of the stack it lies in; outside the blocks, of the nearest one in the tree, or of several that are as near."""
+    near = {stack: _shared(path, stack.blocks[0]) for stack in anatomy.stacks}
+    return any(stack.causal for stack, parts in near.items() if parts == max(near.values()))
+
+
+def _shared(path: str, other: str) -> int:
+    """How many parts two paths begin with in common."""
+    pairs = zip(path.split("."), other.split("."), strict=False)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _order(anatomy: Anatomy, site: Site) -> tuple[int, float, int]:

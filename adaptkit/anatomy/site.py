@@ -33,6 +33,7 @@ class Site:
         in_width: for projections (q, k, v, o, up, gate, down), the width of what they read; else None.
         heads: for keys and values, how many heads share the width; else None.
         model: the modality whose tower it is in; "" for the backbone, or where there is one model.
+        causal: its stream must not see what comes later in it (`Stack.causal`).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Site:
     in_width: int | None = None
     heads: int | None = None
     model: str = ""
+    causal: bool = False
 
     @property
     def full_name(self) -> str:
@@ -87,11 +89,19 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A sequence of like blocks."""
+    """A sequence of like blocks.
+
+    Attributes:
+        name: "encoder", "decoder", ...; "" where the model has one stack.
+        blocks: paths of the blocks.
+        width: D, channels of what the last one returns.
+        causal: a token depends on no later one, as in the decoder of a language model.
+    """
 
     name: str
     blocks: tuple[str, ...]
     width: int
+    causal: bool = False
 
     @property
     def depth(self) -> int:

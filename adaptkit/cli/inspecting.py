@@ -112,7 +112,10 @@ def _of_recipe(recipe: Any) -> tuple[ModelRef, Any]:
 
 
 def _show_header(out: Console, ref: ModelRef, anatomy: Anatomy) -> None:
-    stacks = ", ".join(f"{s.name + ' ' if s.name else ''}{s.depth} layers of width {s.width}" for s in anatomy.stacks)
+    stacks = ", ".join(
+        f"{s.name + ' ' if s.name else ''}{s.depth} layers of width {s.width}{' (causal)' * s.causal}"
+        for s in anatomy.stacks
+    )
     if ref.note:
         out.print(ref.note)
     for word, value in (
@@ -161,7 +164,7 @@ def _as_dict(ref: ModelRef, anatomy: Anatomy) -> dict[str, Any]:
         "sites_known": _how_known(ref, anatomy),
         "parameters": anatomy.parameters,
         "layers": sum(stack.depth for stack in anatomy.stacks),
-        "stacks": [{"name": s.name, "layers": s.depth, "width": s.width} for s in anatomy.stacks],
+        "stacks": [{"name": s.name, "layers": s.depth, "width": s.width, "causal": s.causal} for s in anatomy.stacks],
         "sites": [_site_as_dict(site) for site in anatomy.sites],
         "notes": anatomy.notes,
     }

@@ -55,6 +55,8 @@ class Binding:
         sides: its sides.
         elsewhere: (path, layout) of the other places it reads; HERE for what its own host returns.
         own_layout: it works on what the host itself sees (weight space), not on tokens.
+        causal: no token of the stream sees a later one; its rows may be several continuations of each sample.
+        earlier: it is told which tokens came before those of the stream.
         held: its change goes to the adapter of the same host that combines it, not into the stream.
     """
 
@@ -66,6 +68,8 @@ class Binding:
     sides: tuple[SideBinding, ...] = ()
     elsewhere: tuple[tuple[str, Layout], ...] = ()
     own_layout: bool = False
+    causal: bool = False
+    earlier: bool = False
     held: bool = False
 
 
@@ -131,7 +135,10 @@ def what_is_given(adapter: Adapter, binding: Binding, stream: Tensor, changes: d
     given.task = laid_out.task
     if binding.own_layout:
         return given
-    given.mask, extra = mask_of(stream, laid_out.mask)
+    given.mask, extra = mask_of(stream, grown(laid_out.mask, stream) if binding.causal else laid_out.mask)
+    if binding.earlier:
+        seen, given.before = sides.counted(binding.stack, stream.shape[1])
+        given.mask = seen if given.mask is None or given.before is not None else given.mask
     for side_binding in binding.sides:
         match side_binding.source:
             case "modality":
@@ -164,6 +171,14 @@ def mask_of(stream: Tensor, mask: Tensor | None) -> tuple[Tensor | None, int]:
         return None, 0
     extra = stream.shape[1] - mask.shape[1]
     return (mask if extra == 0 else functional.pad(mask, (extra, 0), value=True)), extra
+
+
+def grown(mask: Tensor | None, stream: Tensor) -> Tensor | None:
+    """The mask of the samples in a generation: with a row for each of their continuations, and all new tokens in it."""
+    if mask is None or stream.dim() != 3 or len(stream) % len(mask):
+        return mask
+    mask = mask.repeat_interleave(len(stream) // len(mask), dim=0)
+    return functional.pad(mask, (0, max(stream.shape[1] - mask.shape[1], 0)), value=True)
 
 
 def per_row(side: Side, stream: Tensor, name: str) -> Side:

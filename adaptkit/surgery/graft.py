@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Placement, Shape
@@ -87,10 +87,11 @@ class Graft:
         shapes = {side_key(side): shape for side, shape in self.sides.items()}
         if kind.reads_blocks:
             shapes |= {f"block_{i}": Shape(site.width) for i, site in enumerate(self.reads)}
+        host = replace(self.host, causal=self.site.causal)
         if self.per_task == "single":
-            adapter = kind(self.host, shapes, **self.options)
+            adapter = kind(host, shapes, **self.options)
         else:
-            copies = {task: kind(self.host, shapes, **self.options) for task in self.tasks}
+            copies = {task: kind(host, shapes, **self.options) for task in self.tasks}
             adapter = PerTask(copies, self.per_task)
         adapter.placement = Placement(self.site.stack, self.site.name, self.site.layer, self.depth, self.tasks)
         return adapter

@@ -12,7 +12,7 @@ from torch import nn
 from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.adapters.per_task import PerTask
 from adaptkit.errors import SiteError
-from adaptkit.surgery.graft import FUSION, Graft
+from adaptkit.surgery.graft import FUSION, SPAN, Graft
 from adaptkit.surgery.hosts import check_weight_host, oriented
 
 WORKS_ON = {
@@ -55,6 +55,7 @@ def build_all(grafts: Iterable[Graft]) -> list[Adapter]:
 
 def built_at(graft: Graft) -> Adapter:
     try:
+        check_causal(graft)
         adapter = graft.build()
         check_fits(graft, adapter)
         return adapter
@@ -112,6 +113,24 @@ def check_hosts(model: nn.Module, grafts: Iterable[Graft]) -> None:
     for graft in grafts:
         if ADAPTERS.named(graft.kind).reads_input and graft.site.name != FUSION:
             check_weight_host(model.get_submodule(graft.site.path), graft.site.path, graft.kind)
+
+
+def check_causal(graft: Graft) -> None:
+    """Raise SiteError where an adapter would let a token of a causal stream see what comes later."""
+    if not graft.site.causal:
+        return
+    stack = f"the {graft.site.stack}" if graft.site.stack else "this model"
+    if ADAPTERS.named(graft.kind).mixes_tokens == "freely":
+        raise SiteError(
+            f"{graft.kind} mixes the tokens of its stream, and in {stack} no token may see a later one.",
+            hint='Choose another kind. If it is yours and keeps tokens apart, its class says mixes_tokens = "never".',
+        )
+    for side in graft.sides:
+        if side.startswith(SPAN):
+            raise SiteError(
+                f"its side {side!r} is a part of the stream, and in {stack} no token may see a later one.",
+                hint=f'Give {side.removeprefix(SPAN)!r} the route "side", and name it without "{SPAN}".',
+            )
 
 
 def check_fits(graft: Graft, adapter: Adapter) -> None:

@@ -19,12 +19,14 @@ from adaptkit.adapters.base import Adapter
 from adaptkit.anatomy.detect.sequence_sites import arguments_of
 from adaptkit.errors import SiteError
 from adaptkit.surgery.applying import first_tensor, output_tensor
+from adaptkit.surgery.counting import visible
 from adaptkit.surgery.hooks import Inputs, adapters_of, bindings, drop, ranked, register
 
 # B batch, T tokens, L tokens of all prompts of a host, D width
 
 ARGUMENTS = "adapter_arguments"  # on a stack's root: the names of its positional arguments
 CUT = "adapter_cut"  # on the last block: what to take off again
+ROOM = "adapter_room"  # on a layer of a cache: how many tokens longer it was made
 
 # Arguments (B, T) or (B, T, .) with an entry per token that a prompt can lengthen, and what it puts there.
 PER_TOKEN = {"attention_mask": 1, "token_type_ids": 0, "mm_token_type_ids": 0, "bbox": 0}
@@ -108,11 +110,16 @@ def prepend(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Input
     embeds = given.get("inputs_embeds")
     if embeds is None:
         embeds = module.get_input_embeddings()(given["input_ids"])
-    check_arguments(given, embeds)
     before, stack = prompt(module, embeds)
     count, cache = before.shape[1], given.get("past_key_values")
-    started = cache is not None and cache.get_seq_length() > 0  # then the prompt is in the cache
+    held = 0 if cache is None else int(cache.get_seq_length())
+    started = held > 0  # then the prompt is in the cache
+    mask = given.get("attention_mask")
+    if isinstance(mask, Tensor) and mask.dim() == 4 and given.get("use_cache") is not False and cache is not None:
+        given["attention_mask"] = visible(mask)[:, : max(held - count, 0) + embeds.shape[1]].long()
+    check_arguments(given, embeds)
     if not started:
+        make_room(module, cache, count)
         sides.lengthen(stack, count, 0)
         embeds = torch.cat([before, embeds], dim=1)  # (B, L + T, D)
     given |= {"input_ids": None, "inputs_embeds": embeds}
@@ -127,6 +134,27 @@ def prepend(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Input
         first = torch.arange(count, device=own.device).expand(*own.shape[:-1], count)
         given["position_ids"] = own if started else torch.cat([first, own], dim=-1)
     return (), given
+
+
+def make_room(module: Any, cache: Any, count: int) -> None:
+    """Let a cache of fixed length, which was made for the tokens alone, take the prompt besides.
+
+    Raises:
+        SiteError: its memory is laid out already.
+    """
+    for layer in getattr(getattr(cache, "self_attention_cache", cache), "layers", ()):
+        missing = count - getattr(layer, ROOM, 0)
+        if missing <= 0 or not hasattr(layer, "max_cache_len"):
+            continue
+        if layer.is_initialized:
+            raise SiteError(
+                f"the cache has a fixed length, and no room for a prompt of {count} tokens.",
+                hint="Give generate() a new cache, or leave the cache to it.",
+            )
+        window = getattr(module.config, "sliding_window", None) if getattr(layer, "is_sliding", False) else None
+        longer = layer.max_cache_len + missing
+        layer.max_cache_len = longer if window is None else min(longer, window)
+        setattr(layer, ROOM, count)
 
 
 def check_arguments(given: dict[str, Any], embeds: Tensor) -> None:

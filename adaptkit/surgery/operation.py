@@ -18,7 +18,7 @@ from torch import nn
 from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
-from adaptkit.surgery import lengthening, prefixing
+from adaptkit.surgery import counting, lengthening, prefixing
 from adaptkit.surgery.applying import HERE, Binding, Reads, SideBinding
 from adaptkit.surgery.capturing import capture, capture_block, release, release_block
 from adaptkit.surgery.freezing import base_parameters, freeze, is_there, thaw
@@ -105,6 +105,8 @@ def insert(
         attach(model.get_submodule(graft.site.path), graft.child, adapter, binding_of(graft, adapter, held))
         if graft.site.when in JOINS:
             JOINS[graft.site.when].attach(model, graft.site.path, graft.child)
+        if adapter.reads_earlier:
+            counting.attach(model, graft.site.path, graft.child)
         for place in (place for place in graft.reads if not is_here(place, graft)):
             capture(model.get_submodule(place.path), place.path, adapter, when_read(place))
             readings.append(Reading(place.path, when_read(place), graft.site.path, graft.child))
@@ -158,9 +160,11 @@ def take_out(model: nn.Module, receipt: Receipt, towers: Mapping[str, nn.Module]
     for tower, path in receipt.captured:
         release_block((towers[tower] if tower else model).get_submodule(path))
     for path, name in receipt.grafts:
-        when = bindings(model.get_submodule(path))[name].when
-        if when in JOINS:
-            JOINS[when].detach(model, path, name)
+        binding = bindings(model.get_submodule(path))[name]
+        if binding.when in JOINS:
+            JOINS[binding.when].detach(model, path, name)
+        if binding.earlier:
+            counting.detach(model, path)
         detach(model.get_submodule(path), name)
 
 
@@ -257,6 +261,8 @@ def binding_of(graft: Graft, adapter: Adapter, held: frozenset[tuple[str, str]])
         tuple(side_binding_of(graft, side) for side in graft.sides),
         tuple((HERE if is_here(other, graft) else other.path, other.layout) for other in graft.reads),
         own_layout=adapter.reads_input,
+        causal=site.causal,
+        earlier=adapter.reads_earlier,
         held=(site.path, graft.child) in held,
     )
 

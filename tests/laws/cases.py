@@ -95,17 +95,30 @@ class Case:
         return (*found, *plan_adapter(name, AdapterSpec.of(**table), context))
 
     def at(self, anatomy: Anatomy) -> list[str]:
-        """The places of this case that a model has; those of its second stack where it reads the first."""
+        """The places of this case that a model has; those of its second stack where it reads the first.
+
+        What mixes the tokens of its stream has none in a causal stack.
+        """
         sites = [site for site in anatomy.sites if not self.reads_tower or site.stack == anatomy.stacks[-1].name]
+        if self.mixes_tokens:
+            sites = [site for site in sites if not site.causal]
         if self.reads_tower and len(anatomy.stacks) < 2:
             raise NotHereError("it has one stack of blocks, so there is no other tower")
         for words in self.places:
             found = [word for word in words if word.startswith("path:") or any(s.name == word for s in sites)]
             if found and self.reads_tower and anatomy.stacks[-1].name:
                 return [f"{anatomy.stacks[-1].name}.{word}" for word in found]
+            if found and self.mixes_tokens:
+                return list(dict.fromkeys(site.local_name for site in sites if site.name in found))
             if found:
                 return found
         raise NotHereError("no " + " or ".join(dict.fromkeys(word for words in self.places for word in words)))
+
+    @property
+    def mixes_tokens(self) -> bool:
+        """It would let a token see later ones, and is refused where none may."""
+        spans = any(side.startswith("span:") for side in self.sides)
+        return spans or (bool(self.kind) and ADAPTERS.kinds[self.kind].facts["mixes_tokens"] == "freely")
 
     @property
     def reads_tower(self) -> bool:

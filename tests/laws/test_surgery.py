@@ -24,7 +24,7 @@ NOT_HERE = {
     "wander_cp": {"timm_resnet"},
     "wander_published": {"timm_resnet"},
     "wander_residual": {"timm_resnet"},
-    "wander_spans": {"timm_resnet"},
+    "wander_spans": {"gpt2", "llama", "timm_resnet"},
     "ladder": {"timm_resnet"},
     "vera": {"timm_resnet"},
 }

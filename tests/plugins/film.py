@@ -20,6 +20,7 @@ class FiLM(Adapter):
     paper = "Perez et al. 2018"
     formula = "2·E·D, without the shift E·D"
     needs_sides = (1, 1)
+    mixes_tokens = "never"
 
     def __init__(self, host: Shape, sides: Mapping[str, Shape], *, shift: bool = True) -> None:
         super().__init__()

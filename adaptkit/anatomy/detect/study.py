@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from adaptkit.anatomy.bare import bare
 from adaptkit.anatomy.detect.block import Block, read_block
 from adaptkit.anatomy.detect.block_sites import block_sites, branch_notes, unnamed
 from adaptkit.anatomy.detect.branches import find_branches
+from adaptkit.anatomy.detect.causality import OF_ANOTHER_STACK, is_causal
 from adaptkit.anatomy.detect.final import final_site
 from adaptkit.anatomy.detect.hook_points import find_hook_points
 from adaptkit.anatomy.detect.mixtures import refined
@@ -84,7 +87,9 @@ def _study_stack(
     blocks = [block for call in _calls(trace, found) if (block := read_block(modules, trace, call))]
     if not blocks:
         return Stack(found.name, found.blocks, 0), [], [f"the {found.name} blocks hold no projection."]
-    stack = Stack(found.name, tuple(block.path for block in blocks), blocks[-1].width)
+    paths = tuple(block.path for block in blocks)
+    causal = found.name in exceptions.causal or is_causal(model, paths)
+    stack = Stack(found.name, paths, blocks[-1].width, causal)
     sites, notes = _entry_sites(model, trace, stack, blocks[0]), _on_the_trace(trace, found)
     for layer, block in enumerate(blocks):
         its_sites, its_notes = _study_block(model, trace, block, found.name, layer, exceptions)
@@ -94,7 +99,8 @@ def _study_stack(
     if final.layout == "btd" and final.width != stack.width:
         sites = [site for site in sites if site.name not in ("block.in", "block.out")]
         notes.append("the last norm reads another stream than the blocks return first: no block.in and block.out.")
-    return stack, [*sites, final], notes + _on_sharing(stack)
+    its = [replace(site, causal=causal and site.name not in OF_ANOTHER_STACK) for site in (*sites, final)]
+    return stack, its, notes + _on_sharing(stack)
 
 
 def _reaching(model: nn.Module, trace: Trace, found: FoundStack) -> Trace:

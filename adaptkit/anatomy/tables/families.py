@@ -18,6 +18,7 @@ class Family:
     norm: str = ""
     fused: str = ""
     note: str = ""
+    causal: tuple[str, ...] = ()
 
 
 @cache
@@ -37,7 +38,7 @@ def family_of(model: nn.Module) -> str:
 def row(family: str) -> Family | None:
     """The family's row, or None where the table has nothing to add."""
     values = _table()["family"].get(family)
-    return Family(**values) if values else None
+    return Family(**{**values, "causal": tuple(values.get("causal", ()))}) if values else None
 
 
 @cache
