@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.norms import vector_norm
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Share
 from adaptkit.sides import Sides
@@ -78,7 +79,7 @@ class CrossAttention(Adapter):
         self.norm = nn.LayerNorm(host.width)
         self.query = nn.Linear(host.width, width)
         self.side_norms = nn.ModuleDict(
-            {name: nn.LayerNorm(side.width) if norm_sides else nn.Identity() for name, side in sides.items()}
+            {name: vector_norm(side.width) if norm_sides else nn.Identity() for name, side in sides.items()}
         )
         self.keys = nn.ModuleDict({name: nn.Linear(side.width, width, bias=False) for name, side in sides.items()})
         self.values = nn.ModuleDict({name: nn.Linear(side.width, width, bias=False) for name, side in sides.items()})

@@ -12,6 +12,7 @@ from adaptkit import pooling
 from adaptkit.adapters import base
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.adapters.bottleneck import initialise
+from adaptkit.adapters.norms import vector_norm
 from adaptkit.kinds import Count
 from adaptkit.sides import Sides
 
@@ -69,7 +70,7 @@ class GMU(Adapter):
         check_positive(bottleneck=bottleneck)
         self.classic = form == "classic"
         self.act = base.activation(activation or ("tanh" if self.classic else "gelu_tanh"))
-        norm, bias = (nn.Identity, False) if self.classic else (nn.LayerNorm, True)
+        norm, bias = (nn.Identity, False) if self.classic else (vector_norm, True)
         self.norm = norm(host.width)
         self.down = nn.Linear(host.width, bottleneck, bias)
         self.up = nn.Linear(bottleneck, host.width)

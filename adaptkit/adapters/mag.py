@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
+from adaptkit.adapters.norms import vector_norm
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Positive, Share
 from adaptkit.sides import Side, Sides
@@ -36,6 +37,7 @@ class MAG(Adapter):
         host: the stream, (B, T, D).
         sides: one shape per side; its width is E.
         beta: the longest shift, as a share of the token's length. (Multimodal-Adapters has 1e-3.)
+        norm_sides: LayerNorm on every side, so that what it adds does not depend on the side's scale; published: none.
         norm_after: LayerNorm on the shifted stream, as published. A fresh one then changes the stream.
         dropout: probability of dropping, in training, of the shift; with norm_after, of the whole stream
             (published: 0.5).
@@ -46,7 +48,7 @@ class MAG(Adapter):
     """
 
     paper = "Rahman et al. 2020 (MAG-BERT); Multimodal-Adapters"
-    formula = "sum_m(D² + 2·E_m·D + 2·D), + 2·D with norm_after"
+    formula = "sum_m(D² + 2·E_m·D + 2·D), + sum_m(2·E_m) with norm_sides, + 2·D with norm_after"
     needs_sides = (1, None)
     mixes_tokens = "never"
 
@@ -56,6 +58,7 @@ class MAG(Adapter):
         sides: Mapping[str, Shape],
         *,
         beta: Positive = 1.0,
+        norm_sides: bool = True,
         norm_after: bool = False,
         dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
@@ -66,6 +69,7 @@ class MAG(Adapter):
         self.beta = beta
         self.gates = nn.ModuleDict({n: nn.Linear(side.width + host.width, host.width) for n, side in sides.items()})
         self.values = nn.ModuleDict({name: nn.Linear(side.width, host.width) for name, side in sides.items()})
+        self.side_norms = nn.ModuleDict({name: vector_norm(s.width) for name, s in sides.items()}) if norm_sides else {}
         self.norm_after = nn.LayerNorm(host.width) if norm_after else None
         self.dropout = nn.Dropout(dropout)
         for gate, value in self.pairs().values():
@@ -99,6 +103,7 @@ class MAG(Adapter):
         total = torch.zeros_like(z)
         for name, (gate, value) in self.pairs().items():
             s, counts = aligned(name, sides[name], z)  # (B, T or 1, E), (B, T or 1, 1)
+            s = self.side_norms[name](s) if self.side_norms else s
             of_side, of_token = gate.weight[:, : s.shape[-1]], gate.weight[:, s.shape[-1] :]
             opened = torch.relu(z @ of_token.T + (s @ of_side.T + gate.bias))  # (B, T, D): W [s; h] = W_s s + W_h h
             total = total + opened * (value(s) * counts)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.norms import SequenceNorm
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count
 from adaptkit.sides import Sides
@@ -32,12 +33,13 @@ class Wander(Adapter):
 
         "cp"         F = sum_j sum_k  prod_m  T_m[k]^T A_m D_m[j]                    (the paper's decomposition)
         "published"  F = prod_m  (sum_k T_m[k])^T A_m (sum_j D_m[j])                 (the code: rank 1 in effect)
-        "residual"   F = (R K)^-1/2 sum_j sum_k (1 + G_0) (prod_{m>0} (1 + G_m) - 1)    with G_m = T_m[k]^T A_m D_m[j]
+        "residual"   F = (R K)^-1/2 sum_j sum_k (1 + G_0) (prod_{m>0} (1 + G_m) - 1),
+                     G_0 = T_0[k]^T A_0 D_0[j],  G_m = (T_m / n_m)^1/2 T_m[k]^T A_m D_m[j],  n_m tokens that count
 
     The residual form normalises its inputs (the stream per token, a side over its whole sequence) and, multiplied out,
     has a term of its own for every set of modalities that contains a side: no modality can silence another, and its
-    scale does not depend on that of its inputs. The product of the other two is one of small numbers only: on features
-    of small scale it hardly learns.
+    scale depends neither on that of its inputs nor on how much of its bound a side fills. The product of the other two
+    is one of small numbers only: on features of small scale it hardly learns.
 
     Modality 0 is the stream itself. Padded tokens contribute exactly 0. A side without any token is left out of the
     product of its sample: as a factor of 0 one absent modality would silence all the others. Without any side F is 0.
@@ -54,8 +56,8 @@ class Wander(Adapter):
         rank: P, width of every modality's bottleneck.
         drank: R, number of width factors.
         trank: K, number of token factors.
-        combine: "cp" sums after the product over modalities, "published" before it; "residual" multiplies
-            1 + each modality.
+        combine: "residual" multiplies 1 + each modality; "cp" is the product of the modalities themselves, summed after
+            it, and "published" summed before it.
         out_tokens: "host" keeps the stream's tokens; a number makes a new sequence (at `fusion` only).
 
     Raises:
@@ -76,7 +78,7 @@ class Wander(Adapter):
         rank: Count = 16,
         drank: Count = 8,
         trank: Count = 12,
-        combine: Combine = "cp",
+        combine: Combine = "residual",
         out_tokens: Count | Literal["host"] = "host",
     ) -> None:
         super().__init__()
@@ -113,7 +115,9 @@ class Wander(Adapter):
     def _initialise_residual(self) -> None:
         """Width factors of the sides zero. An output token reads its own token of the stream, and of a side all alike.
 
-        No position of a side is special before training, which is what carries over to sequences of other words.
+        No position of a side is special before training, which is what carries over to sequences of other words. A side
+        alone enters by the sum of its token factors over k: that has the same size in every row, and only its sign is
+        left to chance, which for a side of one vector would else decide how much of it is heard.
         """
         for index, (width, token) in enumerate(zip(self.width_factors, self.token_factors, strict=True)):
             down = cast(nn.Linear, self.downs[index])
@@ -124,7 +128,10 @@ class Wander(Adapter):
                 token.copy_(torch.eye(*token.shape[1:], out=torch.empty_like(token[0])).expand_as(token))
             else:
                 nn.init.zeros_(width)
-                alike = nn.init.normal_(torch.empty_like(token[..., :1]), std=token.shape[1] ** -0.5)
+                ranks, rows = token.shape[:2]
+                alike = nn.init.normal_(torch.empty_like(token[..., :1]), std=rows**-0.5)  # (K, T_m, 1)
+                total = alike.sum(0)
+                alike += (torch.where(total < 0, -1.0, 1.0) * (ranks / rows) ** 0.5 - total) / ranks
                 token.copy_(alike.expand_as(token))
 
     def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
@@ -144,7 +151,12 @@ class Wander(Adapter):
                 norm = self.norms[len(bottlenecks)]
                 x = norm(x, mask) if isinstance(norm, SequenceNorm) else norm(x)
             a = functional.gelu(down(x))
-            bottlenecks.append(a if mask is None else torch.where(mask.unsqueeze(-1), a, 0.0))  # padding is exactly 0
+            a = a if mask is None else torch.where(mask.unsqueeze(-1), a, 0.0)  # padding is exactly 0
+            if self.norms and bottlenecks:  # a sum over n tokens grows with sqrt(n); the factors are made for all rows
+                assert mask is not None, "a side always has a mask"
+                rows = self.token_factors[len(bottlenecks)].shape[1]
+                a = a * (rows / mask.sum(1).clamp(min=1).to(a)).sqrt()[:, None, None]
+            bottlenecks.append(a)
         tokens = [self.rows(m, a.shape[1], out) for m, a in enumerate(bottlenecks)]
         there = [sides[name].mask.any(dim=1) for name in self.names]  # (B,) each
         fused = fuse(bottlenecks, tokens, list(self.width_factors), self.combine, [None, *there])
@@ -176,29 +188,6 @@ class Wander(Adapter):
         joined = torch.where(counts.unsqueeze(-1), joined, 0.0)
         kept = torch.take_along_dim(joined, order.unsqueeze(-1), dim=1)
         return functional.pad(kept, (0, 0, 0, count - kept.shape[1]))
-
-
-class SequenceNorm(nn.Module):
-    """Layer norm over a whole sequence: one mean and variance per sample, over all tokens that count and all channels.
-
-    So the rows of a picture keep their brightness relative to each other, which a norm per token would take away.
-
-    Args:
-        width: E; weight and bias are per channel.
-    """
-
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight, self.bias, self.eps = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width)), eps
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, E) and (B, T) -> (B, T, E); tokens that do not count hold anything."""
-        counts = mask.unsqueeze(-1)  # (B, T, 1)
-        size = (mask.sum(1) * x.shape[-1]).clamp(min=1)[:, None, None]  # (B, 1, 1)
-        mean = torch.where(counts, x, 0.0).sum((1, 2), keepdim=True) / size
-        centred = torch.where(counts, x - mean, 0.0)
-        variance = (centred**2).sum((1, 2), keepdim=True) / size
-        return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
 
 
 def bounded(what: str, shape: Shape) -> int:

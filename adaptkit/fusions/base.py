@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from adaptkit import kinds, pooling
 from adaptkit.adapters.base import Shape, check_positive
+from adaptkit.adapters.norms import SequenceNorm, vector_norm
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Kinds
 from adaptkit.recipe.fusion import BACKBONE
@@ -31,6 +33,7 @@ class Fusion(nn.Module):
         sequences: it reads whole sequences; otherwise every stream is one vector, the backbone's being pooled as
             `backbone.pool` says and a modality's the mean of its tokens.
         free_keys: keys that may be other ones than those of the fusion it starts from, as of adapters.
+        norms: with `norm`, of every stream's vector, or of its whole sequence.
         names: of the streams, in order.
         out_width: W.
     """
@@ -41,9 +44,11 @@ class Fusion(nn.Module):
     sequences: ClassVar[bool] = False
     free_keys: ClassVar[frozenset[str]] = frozenset({"width", "dropout", "embed_dropout"})
 
-    def __init__(self, streams: Mapping[str, Shape], out_width: int) -> None:
+    def __init__(self, streams: Mapping[str, Shape], out_width: int, *, norm: bool = False) -> None:
         super().__init__()
         self.names, self.out_width = tuple(streams), out_width
+        made = SequenceNorm if self.sequences else vector_norm
+        self.norms = nn.ModuleDict({name: made(shape.width) for name, shape in streams.items()} if norm else {})
         if len(streams) < self.least:
             raise SiteError(
                 f"this fusion needs at least {self.least} streams, and there are {len(streams)}.",
@@ -55,12 +60,16 @@ class Fusion(nn.Module):
         raise NotImplementedError
 
     def vectors(self, streams: Mapping[str, Side]) -> Iterator[tuple[Tensor, Tensor]]:
-        """(B, E) and (B, 1) of every stream: the mean of its tokens that count, and whether there are any."""
+        """(B, E) and (B, 1) of every stream: the mean of its tokens that count, and whether there are any.
+
+        With norms the mean is normalised; without any token it is 0.
+        """
         first = streams[self.names[0]].tensor.dtype
         dtype = next((parameter.dtype for parameter in self.parameters()), first)
         for name in self.names:
             side = streams[name]
-            yield pooling.mean(side.tensor, side.mask).to(dtype), side.mask.any(dim=1, keepdim=True)
+            x, heard = pooling.mean(side.tensor, side.mask).to(dtype), side.mask.any(dim=1, keepdim=True)
+            yield torch.where(heard, self.norms[name](x), 0.0) if self.norms else x, heard
 
 
 class ProjectedFusion(Fusion):
@@ -70,10 +79,11 @@ class ProjectedFusion(Fusion):
         streams: shapes of what meets.
         out_width: W.
         width: P, every vector is projected to it; None: they stay as they are.
+        norm: LayerNorm on every vector first.
     """
 
-    def __init__(self, streams: Mapping[str, Shape], out_width: int, width: int | None) -> None:
-        super().__init__(streams, out_width)
+    def __init__(self, streams: Mapping[str, Shape], out_width: int, width: int | None, *, norm: bool) -> None:
+        super().__init__(streams, out_width, norm=norm)
         self.projections = None
         if width is not None:
             check_positive(width=width)

@@ -43,6 +43,8 @@ class CrossModal(Fusion):
         pool: which token of Z_m goes on: its "last" one as published, its "first", or the "mean" of all.
         dropout: of attention weights, hidden units and branches.
         embed_dropout: of X_m.
+        norm: layer norm of every sequence as a whole first, so that positions weigh alike beside streams of any scale.
+            Published: none.
 
     Raises:
         SiteError: heads that do not divide the width, or an even kernel.
@@ -51,7 +53,7 @@ class CrossModal(Fusion):
     paper = "Tsai et al. 2019 (arXiv 1906.00295)"
     formula = (
         "kernel·D·sum_m(E_m) + k·(k - 1)·(L·(12·D² + 13·D) + 2·D) + k·(S·(12·C² + 13·C) + 2·C), "
-        "C = (k - 1)·D, L layers, S self_layers"
+        "C = (k - 1)·D, L layers, S self_layers; with norm + sum_m(2·E_m)"
     )
     sequences = True
 
@@ -67,9 +69,10 @@ class CrossModal(Fusion):
         pool: Literal["last", "first", "mean"] = "last",
         dropout: Share = 0.1,
         embed_dropout: Share = 0.25,
+        norm: bool = True,
     ) -> None:
         joined = (len(streams) - 1) * width
-        super().__init__(streams, len(streams) * joined)
+        super().__init__(streams, len(streams) * joined, norm=norm)
         own_layers = max(layers, 3) if self_layers is None else self_layers
         check_positive(width=width, heads=heads, layers=layers, self_layers=own_layers, kernel=kernel)
         if width % heads:
@@ -108,6 +111,8 @@ class CrossModal(Fusion):
         convolution: nn.Conv1d = self.embed[name]  # pyright: ignore[reportAssignmentType]
         counts = side.mask.unsqueeze(-1)  # (B, T, 1)
         x = side.counted().to(convolution.weight.dtype)
+        if self.norms:
+            x = torch.where(counts, self.norms[name](x, side.mask), 0.0)
         x = convolution(x.mT).mT * convolution.out_channels**0.5  # (B, T, D)
         return self.embed_dropout((x + positions(side.mask, x.shape[-1]).to(x.dtype)) * counts)
 

@@ -33,18 +33,24 @@ class GatedUnit(Fusion):
         width: W, of the hidden vectors and of the result.
         gates: "tied" is the paper's unit for two streams, "untied" its unit for more. Default: whichever belongs to
             their number.
+        norm: LayerNorm on every vector first: tanh neither saturates nor stays at 0. Published: none.
 
     Raises:
         SiteError: tied gates for more than two streams.
     """
 
     paper = "Arevalo et al. 2017 (arXiv 1702.01992)"
-    formula = "sum_m(E_m·W) + G·W·sum_m(E_m), G = 1 tied, else one per stream"
+    formula = "sum_m(E_m·W) + G·W·sum_m(E_m), G = 1 tied, else one per stream; with norm + sum_m(2·E_m)"
 
     def __init__(
-        self, streams: Mapping[str, Shape], *, width: Count = 512, gates: Literal["tied", "untied"] | None = None
+        self,
+        streams: Mapping[str, Shape],
+        *,
+        width: Count = 512,
+        gates: Literal["tied", "untied"] | None = None,
+        norm: bool = True,
     ) -> None:
-        super().__init__(streams, width)
+        super().__init__(streams, width, norm=norm)
         check_positive(width=width)
         widths = {name: shape.width for name, shape in streams.items()}
         if gates == "tied" and len(widths) != 2:

@@ -30,17 +30,18 @@ class TensorFusion(ProjectedFusion):
     Args:
         streams: shapes of what meets.
         width: P, every vector is projected to it first. Default: they stay as they are.
+        norm: LayerNorm on every vector before that; products of unit scale, whatever the streams' own. Published: none.
 
     Raises:
         SiteError: the product would have more than 1,048,576 numbers per sample.
     """
 
     paper = "Zadeh et al. 2017 (arXiv 1707.07250)"
-    formula = "0, or with width sum_m(E_m·P + P); the head reads prod_m(E_m + 1), or (P + 1)^k"
+    formula = "0, with width sum_m(E_m·P + P), with norm + sum_m(2·E_m); the head reads prod_m(E_m + 1), or (P + 1)^k"
 
-    def __init__(self, streams: Mapping[str, Shape], *, width: Count | None = None) -> None:
+    def __init__(self, streams: Mapping[str, Shape], *, width: Count | None = None, norm: bool = True) -> None:
         factors = [(shape.width if width is None else width) + 1 for shape in streams.values()]
-        super().__init__(streams, math.prod(factors), width)
+        super().__init__(streams, math.prod(factors), width, norm=norm)
         if self.out_width > MOST:
             terms = " x ".join(map(str, factors))
             raise SiteError(

@@ -201,7 +201,7 @@ def check_gated_fusion(golden: Goldens) -> None:
 
 def check_mag(golden: Goldens) -> None:
     """BertMultimodalMAGAdapter."""
-    module = MAG(Shape(12), {"m1": Shape(5)}, beta=1e-3, norm_after=True, dropout=0.5).double().eval()
+    module = MAG(Shape(12), {"m1": Shape(5)}, beta=1e-3, norm_sides=False, norm_after=True, dropout=0.5).double().eval()
     theirs = {"gates.m1": "W_hv", "values.m1": "W_v", "norm_after": "LayerNorm"}
     module.load_state_dict(
         {f"{o}.{kind}": golden[f"mag.w.{t}.{kind}"] for o, t in theirs.items() for kind in ("weight", "bias")}

@@ -203,7 +203,7 @@ def test_mag_shifts_by_no_more_than_beta() -> None:
 def test_mag_sums_its_sides_before_it_bounds_them() -> None:
     """Rahman et al. 2020, eq. 3 to 5, with two modalities, written out."""
     shapes = {"a": Shape(E, T), "b": Shape(3, 1)}
-    module, sides = stirred(MAG(HOST, shapes, beta=0.5)), double(inputs(shapes))
+    module, sides = stirred(MAG(HOST, shapes, beta=0.5, norm_sides=False)), double(inputs(shapes))
     h = torch.randn(B, T, D).double()
     v = torch.zeros_like(h)
     for name, side in sides.items():
@@ -439,7 +439,7 @@ def test_formulas_count_the_parameters() -> None:
         assert size(AdapterFusion(HOST, some, form="gmu", bottleneck=p)) == gated
     assert size(Parallel(HOST, MEMBERS)) == 0
     assert size(Parallel(HOST, MEMBERS, weights="learned")) == m
-    assert size(MAG(HOST, TWO)) == sum(D**2 + 2 * e * D + 2 * D for e in widths)
+    assert size(MAG(HOST, TWO)) == sum(D**2 + 2 * e * D + 2 * D + 2 * e for e in widths)
     assert size(MAG(HOST, TWO, norm_after=True)) == size(MAG(HOST, TWO)) + 2 * D
     classic = 2 * D * p + D + sum(e * p for e in widths) + 3 * p * (D + sum(widths))
     assert size(GMU(HOST, TWO, bottleneck=p, form="classic")) == classic

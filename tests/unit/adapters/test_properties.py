@@ -219,7 +219,7 @@ def test_the_formula_of_every_adapter_counts_its_parameters(kind: str) -> None:
         ),
         "adapter_fusion": lambda: (AdapterFusion(host, {"a": host, "b": host}), 3 * d * d + 2 * d),
         "parallel": lambda: (Parallel(host, {"a": host, "b": host}, weights="learned"), m),
-        "mag": lambda: (MAG(host, sides), sum(d * d + 2 * x * d + 2 * d for x in e)),
+        "mag": lambda: (MAG(host, sides), sum(d * d + 2 * x * d + 2 * d + 2 * x for x in e)),
         "ladder": lambda: (
             Ladder(Shape(d), {"block_0": Shape(d), "block_1": Shape(d)}, reduction_factor=3, heads=2),
             3 * d * 4 + 12 * 2 * 4**2 + (11 * 2 + 2) * 4 + d + 2 - 1,
@@ -229,7 +229,7 @@ def test_the_formula_of_every_adapter_counts_its_parameters(kind: str) -> None:
         "prompt": lambda: (Prompt(Shape(d), {}, length=o, reparametrize=p), o * d + 2 * d * p + p + d),
         "wander": lambda: (
             Wander(host, sides, rank=p, drank=2, trank=3),
-            sum(x * p + p + 2 * p * d + 3 * y * o for x, y in zip((d, *e), (o, *t), strict=True)),
+            sum(x * p + p + 2 * p * d + 3 * y * o + 2 * x for x, y in zip((d, *e), (o, *t), strict=True)),
         ),
     }
     module, expected = built[kind]()

@@ -46,13 +46,32 @@ def module_of(arrays: dict[str, Tensor]) -> Wander:
 
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_every_pattern_of_presence_gives_the_golden_values(count: int) -> None:
+    """They know no factor for sequences shorter than their bound: it is taken back by smaller token factors."""
     arrays = golden(count)
-    module = module_of(arrays)
     patterns = [name.removeprefix("y.") for name in arrays if name.startswith("y.")]
     assert len(patterns) == 2 ** (count - 1)
+    h = arrays["h"]
     for pattern in patterns:
-        found = module(arrays["h"], arrays["h"], given(arrays, pattern))
-        torch.testing.assert_close(found, arrays[f"y.{pattern}"], rtol=0, atol=1e-12)
+        sides = given(arrays, pattern)
+        for sample in range(len(h)):
+            module = module_of(arrays)
+            for index, side in enumerate(sides.values(), 1):
+                share = side.mask[sample].double().sum().clamp(min=1) / side.mask.shape[1]
+                module.token_factors[index].data *= share.sqrt()
+            found = module(h, h, sides)[sample]
+            torch.testing.assert_close(found, arrays[f"y.{pattern}"][sample], rtol=0, atol=1e-12)
+
+
+def test_how_much_of_its_bound_a_side_fills_does_not_matter() -> None:
+    """8 tokens under a bound of 512 are as large as 512, from the first step on."""
+    sizes: list[float] = []
+    for length in (1, 8, 512):
+        torch.manual_seed(0)
+        module = Wander(Shape(32, 8), {"a": Shape(24, 512)})
+        sides = Sides({"a": Side.of(torch.randn(16, length, 24))})
+        torch.nn.init.normal_(module.width_factors[1], std=0.25)
+        sizes.append(float(module.delta(torch.randn(16, 8, 32), sides).detach().pow(2).mean().sqrt()))
+    assert max(sizes) < 1.5 * min(sizes), sizes
 
 
 def test_an_absent_stream_leaves_the_terms_of_the_sides() -> None:

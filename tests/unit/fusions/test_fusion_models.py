@@ -118,4 +118,5 @@ def test_a_fusion_is_part_of_the_artifact(tiny_recipe: Path) -> None:
     changes = ["adapter={}", "modality.features.route=fusion", "fusion={kind='gmu', width=4}", "train.epochs=1"]
     run = train(load_recipe(tiny_recipe, changes), runs=tiny_recipe.parent / "runs").run
     names = {name.rpartition(".")[0] for name in load_artifact(run).trainable_state()}
-    assert names == {"join.hidden.backbone", "join.hidden.features", "join.gate", "heads.answer"}
+    norms = {"join.norms.backbone", "join.norms.features"}
+    assert names == {"join.hidden.backbone", "join.hidden.features", "join.gate", "heads.answer"} | norms

@@ -56,6 +56,7 @@ def test_late_fusion(kind: str, trained: list[str]) -> None:
         "tensor": (21**3, e * 20 + 60),
         "cross_modal": (120, 20 * e + 6 * (12 * 400 + 13 * 20 + 40) + 3 * (12 * 1600 + 13 * 40 + 80)),
     }[kind]
+    count += 0 if kind == "concat" else 2 * e  # norms of the streams
     counts = found.parameters
     assert (found.head_width, counts.fusion, counts.heads) == (width, count, width * 3 + 3)
     assert counts.trainable == counts.fusion + counts.heads + (BERT if trained else 0)
@@ -78,7 +79,7 @@ def test_fusion_beside_an_adapter_that_reads_one_of_the_modalities() -> None:
     wander = {"kind": "wander", "at": "fusion", "sides": ["poster"], "out_tokens": 4}
     found = plan(films("fusion"), adapter={"w": wander}, fusion={"kind": "gmu", "width": 8})
     assert found.joined == ("trailer",)
-    assert found.parameters.fusion == (768 + 40) * 8 * 2  # two streams, one tied gate
+    assert found.parameters.fusion == (768 + 40) * (8 * 2 + 2)  # two streams, their norms, one tied gate
 
 
 def test_sizes_that_cannot_work_name_the_table() -> None:

@@ -25,11 +25,16 @@ MADE = {
     "concat": Concat(SHAPES),
     "concat_projected": Concat(SHAPES, width=3),
     "concat_repeated": Concat(SHAPES, repeat=2),
+    "concat_normed": Concat(SHAPES, width=3, norm=True),
     "gmu": GatedUnit(SHAPES, width=8),
+    "gmu_plain": GatedUnit(SHAPES, width=8, norm=False),
     "low_rank": LowRankFusion(SHAPES, width=8, rank=3),
+    "low_rank_plain": LowRankFusion(SHAPES, width=8, rank=3, norm=False),
     "tensor": TensorFusion(SHAPES),
+    "tensor_plain": TensorFusion(SHAPES, norm=False),
     "tensor_projected": TensorFusion(SHAPES, width=2),
     "cross_modal": CrossModal(SHAPES, width=4, heads=2, layers=2),
+    "cross_modal_plain": CrossModal(SHAPES, width=4, heads=2, layers=2, norm=False),
     "cross_modal_wide": CrossModal(SHAPES, width=4, heads=2, layers=1, self_layers=1, kernel=3, pool="mean"),
 }
 MADE = {name: module.double().eval() for name, module in MADE.items()}
@@ -124,18 +129,22 @@ def test_half_precision_comes_out_as_the_parameters_are(name: str) -> None:
 def test_counts_are_those_of_the_formulas() -> None:
     """docs/fusion.md."""
     e, k = [6, 4, 5], 3
+    norms = 2 * sum(e)
     assert size(Concat(SHAPES)) == 0
     assert size(Concat(SHAPES, width=3)) == sum(n * 3 + 3 for n in e)
-    assert size(GatedUnit(SHAPES, width=8)) == sum(e) * 8 + k * 8 * sum(e)
+    assert size(Concat(SHAPES, norm=True)) == norms
+    assert size(GatedUnit(SHAPES, width=8, norm=False)) == sum(e) * 8 + k * 8 * sum(e)
+    for made in (GatedUnit, LowRankFusion, TensorFusion, CrossModal):
+        assert size(made(SHAPES)) == size(made(SHAPES, norm=False)) + norms
     two = {name: SHAPES[name] for name in ("backbone", "video")}
-    assert size(GatedUnit(two, width=8)) == 10 * 8 + 8 * 10
-    assert size(LowRankFusion(SHAPES, width=8, rank=3)) == 3 * 8 * sum(n + 1 for n in e) + 3 + 8
-    assert size(TensorFusion(SHAPES, width=2)) == sum(n * 2 + 2 for n in e)
+    assert size(GatedUnit(two, width=8, norm=False)) == 10 * 8 + 8 * 10
+    assert size(LowRankFusion(SHAPES, width=8, rank=3, norm=False)) == 3 * 8 * sum(n + 1 for n in e) + 3 + 8
+    assert size(TensorFusion(SHAPES, width=2, norm=False)) == sum(n * 2 + 2 for n in e)
     assert TensorFusion(SHAPES).out_width == 7 * 5 * 6
     d, layers, own, c, kernel = 4, 2, 3, 8, 3
-    assert size(CrossModal(SHAPES, width=d, heads=2, layers=layers, kernel=kernel)) == kernel * d * sum(e) + k * (
-        k - 1
-    ) * (layers * (12 * d * d + 13 * d) + 2 * d) + k * (own * (12 * c * c + 13 * c) + 2 * c)
+    assert size(CrossModal(SHAPES, width=d, heads=2, layers=layers, kernel=kernel, norm=False)) == kernel * d * sum(
+        e
+    ) + k * (k - 1) * (layers * (12 * d * d + 13 * d) + 2 * d) + k * (own * (12 * c * c + 13 * c) + 2 * c)
 
 
 @pytest.mark.parametrize(("case", "count"), [("gmu2", 2), ("gmu3", 3)])
@@ -143,7 +152,9 @@ def test_the_gated_unit_gives_the_published_numbers(case: str, count: int) -> No
     """GMU and TextShifting3Layer of the Multimodal-Adapters code: untied gates, for two inputs too."""
     golden = load_file(GOLDEN)
     xs = {f"x{i}": golden[f"gmu.in.x{i}"] for i in range(1, count + 1)}
-    module = GatedUnit({name: Shape(x.shape[1]) for name, x in xs.items()}, width=6, gates="untied").double()
+    module = GatedUnit(
+        {name: Shape(x.shape[1]) for name, x in xs.items()}, width=6, gates="untied", norm=False
+    ).double()
     weights = {f"hidden.x{i}.weight": golden[f"{case}.w.hidden{i}.weight"] for i in range(1, count + 1)}
     weights["gate.weight"] = torch.cat([golden[f"{case}.w.x{i}_gate.weight"] for i in range(1, count + 1)])
     module.load_state_dict(weights)
@@ -155,7 +166,7 @@ def test_the_gated_unit_gives_the_published_numbers(case: str, count: int) -> No
 def test_one_tied_gate_for_two_streams() -> None:
     """h = z * tanh(W_v x_v) + (1 - z) * tanh(W_t x_t), z = sigmoid(W_z [x_v; x_t])."""
     v, t = torch.randn(2, 4), torch.randn(2, 5)
-    unit = GatedUnit({"v": Shape(4), "t": Shape(5)}, width=3)
+    unit = GatedUnit({"v": Shape(4), "t": Shape(5)}, width=3, norm=False)
     weights = unit.state_dict()
     z = torch.sigmoid(torch.cat([v, t], 1) @ weights["gate.weight"].T)
     expected = z * torch.tanh(v @ weights["hidden.v.weight"].T) + (1 - z) * torch.tanh(t @ weights["hidden.t.weight"].T)
@@ -166,7 +177,7 @@ def test_one_tied_gate_for_two_streams() -> None:
 
 def test_low_rank_fusion_is_tensor_fusion_and_a_linear_layer_of_low_rank() -> None:
     """Liu et al. 2018: the factors spell out the weight of a linear layer on the tensor of all products."""
-    low, full = MADE["low_rank"], MADE["tensor"]
+    low, full = MADE["low_rank_plain"], MADE["tensor_plain"]
     assert isinstance(low, LowRankFusion)
     a, b, c = (low.factors[name] for name in SHAPES)  # (R, E + 1, W) each
     weight = torch.einsum("r,rew,rfw,rgw->wefg", low.weights[0], a, b, c).flatten(1)
@@ -176,7 +187,7 @@ def test_low_rank_fusion_is_tensor_fusion_and_a_linear_layer_of_low_rank() -> No
 
 def test_tensor_fusion_holds_every_product() -> None:
     x, y = torch.tensor([[2.0, 3.0]]), torch.tensor([[5.0]])
-    made = TensorFusion({"x": Shape(2), "y": Shape(1)})({"x": Side.of(x), "y": Side.of(y)})
+    made = TensorFusion({"x": Shape(2), "y": Shape(1)}, norm=False)({"x": Side.of(x), "y": Side.of(y)})
     assert made.tolist() == [[10.0, 2.0, 15.0, 3.0, 5.0, 1.0]]
 
 
@@ -198,7 +209,7 @@ def test_too_large_a_tensor_is_refused_with_a_width_that_works() -> None:
 def test_an_absent_modality_leaves_the_products_of_the_others() -> None:
     """So the tensor of two streams is within that of three, and a concatenation has zeros."""
     given, whole = streams(), MADE["tensor"]
-    pair = TensorFusion({name: SHAPES[name] for name in ("backbone", "video")})
+    pair = TensorFusion({name: SHAPES[name] for name in ("backbone", "video")}).double()
     found = whole(given)[1].unflatten(0, (7, 5, 6))
     torch.testing.assert_close(found[..., -1].flatten(), pair(given)[1], **EXACT)
     assert (found[..., :-1] == 0).all()
@@ -236,7 +247,11 @@ def test_attention_to_another_sequence_by_hand() -> None:
 
 def test_cross_modal_transformers_by_hand() -> None:
     """Two streams: each target reads the other once, then itself; the last token of both goes on."""
-    module = CrossModal({"a": Shape(3), "b": Shape(2)}, width=4, heads=2, layers=1, self_layers=1).double().eval()
+    module = (
+        CrossModal({"a": Shape(3), "b": Shape(2)}, width=4, heads=2, layers=1, self_layers=1, norm=False)
+        .double()
+        .eval()
+    )
     a, b = (Side.of(torch.randn(1, length, width, dtype=torch.float64)) for length, width in ((3, 3), (2, 2)))
     xa, xb = module.embedded("a", a), module.embedded("b", b)
     angle = torch.tensor([[n, n * 1e-4] for n in (1.0, 2.0)], dtype=torch.float64)
