@@ -26,19 +26,19 @@ class Concat(ProjectedFusion):
         width: P, every vector is projected to it. Default: they stay as they are.
         repeat: how often the result stands side by side. With Wander at "fusion" its first token so takes the place of
             each modality in front of a head that was trained on all of them, as published for CMU-MOSI.
-        norm: LayerNorm on every vector first, so that streams of any scale weigh alike.
+        norm: LayerNorm on every vector first, so that streams of any scale weigh alike; one alone stays as it is.
     """
 
     paper = "late fusion by concatenation; no source of its own"
-    formula = "0; with width: sum_m(E_m·P + P); with norm: + sum_m(2·E_m)"
+    formula = "with norm, sum_m(2·E_m); with width, + sum_m(E_m·P + P)"
     least = 1
 
     def __init__(
-        self, streams: Mapping[str, Shape], *, width: Count | None = None, repeat: Depth = 1, norm: bool = False
+        self, streams: Mapping[str, Shape], *, width: Count | None = None, repeat: Depth = 1, norm: bool = True
     ) -> None:
         check_positive(repeat=repeat)
         widths = [shape.width if width is None else width for shape in streams.values()]
-        super().__init__(streams, repeat * sum(widths), width, norm=norm)
+        super().__init__(streams, repeat * sum(widths), width, norm=norm and len(streams) > 1)
         self.repeat = repeat
 
     def forward(self, streams: Mapping[str, Side]) -> Tensor:

@@ -32,7 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
 MULTIMODAL = [n for n, kind in ADAPTERS.kinds.items() if kind.facts["needs_sides"][0] and not kind.facts["fuses"]]
 OF_VECTORS = {"mag"}  # a vector per sample, or one per token of the stream
 GATED_BY_STREAM = {"mag"}  # its gate reads the stream as it is, and its shift is bounded by the stream's own length
-KEYS: dict[str, dict[str, Any]] = {"concat": {"norm": True}, "tensor": {"width": 3}, "cross_modal": {"layers": 1}}
+KEYS: dict[str, dict[str, Any]] = {"tensor": {"width": 3}, "cross_modal": {"layers": 1}}
 
 
 def drawn(modalities: int, tokens: int, width: int, scale: float) -> dict[str, Side]:

@@ -56,7 +56,7 @@ def test_late_fusion(kind: str, trained: list[str]) -> None:
         "tensor": (21**3, e * 20 + 60),
         "cross_modal": (120, 20 * e + 6 * (12 * 400 + 13 * 20 + 40) + 3 * (12 * 1600 + 13 * 40 + 80)),
     }[kind]
-    count += 0 if kind == "concat" else 2 * e  # norms of the streams
+    count += 2 * e  # norms of the streams
     counts = found.parameters
     assert (found.head_width, counts.fusion, counts.heads) == (width, count, width * 3 + 3)
     assert counts.trainable == counts.fusion + counts.heads + (BERT if trained else 0)

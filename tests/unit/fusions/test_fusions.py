@@ -23,9 +23,9 @@ EXACT = {"rtol": 0.0, "atol": 1e-10}
 SHAPES = {"backbone": Shape(6, 7), "video": Shape(4, 1), "sound": Shape(5, 3)}  # in no alphabetical order
 MADE = {
     "concat": Concat(SHAPES),
-    "concat_projected": Concat(SHAPES, width=3),
+    "concat_plain": Concat(SHAPES, norm=False),
+    "concat_projected": Concat(SHAPES, width=3, norm=False),
     "concat_repeated": Concat(SHAPES, repeat=2),
-    "concat_normed": Concat(SHAPES, width=3, norm=True),
     "gmu": GatedUnit(SHAPES, width=8),
     "gmu_plain": GatedUnit(SHAPES, width=8, norm=False),
     "low_rank": LowRankFusion(SHAPES, width=8, rank=3),
@@ -130,11 +130,10 @@ def test_counts_are_those_of_the_formulas() -> None:
     """docs/fusion.md."""
     e, k = [6, 4, 5], 3
     norms = 2 * sum(e)
-    assert size(Concat(SHAPES)) == 0
-    assert size(Concat(SHAPES, width=3)) == sum(n * 3 + 3 for n in e)
-    assert size(Concat(SHAPES, norm=True)) == norms
+    assert size(Concat(SHAPES, norm=False)) == size(Concat({"backbone": Shape(6)})) == 0
+    assert size(Concat(SHAPES, width=3, norm=False)) == sum(n * 3 + 3 for n in e)
     assert size(GatedUnit(SHAPES, width=8, norm=False)) == sum(e) * 8 + k * 8 * sum(e)
-    for made in (GatedUnit, LowRankFusion, TensorFusion, CrossModal):
+    for made in (Concat, GatedUnit, LowRankFusion, TensorFusion, CrossModal):
         assert size(made(SHAPES)) == size(made(SHAPES, norm=False)) + norms
     two = {name: SHAPES[name] for name in ("backbone", "video")}
     assert size(GatedUnit(two, width=8, norm=False)) == 10 * 8 + 8 * 10

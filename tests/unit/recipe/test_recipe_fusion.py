@@ -29,7 +29,7 @@ def read(write: Any, good: str, *replacements: tuple[str, str], sets: tuple[str,
 
 def test_without_a_table_the_vectors_are_concatenated(write, good) -> None:
     fusion = read(write, good).fusion
-    assert (fusion.kind, fusion.options, fusion.train) == ("concat", {"width": None, "repeat": 1}, True)
+    assert (fusion.kind, fusion.options, fusion.train) == ("concat", {"width": None, "repeat": 1, "norm": True}, True)
 
 
 @pytest.mark.parametrize("kind", FUSIONS.kinds)
@@ -43,7 +43,7 @@ def test_a_resolved_recipe_has_every_key_of_the_fusion(write, good, kind: str) -
 
 def test_keys_of_the_fusion_can_be_set(write, good) -> None:
     recipe = read(write, good, FUSED, UNREAD, table('[fusion]\nkind = "gmu"'), sets=("fusion.width=7",))
-    assert recipe.fusion.options == {"width": 7, "gates": None}
+    assert recipe.fusion.options == {"width": 7, "gates": None, "norm": True}
 
 
 MISTAKES = {
@@ -61,7 +61,7 @@ MISTAKES = {
     ),
     "options": (
         [FUSED, UNREAD, table('[fusion]\nkind = "gmu"\noptions = {}')],
-        "fusion.options: unknown key. Known: gates, kind, train, width.",
+        "fusion.options: unknown key. Known: gates, kind, norm, train, width.",
     ),
     "nothing to fuse": (
         [table('[fusion]\nkind = "gmu"')],
@@ -121,4 +121,4 @@ def test_the_schema_of_an_editor_knows_every_fusion() -> None:
     assert kinds.keys() == FUSIONS.kinds.keys()
     assert "kind" not in kinds["concat"].get("required", ())
     assert "kind" in kinds["gmu"]["required"]
-    assert set(kinds["gmu"]["properties"]) == {"kind", "train", "width", "gates"}
+    assert set(kinds["gmu"]["properties"]) == {"kind", "train", "width", "gates", "norm"}
