@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class MAG(Adapter):
         self.beta = beta
         self.gates = nn.ModuleDict({n: nn.Linear(side.width + host.width, host.width) for n, side in sides.items()})
         self.values = nn.ModuleDict({name: nn.Linear(side.width, host.width) for name, side in sides.items()})
-        self.side_norms = nn.ModuleDict({name: vector_norm(s.width) for name, s in sides.items()}) if norm_sides else {}
+        self.side_norms = nn.ModuleDict({n: vector_norm(side.width) for n, side in sides.items()} if norm_sides else {})
         self.norm_after = nn.LayerNorm(host.width) if norm_after else None
         self.dropout = nn.Dropout(dropout)
         for gate, value in self.pairs().values():
@@ -103,7 +103,8 @@ class MAG(Adapter):
         total = torch.zeros_like(z)
         for name, (gate, value) in self.pairs().items():
             s, counts = aligned(name, sides[name], z)  # (B, T or 1, E), (B, T or 1, 1)
-            s = self.side_norms[name](s) if self.side_norms else s
+            if self.side_norms:
+                s = cast(Tensor, self.side_norms[name](s))
             of_side, of_token = gate.weight[:, : s.shape[-1]], gate.weight[:, s.shape[-1] :]
             opened = torch.relu(z @ of_token.T + (s @ of_side.T + gate.bias))  # (B, T, D): W [s; h] = W_s s + W_h h
             total = total + opened * (value(s) * counts)
