@@ -254,6 +254,8 @@ def test_the_scale_belongs_to_what_is_saved(tiny_recipe: Path, tmp_path: Path, c
     model = adapted(tiny_recipe)
     artifact = save_artifact(model, tmp_path / "artifact")
     assert torch.equal(hidden(load_artifact(artifact)), hidden(model)), "alpha = 4 came back with the weights"
+    other = adapted(tiny_recipe, lora=LORA.replace("alpha=4.0", change))  # the same tensors
+    assert not torch.allclose(hidden(other), hidden(model)), "the scale says something"
     key = change.partition(" ")[0]
     recipe = recipe_of(artifact)
     lines = [change if line.startswith(f"{key} =") else line for line in recipe.splitlines(keepends=False)]

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from adaptkit.anatomy import configuration, load, resolve, tokenizer, tokenizer_identity
+from adaptkit.anatomy.loading import timm_models
 from adaptkit.artifact import load_artifact, save_artifact
 from adaptkit.artifact.identity import differences
 from adaptkit.artifact.initial import initialise, sources
 from adaptkit.errors import ArtifactError
-from adaptkit.model import build_model
+from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
-from adaptkit.recipe import load_recipe
+from adaptkit.recipe import load_recipe, parse_recipe
+from tests.fuzz.artifacts import describe
 
 
 @pytest.fixture
@@ -147,31 +149,102 @@ def test_merges_and_scores_are_part_of_a_tokenizer(kind: str) -> None:
     assert [key for key, value in identity(True).items() if value != identity(False)[key]][-1] == "rules"
 
 
+def films(tiny_bert: Path, **data: Any) -> AdaptedModel:
+    """Texts and posters, which a tower of timm reads; labels in the recipe; a number as well."""
+    tower = {"model": "timm/test_vit", "config": {}}
+    document = {
+        "schema": 1,
+        "name": "films",
+        "backbone": {"model": tiny_bert.as_posix()},
+        "modality": {
+            "plot": {"kind": "text", "route": "backbone"},
+            "poster": {"kind": "image", "route": "side", "tower": tower, "missing": "zero"},
+        },
+        "adapter": {"fuse": {"kind": "gmu", "at": ["mlp.out"], "sides": ["poster"], "bottleneck": 2}},
+        "data": {"format": "jsonl", "root": "nowhere", **data},
+        "task": {"good": {"kind": "classification", "labels": ["no", "yes"]}, "score": {"kind": "regression"}},
+    }
+    return build_model(make_plan(parse_recipe(document)))
+
+
 def test_the_normalisation_of_images_belongs_to_the_artifact(
-    tiny_bert: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model of timm brings mean and standard deviation with it, and another version of timm others."""
-    from adaptkit.anatomy.loading import timm_models
-    from adaptkit.recipe import parse_recipe
-
-    tower = {"model": "timm/test_vit", "config": {}}
-    recipe = parse_recipe(
-        {
-            "schema": 1,
-            "name": "films",
-            "backbone": {"model": tiny_bert.as_posix()},
-            "modality": {
-                "plot": {"kind": "text", "route": "backbone"},
-                "poster": {"kind": "image", "route": "side", "tower": tower},
-            },
-            "adapter": {"fuse": {"kind": "gmu", "at": ["mlp.out"], "sides": ["poster"], "bottleneck": 2}},
-            "data": {"format": "jsonl", "root": "nowhere"},
-            "task": {"good": {"kind": "classification", "labels": ["no", "yes"]}},
-        }
-    )
-    artifact = save_artifact(build_model(make_plan(recipe)), tmp_path / "films")
+    artifact = save_artifact(films(tiny_bert), tmp_path / "films")
     load_artifact(artifact)
+    unread = save_artifact(films(tiny_bert, drop=["poster"]), tmp_path / "unread")
     known = timm_models.resolve_data_config
     monkeypatch.setattr(timm_models, "resolve_data_config", lambda *a, **k: {**known(*a, **k), "mean": (0.1, 0.2, 0.3)})
     with pytest.raises(ArtifactError, match=r"made with other inputs of poster: mean was .* and is \[0.1, 0.2, 0.3\]"):
+        load_artifact(artifact)
+    load_artifact(unread)  # of an image that is not read nothing depends
+
+
+DISAGREEMENTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "labels of the recipe": (
+        lambda content: content["labels"]["good"].reverse(),
+        r"labels\.good: says \['yes', 'no'\]",
+    ),
+    "a label of a number": (lambda content: content["labels"].update(score=["a"]), "labels: says"),
+    "no tower": (
+        lambda content: content["towers"].clear(),
+        r"towers: says \[\], and the recipe in it says \['poster'\]",
+    ),
+    "another tower": (
+        lambda content: content["towers"]["poster"].update(fingerprint=f"sha256:{'0' * 64}"),
+        "belongs to another tower of poster: the weights here",
+    ),
+    "no inputs": (lambda content: content.pop("inputs"), "inputs: is missing"),
+    "another library": (lambda content: content["base"].update(library="keras"), r"base\.library: should be 'transf"),
+    "half a fingerprint": (
+        lambda content: content["base"].update(fingerprint="sha256:00"),
+        r"base\.fingerprint: should be a SHA-256",
+    ),
+    "a list of a configuration": (
+        lambda content: content["base"].update(config=[]),
+        r"base\.config: should be an object",
+    ),
+    "format 0": (lambda content: content.update(format=0), "has no format number"),
+    "a negative shape": (lambda content: content["shapes"].update(a=[-1]), r"shapes\.a\.0: should be 0 or more"),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_artifact(films(tiny_bert), tmp_path_factory.mktemp("films") / "films")
+
+
+@pytest.mark.parametrize("name", DISAGREEMENTS)
+def test_what_is_said_twice_must_agree(whole: Path, tmp_path: Path, name: str) -> None:
+    """Under a right hash, as another program might write it."""
+    artifact = Path(shutil.copytree(whole, tmp_path / "films"))
+    change, message = DISAGREEMENTS[name]
+    describe(artifact, change)
+    with pytest.raises(ArtifactError, match=message):
+        load_artifact(artifact)
+
+
+def test_a_tower_of_another_configuration_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_bert, tmp_path / "tower"))
+    document = {
+        "schema": 1,
+        "name": "two",
+        "backbone": {"model": tiny_bert.as_posix()},
+        "modality": {
+            "plot": {"kind": "text", "route": "backbone"},
+            "review": {"kind": "text", "route": "side", "tower": {"model": base.as_posix()}},
+        },
+        "adapter": {"fuse": {"kind": "gmu", "at": ["mlp.out"], "sides": ["review"], "bottleneck": 2}},
+        "data": {"format": "jsonl", "root": "nowhere"},
+        "task": {"good": {"kind": "classification", "labels": ["no", "yes"]}},
+    }
+    artifact = save_artifact(build_model(make_plan(parse_recipe(document))), tmp_path / "two")
+    load_artifact(artifact)
+    configure(hidden_act="relu")(base)
+    with pytest.raises(ArtifactError, match=r"another tower of review.*configuration: hidden_act was .*relu"):
+        load_artifact(artifact)
+    configure(hidden_act="gelu")(base)
+    exchange_words(base)
+    with pytest.raises(ArtifactError, match=r"other inputs of review: tokenizer\.vocabulary is another"):
         load_artifact(artifact)

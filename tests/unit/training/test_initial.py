@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.artifact import load_artifact, save_artifact
+from adaptkit.artifact.continuing import changed_head
 from adaptkit.artifact.initial import initialise, sources
 from adaptkit.errors import ArtifactError
-from adaptkit.model import build_model
+from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
 from adaptkit.recipe import load_recipe
 from adaptkit.training import train
@@ -80,7 +82,7 @@ def test_an_artifact_without_that_adapter(tiny_run: Path, tiny_recipe: Path) -> 
 
 def beginning(tiny_recipe: Path, source: Path, *changes: str) -> tuple[str, ...]:
     """The notes of a model that starts from the run, by `init_from` of one adapter or of the whole recipe."""
-    plan = make_plan(load_recipe(tiny_recipe, [change.format(run=source.as_posix()) for change in changes]))
+    plan = make_plan(load_recipe(tiny_recipe, [change.replace("{run}", source.as_posix()) for change in changes]))
     return initialise(build_model(plan), sources(plan))
 
 
@@ -145,3 +147,61 @@ def test_an_adapters_own_source_has_the_last_word(tiny_run: Path, tiny_recipe: P
     other = save_artifact(build_model(make_plan(load_recipe(tiny_recipe, relu)), seed=3), tmp_path / "relu")
     changes = ("init_from='{run}'", f"adapter.fuse.init_from='{other.as_posix()}'", *relu)
     assert beginning(tiny_recipe, tiny_run, *changes) == ()
+
+
+def test_an_adapter_whose_name_begins_like_anothers_is_another(tiny_recipe: Path, tmp_path: Path) -> None:
+    """`fuse` takes nothing of `fuse_more`, though the source has both."""
+    more = 'adapter.fuse_more={kind="bottleneck", at=["mlp.out"], bottleneck=2}'
+    source = save_artifact(stirred(build_model(make_plan(load_recipe(tiny_recipe, [more])))), tmp_path / "both")
+    init = f"adapter.fuse.init_from='{source.as_posix()}'"
+    plan = make_plan(load_recipe(tiny_recipe, [more, init]))
+    model, fresh = build_model(plan, seed=1), build_model(plan, seed=1).state_dict()
+    assert initialise(model, sources(plan)) == ()
+    saved = load_file(source / "adapter.safetensors")
+    for name, value in model.trainable_state().items():
+        assert torch.equal(value, saved[name] if ".adapters.fuse." in name else fresh[name]), name
+
+
+def stirred(model: AdaptedModel) -> AdaptedModel:
+    """With values that no fresh model has."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for value in model.trainable_state().values():
+            value.add_(torch.randn(value.shape, generator=generator))
+    return model
+
+
+def saved_with(tiny_recipe: Path, folder: Path, *changes: str) -> str:
+    """`init_from` of an artifact of the tiny recipe with these changes."""
+    source = save_artifact(stirred(build_model(make_plan(load_recipe(tiny_recipe, list(changes))))), folder)
+    return f"init_from='{source.as_posix()}'"
+
+
+def test_options_of_a_fusion_belong_to_its_values(tiny_recipe: Path, tmp_path: Path) -> None:
+    side = ["modality.features.route=fusion", "adapter.fuse={kind='bottleneck', at=['mlp.out'], bottleneck=2}"]
+    mult = "fusion={{kind='cross_modal', width=4, heads=2, layers=1, self_layers=1, pool='{pool}', dropout={dropout}}}"
+    init = saved_with(tiny_recipe, tmp_path / "mult", *side, mult.format(pool="last", dropout=0.1))
+    assert beginning(tiny_recipe, tmp_path, *side, mult.format(pool="last", dropout=0.3), init) == ()
+    with pytest.raises(ArtifactError, match=r"fusion\.pool was 'last' and is 'mean'"):
+        beginning(tiny_recipe, tmp_path, *side, mult.format(pool="mean", dropout=0.1), init)
+
+
+def test_options_of_a_head_belong_to_its_values(tiny_recipe: Path, tmp_path: Path) -> None:
+    """Another dropout is none of its function; another kind is, also where the shapes are the same."""
+    init = saved_with(tiny_recipe, tmp_path / "mlp", "task.answer.head={kind='mlp', hidden=16}")
+    assert beginning(tiny_recipe, tmp_path, "task.answer.head={kind='mlp', dropout=0.5, train=false}", init) == ()
+    notes = beginning(tiny_recipe, tmp_path, "task.answer.head={kind='residual'}", init)
+    assert "init_from: the head of answer starts anew: it has" in notes[0]
+    plan = make_plan(load_recipe(tiny_recipe, ["task.answer.head={kind='residual'}"]))
+    there = load_recipe(tiny_recipe, ["task.answer.head={kind='mlp'}"])
+    assert changed_head(build_model(plan), there, "answer") == ["head.kind was 'mlp' and is 'residual'"]
+
+
+@pytest.mark.parametrize("name", [*ADAPTERS.kinds])
+def test_free_keys_are_keys(name: str) -> None:
+    """A key that is free by mistake would let another function pass; one that no kind has says nothing."""
+    own = ADAPTERS[name].free_keys - Adapter.free_keys
+    assert own <= ADAPTERS.kinds[name].keys.keys()
+    everywhere = {key for kind in ADAPTERS.kinds.values() for key in kind.keys}
+    assert everywhere >= Adapter.free_keys
+    assert not ADAPTERS[name].free_keys & {"alpha", "scaling", "scale", "activation", "form", "combine", "on", "heads"}
