@@ -6,6 +6,7 @@
 # make conformance  run every law for every adapter in every tiny model (an hour), write docs/conformance.md
 # make recipes  try every recipe end to end on synthetic data (25 short trainings), write docs/recipes.md
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
+# make fuzz     thousands of wrong recipes, artifacts and data files, each of which must end well (a quarter of an hour)
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
@@ -13,8 +14,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 
-.PHONY: help install demo test check index docs recipes conformance coverage clean
+.PHONY: help install demo test check index docs recipes conformance coverage fuzz clean
 .DELETE_ON_ERROR:
 
 help:
@@ -48,6 +50,9 @@ conformance: $(VENV)/.test
 
 coverage: $(VENV)/.run
 	$(BIN)/python docs/coverage.py
+
+fuzz: $(VENV)/.test
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

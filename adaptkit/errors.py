@@ -8,12 +8,22 @@ from dataclasses import dataclass
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`Did you mean "rank"?`, or the list of what there is when nothing comes close."""
+    """`Did you mean "rank"?`, or the list of what there is when nothing comes close.
+
+    Long names are known by how they begin: `vit_basee` is near `vit_base_patch16_224`.
+    """
     names = sorted(known)
+    begins = [other for other in names if len(name) >= 4 and _alike(name, other[: len(name)]) >= 0.8]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if begins and (not close or max(_alike(name, other[: len(name)]) for other in begins) > _alike(name, close[0])):
+        close = sorted(begins, key=lambda other: (-_alike(name, other[: len(name)]), len(other)))
     if close:
         return f'Did you mean "{close[0]}"?'
     return f"Known: {', '.join(names)}." if names else ""
+
+
+def _alike(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, name, other).ratio()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ class AdaptkitError(Exception):
     @classmethod
     def all(cls, problems: Iterable[Problem]) -> AdaptkitError:
         """One exception that carries every problem found, so that a user mends them in one go."""
-        found = tuple(problems)
+        found = tuple(dict.fromkeys(problems))
         assert found, "an error needs a problem"
         error = cls(found[0].message, where=found[0].where, hint=found[0].hint)
         error.problems = found

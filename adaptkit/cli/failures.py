@@ -44,7 +44,10 @@ def explain(error: BaseException) -> tuple[int, tuple[Problem, ...]]:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return INTERRUPTED, (Problem("interrupted."),)
     if _is_out_of_memory(error):
-        hint = "Lower train.batch_size or max_tokens, or set train.gradient_checkpointing = true."
+        hint = (
+            "Lower train.batch_size (train.accumulation makes up for it), max_tokens or the size of images, or set "
+            "train.gradient_checkpointing = true. adaptkit plan says what a step takes."
+        )
         return MEMORY, (Problem("out of memory.", hint=hint),)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "adaptkit").startswith("adaptkit"):
         hint = f"Install it, for example: pip install {(error.name or '').partition('.')[0]}"
@@ -90,5 +93,7 @@ def _usage(error: Any) -> Problem:
         message, close = f"no such command: {found[1]}.", nearest(found[1], known)
     elif found := re.match(r"Invalid value for (.+?): Input should be a valid (integer|number)", message):
         message = f"{found[1]} should be a {'whole ' if found[2] == 'integer' else ''}number."
+    elif found := re.match(r"Invalid value for (.+?): Input should be (greater|less) than or equal to (\S+)", message):
+        message = f"{found[1]} should be at {'least' if found[2] == 'greater' else 'most'} {found[3]}."
     hint = f'{close} Try "{where} --help".'.strip()
     return Problem(message[:1].lower() + message[1:], where=where, hint=hint)

@@ -40,7 +40,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", help="Short for --set train.seeds=[N].", show_default=False),
+        typer.Option(
+            "--seed", metavar="N", min=0, max=2**32 - 1, help="Short for --set train.seeds=[N].", show_default=False
+        ),
     ] = None,
     folder: RunsFolder = RUNS,
     force: Annotated[bool, typer.Option("--force", help="Replace a run folder that exists.")] = False,

@@ -33,7 +33,7 @@ def validate(
     Checked are keys and types, the names of models and the words of sites, what the recipe starts from, and the data
     files. Whether the model has these sites, widths and layers takes the plan: --plan, or adaptkit plan.
     """
-    checked = validated(recipe, sets or (), with_plan=with_plan)
+    checked, notes = validated(recipe, sets or (), with_plan=with_plan)
 
     def show(out: Console) -> None:
         width = max(map(len, checked))
@@ -41,12 +41,15 @@ def validate(
             out.print(f"ok  {what:<{width}}  {found}", soft_wrap=True)
         if not with_plan:
             out.print(f"--  {'plan':<{width}}  {LEFT}: adaptkit plan {recipe}", soft_wrap=True)
+        for text in notes:
+            out.print(f"note: {text}", soft_wrap=True)
 
-    return Answer({"recipe": recipe, "checked": checked, "planned": with_plan, "plugins": plugins_used()}, show)
+    data = {"recipe": recipe, "checked": checked, "planned": with_plan, "notes": notes, "plugins": plugins_used()}
+    return Answer(data, show)
 
 
-def validated(source: str, sets: Sequence[str], *, with_plan: bool = False) -> dict[str, str]:
-    """What was checked, with what was found there.
+def validated(source: str, sets: Sequence[str], *, with_plan: bool = False) -> tuple[dict[str, str], list[str]]:
+    """What was checked, with what was found there; and what a training may still lack.
 
     Args:
         source: of the recipe.
@@ -69,7 +72,7 @@ def validated(source: str, sets: Sequence[str], *, with_plan: bool = False) -> d
             failures.append(error)
     if failures:
         raise _merged(failures)
-    return checked
+    return checked, list(_absent_weights(recipe))
 
 
 def _merged(failures: list[AdaptkitError]) -> AdaptkitError:
@@ -101,6 +104,17 @@ def _models(recipe: Recipe) -> dict[str, str]:
         ref = resolve(table.model, base=recipe.base, revision=table.revision, config=table.config, where=where)
         found[f"{ref.id} ({_sites_known(ref)})"] = None
     return {"models": ", ".join(found)}
+
+
+def _absent_weights(recipe: Recipe) -> Iterator[str]:
+    """What training has to download: a recipe may be right on a machine that cannot."""
+    from adaptkit.anatomy import resolve
+    from adaptkit.anatomy.loading.weights import weights_here
+
+    named = [recipe.backbone, *_towers(recipe).values()]
+    refs = [resolve(t.model, base=recipe.base, revision=t.revision, config=t.config) for t in named]
+    for id in dict.fromkeys(ref.id for ref in refs if not weights_here(ref)):
+        yield f"the weights of {id} are not on this machine; train looks for them on the Hugging Face hub."
 
 
 def _sites_known(ref: Any) -> str:

@@ -33,7 +33,8 @@ def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column
     """
     for column in columns:
         if column.name not in COLUMNS:
-            raise DataError(f"digit_questions has no column {column.name!r}.", hint=nearest(column.name, COLUMNS))
+            message = f"digit_questions has no column {column.name!r}."
+            raise DataError(message, where="data.format", hint=nearest(column.name, COLUMNS))
     scans, digits = load_scans()
     parts = split_images(digits, validation=data.images_validation, test=data.images_test, seed=data.seed)
     parts["test_unseen"] = parts["test"]

@@ -140,11 +140,13 @@ def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
             ids = torch.zeros(batch, encoder.longest or UNBOUNDED, dtype=torch.long)
             present = torch.ones(batch, dtype=torch.bool)
             return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "present": present}
-    blank = encoder.collate([None] * batch, [""] * batch)  # absent samples are as short as they can be
+    blank = encoder.collate([None], [""])  # one, on the CPU; an absent sample is as short as it can be
     lasts = "mask" in blank and not (encoder.tower is not None and encoder.tower.has_fixed_frames)
     return {
         key: torch.ones(
-            (batch, encoder.longest or UNBOUNDED, *tensor.shape[2:]) if lasts and tensor.dim() > 1 else tensor.shape,
+            (batch, encoder.longest or UNBOUNDED, *tensor.shape[2:])
+            if lasts and tensor.dim() > 1
+            else (batch, *tensor.shape[1:]),
             dtype=tensor.dtype,
             device="meta",
         )

@@ -46,8 +46,8 @@ def states_per_parameter(recipe: Recipe) -> float:
         except (TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError) as error:  # torch has no one way
             why = str(error).rstrip(".")
             hint = "The documentation of torch.optim has the keywords of each optimizer."
-            raise RecipeError(
-                f"{spec.name} refuses its keywords: {why}.", where="train.optimizer", hint=hint
-            ) from error
+            named = [key for key in spec.options if key.rstrip("s") in why.lower()]  # "Invalid beta parameter"
+            where = ".".join(["train.optimizer", *named[:1]])
+            raise RecipeError(f"{spec.name} refuses its keywords: {why}.", where=where, hint=hint) from error
     states = [value for state in trial.state.values() for value in state.values() if isinstance(value, Tensor)]
     return sum(state.numel() for state in states if state.numel() > 1) / parameter.numel()

@@ -52,7 +52,10 @@ class Backbone(Table):
         description='What of the backbone moves as well: "norm", "bias", "all" or globs of parameter names.',
     )
     pool: Literal["auto", "pooler", "first", "last", "mean", "max"] = Field(
-        default="auto", description="How the last hidden states become the one vector that the heads read."
+        default="auto",
+        description='How the last hidden states become the one vector that the heads read. "auto": "last" for models '
+        'that read from left to right or have a decoder, "first" for image models with a class token, else "mean"; '
+        "adaptkit plan says which.",
     )
     prefix: Literal["plain", "mmbt"] = Field(
         default="plain",

@@ -7,7 +7,7 @@ import functools
 import operator
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,8 @@ from adaptkit.errors import UsageError
 from adaptkit.recipe.locate import read_key
 from adaptkit.recipe.places import Finding, Places
 from adaptkit.recipe.schema import Recipe
-from adaptkit.recipe.shape import written_recipe
+from adaptkit.recipe.shape import kinded_at, written_recipe
 from adaptkit.recipe.table import IsPath, Table
-
-# A table whose kind changes is another table: nothing of the old one applies to it.
-_KINDS = ("kind", "format", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +29,9 @@ class Draft:
     findings: tuple[Finding, ...] = ()
 
     def over(self, below: Draft) -> Draft:
-        """This draft's keys laid over another one's. A table of another kind replaces the one below it."""
+        """This draft's keys laid over another one's. Where it changes a kind, the keys of the old one go."""
         replaced: list[tuple[str, ...]] = []
-        document = _merged(below.document, self.document, (), replaced)
+        document = _merged(below.document, self.document, (), replaced, below.document)
         own, others = self.document.get("plugins"), below.document.get("plugins")
         if isinstance(own, list) and isinstance(others, list):  # each file brings its own
             document["plugins"] = [*others, *(name for name in own if name not in others)]
@@ -51,6 +48,26 @@ class Draft:
             if isinstance(table, dict):
                 table.update(_moved_paths(table, written.table, old, new))
         return Draft(document, self.places, self.findings)
+
+    def with_sets(self, texts: Sequence[str]) -> Draft:
+        """With every `--set`, in order. Where one changes a kind, the keys that the file wrote for the old one go.
+
+        Raises:
+            UsageError: one is not KEY=VALUE.
+        """
+        draft = self
+        for text in texts:
+            draft = draft.with_set(text)
+        if draft is self:
+            return self
+        document = copy.deepcopy(dict(draft.document))
+        for path, written in written_recipe(self.document, Recipe).tables.items():
+            table = _at(document, path)
+            if path and isinstance(table, dict):
+                for key in _of_old_kind(self.document, path, written.raw, table):
+                    if not draft.places.of((*path, key)).startswith("--set"):
+                        table.pop(key, None)
+        return Draft(document, draft.places, draft.findings)
 
     def with_set(self, text: str) -> Draft:
         """With one `--set a.b.c=value`.
@@ -97,21 +114,46 @@ def _seen_from(path: Any, old: Path, new: Path) -> Any:
 
 
 def _merged(
-    below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...], replaced: list[tuple[str, ...]]
+    below: Mapping[str, Any],
+    above: Mapping[str, Any],
+    path: tuple[str, ...],
+    replaced: list[tuple[str, ...]],
+    root: Mapping[str, Any],
 ) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old, here = below.get(key), (*path, key)
-        if isinstance(old, dict) and isinstance(value, dict) and not _other_kind(old, value):
-            merged[key] = _merged(old, value, here, replaced)
+        if isinstance(old, dict) and isinstance(value, dict):
+            gone = _of_old_kind(root, here, old, value)
+            replaced += [(*here, own) for own in gone]
+            kept = {own: item for own, item in old.items() if own not in gone}
+            merged[key] = _merged(kept, value, here, replaced, root)
         else:
             merged[key] = value
             replaced.append(here)
     return merged
 
 
-def _other_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return any(key in old and key in new and old[key] != new[key] for key in _KINDS)
+def _of_old_kind(
+    root: Mapping[str, Any], path: tuple[str, ...], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[str]:
+    """The keys of a table that belong to its kind alone, where the new one names another kind; else none."""
+    kinded = kinded_at(Recipe, root, path)
+    if kinded is None:
+        return []
+    base, marker = kinded
+    named = base.model_fields[marker.tag].default
+    if marker.tag not in new or new[marker.tag] == old.get(marker.tag, named):
+        return []
+    return [key for key in old if key not in base.model_fields]
+
+
+def _at(document: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """What stands at a path; None where a part of it is no table, or absent."""
+    found: Any = document
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def parse_set(text: str) -> tuple[tuple[str, ...], Any]:
@@ -131,9 +173,17 @@ def parse_set(text: str) -> tuple[tuple[str, ...], Any]:
         parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
         parsed = {}
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{too_much(error)}.", where=f"--set {text[:60]}...") from None
     if set(parsed) == {"value"}:
         return key, parsed["value"]
     if not value or value[0] in "\"'[{" or "\n" in value:
         hint = "Lists are [1, 2], text is a bare word or in quotes: 'a.b=\"x\"'."
         raise UsageError("the value is no TOML.", where=f"--set {text}", hint=hint)
     return key, value
+
+
+def too_much(error: ValueError | RecursionError) -> str:
+    """What was more than Python reads."""
+    deep = isinstance(error, RecursionError)
+    return "tables or lists are nested too deeply" if deep else "a number has too many digits"

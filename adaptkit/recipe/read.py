@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from adaptkit.errors import RecipeError
 from adaptkit.kinds import load_plugin
 from adaptkit.recipe.bundled import find_recipe, folder_of
 from adaptkit.recipe.checks import conflicts
-from adaptkit.recipe.draft import Draft
+from adaptkit.recipe.draft import Draft, too_much
 from adaptkit.recipe.findings import findings
 from adaptkit.recipe.locate import key_lines
 from adaptkit.recipe.places import Finding, Places
 from adaptkit.recipe.schema import Origin, Recipe
 
+DEEPEST = 32
 _AT_LINE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
 
 
@@ -43,8 +44,8 @@ def load_recipe(
     path = find_recipe(source)
     text = read_text(path)
     draft = read_draft(path, text, folder=folder_of(source, path), plugins=plugins)
-    for change in sets:
-        draft = draft.with_set(change)
+    draft = draft.with_sets(sets)
+    check_depth(draft.document, draft.places)
     folder = base or folder_of(source, path)
     if plugins:
         _load_plugins(draft, folder)  # those that --set names
@@ -112,6 +113,7 @@ def read_draft(path: Path, text: str, above: tuple[Path, ...] = (), *, folder: P
     document = parse_toml(text, label)
     places = Places({key: f"{label}:{line}" for key, line in key_lines(text).items()})
     places[()] = label
+    check_depth(document, places)
     base = document.pop("extends", None)
     if plugins:
         _load_plugins(Draft(document, places), folder)
@@ -158,6 +160,26 @@ def parse_toml(text: str, label: str) -> dict[str, Any]:
         what = f"{found['what']} (column {found['column']})" if found else str(error)
         hint = 'Text needs quotes: name = "value".' if what.startswith("Invalid value") else ""
         raise RecipeError(f"TOML syntax: {what}.", where=f"{label}:{line}", hint=hint) from None
+    except (ValueError, RecursionError) as error:  # tomllib leaves these to Python
+        raise RecipeError(f"{too_much(error)}.", where=label) from None
+
+
+def check_depth(document: Mapping[str, Any], places: Places) -> None:
+    """Raise RecipeError where tables and lists are nested deeper than any recipe, or any reader, needs."""
+    level: list[tuple[tuple[str, ...], Any]] = [((key,), value) for key, value in document.items()]
+    for _ in range(DEEPEST):
+        level = [((*path, *own), item) for path, value in level for own, item in _within(value)]
+    if level:
+        path, _ = level[0]
+        key = ".".join(path[:3])
+        raise RecipeError(f"{key}: is nested deeper than {DEEPEST} tables and lists.", where=places.of(path))
+
+
+def _within(value: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(value, Mapping):
+        yield from (((key,), item) for key, item in value.items())
+    elif isinstance(value, list):
+        yield from (((), item) for item in value)
 
 
 def shown(path: Path) -> str:

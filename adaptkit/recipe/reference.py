@@ -24,8 +24,10 @@ A recipe is a TOML file. Unknown keys are errors, and all errors are told at onc
 line. Paths are relative to the recipe file.
 
 - `extends = "base.toml"` starts from another recipe (a file relative to this one, or a bundled name). Tables
-  are laid over each other key by key; a table whose `kind`, `format` or `name` changes is replaced whole.
+  are laid over each other key by key.
 - `--set train.epochs=5` on the command line changes one key. The value is TOML; a bare word is text.
+- Where either changes the `kind`, `format` or `name` of a table, the keys that only the old kind has go; those that all
+  kinds share (`at`, `sides`, `route`, `lr`, ...) stay.
 - `adaptkit schema` prints this as JSON schema for a TOML editor.
 - `plugins = ["film.py"]` brings your own kinds (a file relative to this one, or a module); see extending.md.
 - Names of modalities, adapters and tasks have letters, digits and `_`.

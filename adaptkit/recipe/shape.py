@@ -34,12 +34,19 @@ def kinds_with(
     root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...], key: str
 ) -> tuple[str, list[str]]:
     """("kind", names) of the other kinds that the table at this path could have, of those that have this key."""
-    found = _field_at(root, document, path)
-    kinded = of_kind(found[0]) if found else None
+    kinded = kinded_at(root, document, path)
     if kinded is None:
         return "", []
     base, marker = kinded
     return marker.tag, [kind.name for kind, table in marker.tables(base) if key in table.model_fields]
+
+
+def kinded_at(
+    root: type[Table], document: Mapping[str, Any], path: tuple[Any, ...]
+) -> tuple[type[Table], OfKind] | None:
+    """The base table and marker of the table at this path, where a kind chooses what may stand in it."""
+    found = _field_at(root, document, path)
+    return of_kind(found[0]) if found else None
 
 
 def _field_at(root: Any, document: Any, path: tuple[Any, ...]) -> tuple[Any, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -105,11 +105,16 @@ def switch_off_dropout(model: nn.Module) -> None:
             module.drop_prob = 0.0
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """As the recipe writes it, with the library before the name."""
+    return nearest(f"timm/{name}", (f"timm/{other}" for other in known))
+
+
 def _checked_name(ref: ModelRef) -> str:
     name = ref.id.removeprefix("timm/")
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
-        raise RecipeError(f"timm has no model {architecture!r}.", hint=nearest(architecture, timm.list_models()))
+        raise RecipeError(f"timm has no model {architecture!r}.", hint=_nearest(architecture, timm.list_models()))
     if "." in name and ref.settings is not None:
         raise RecipeError(
             f"{name!r} names weights, and config makes a model with random ones.",
@@ -117,7 +122,7 @@ def _checked_name(ref: ModelRef) -> str:
         )
     if "." in name and _published(name) is None:
         raise RecipeError(
-            f"timm has no weights {name!r}.", hint=nearest(name, timm.list_pretrained(architecture + "*"))
+            f"timm has no weights {name!r}.", hint=_nearest(name, timm.list_pretrained(architecture + "*"))
         )
     return name
 

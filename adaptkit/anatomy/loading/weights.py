@@ -10,6 +10,9 @@ import urllib.request
 from functools import cache
 from pathlib import Path
 
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from adaptkit.anatomy.loading.resolve import ModelRef
 from adaptkit.anatomy.tables.aliases import Alias
 from adaptkit.errors import UnavailableError
 
@@ -26,6 +29,23 @@ def package_folder(alias: Alias) -> Path | None:
         return None
     folder = Path(next(iter(spec.submodule_search_locations))) / alias.folder
     return folder if (folder / "model.safetensors").is_file() else None
+
+
+def weights_here(ref: ModelRef) -> bool:
+    """Whether the weights of a checkpoint lie on this machine; true of models that need none.
+
+    Nothing is read or asked of the network: a file that is there may still be damaged.
+    """
+    if ref.settings is not None or ref.builder is not None:
+        return True
+    if ref.folder is not None:
+        return any(ref.folder.glob("*.safetensors"))
+    if ref.alias is not None and ref.revision is None and package_folder(ref.alias) is not None:
+        return True
+    # The hub says under which name timm's models lie there; in the cache it begins with the model's own.
+    pattern = f"models--{ref.id.replace('/', '--')}" + ("*" if ref.library == "timm" else "")
+    found = Path(HF_HUB_CACHE).glob(f"{pattern}/snapshots/*/*")
+    return any(file.name.startswith(("model", "pytorch_model")) and file.exists() for file in found)
 
 
 def check_sha256(path: Path, expected: str) -> None:

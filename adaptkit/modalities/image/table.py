@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from adaptkit.kinds import Count
-from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
+from adaptkit.modalities.pixel_keys import PerChannel, Size, Std, pixels_fit
 from adaptkit.recipe.cells import FILE, CellForm
 from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for, kind_of
 from adaptkit.recipe.places import Finding, Path
@@ -54,6 +54,7 @@ class ImageModality(ModalityTable):
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         yield from super().check(path, table, recipe)
+        yield from pixels_fit(path, table)
         if table["route"] == "backbone" and kind_of(table["encoder"]) != kind_of(cls.model_fields["encoder"].default):
             hint = 'Write encoder = "pixels", or route = "tokens" or "side".'
             yield Finding((*path, "encoder"), "a backbone makes its own tokens of an image.", hint)

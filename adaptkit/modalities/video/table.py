@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from adaptkit.kinds import Count
-from adaptkit.modalities.pixel_keys import PerChannel, Size, Std
+from adaptkit.modalities.pixel_keys import PerChannel, Size, Std, pixels_fit
 from adaptkit.recipe.cells import CellForm
 from adaptkit.recipe.modality import EncoderSpec, ModalityTable, Pool, TowerOf, encoder_for
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import Written, WrittenRecipe
 
 
 class VideoModality(ModalityTable):
@@ -47,3 +50,8 @@ class VideoModality(ModalityTable):
     @property
     def _example(self) -> tuple[str, str]:
         return '"video.mp4"', "a path, a folder of frames or an array"
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        yield from super().check(path, table, recipe)
+        yield from pixels_fit(path, table)

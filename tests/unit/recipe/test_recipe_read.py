@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adaptkit.errors import RecipeError, UsageError
+from adaptkit.errors import AdaptkitError, RecipeError, UsageError
 from adaptkit.recipe import load_recipe, parse_recipe
 
 
@@ -81,7 +81,7 @@ def test_extends_lays_one_recipe_over_another(write, good):
     assert recipe.text.startswith("extends")
 
 
-def test_a_table_of_another_kind_replaces_the_one_below(write, good):
+def test_a_table_of_another_kind_keeps_what_all_kinds_have(write, good):
     write(good)
     child = write(
         'extends = "films.toml"\n[modality.poster]\nkind = "image"\nroute = "side"\n'
@@ -90,7 +90,65 @@ def test_a_table_of_another_kind_replaces_the_one_below(write, good):
     )
     recipe = load_recipe(child)
     assert recipe.modality["poster"].kind == "image"
-    assert recipe.train.optimizer.lr == 1e-3, "the learning rate was another optimizer's"
+    assert recipe.train.optimizer.lr == load_recipe("films.toml").train.optimizer.lr
+    assert recipe.train.optimizer.options == {"momentum": 0.9}
+
+
+SHARED = {"at": ["attn.out", "mlp.out"], "sides": ["poster"]}
+
+
+@pytest.mark.parametrize(
+    ("sets", "options"),
+    [
+        (["adapter.fuse.kind=wander"], {}),
+        (["adapter.fuse.kind=wander", "adapter.fuse.rank=4"], {"rank": 4}),
+        (["adapter.fuse.rank=4", "adapter.fuse.kind=wander"], {"rank": 4}),
+        (["adapter.fuse.kind=cross_attention"], {}),
+        (["adapter.fuse.kind=cross_attention", "adapter.fuse.bottleneck=8"], {"bottleneck": 8}),
+        (["adapter.fuse.kind=wander", "adapter.fuse.kind=gmu"], {"bottleneck": 8}),
+    ],
+)
+def test_extends_and_set_change_a_kind_by_one_rule(write, good, sets, options):
+    """The keys of the old kind go, also one that the new kind has too; those of all kinds stay, and what is written."""
+    write(good)
+    by_set = load_recipe("films.toml", sets).adapter["fuse"]
+    keys = "\n".join(
+        f'{key} = "{value}"' if value.isalpha() or "_" in value else f"{key} = {value}"
+        for key, value in dict(text.removeprefix("adapter.fuse.").split("=") for text in sets).items()
+    )
+    by_file = load_recipe(write(f'extends = "films.toml"\n[adapter.fuse]\n{keys}\n', "other.toml")).adapter["fuse"]
+    assert by_set == by_file
+    assert {"at": by_set.at, "sides": by_set.sides} == SHARED
+    assert {key: by_set.options[key] for key in options} == options
+    if "bottleneck" not in options:
+        assert by_set.options.get("bottleneck") is None
+
+
+def test_what_a_set_writes_is_never_dropped(write, good):
+    write(good)
+    with pytest.raises(RecipeError, match=r"^--set adapter.fuse.bottleneck=8  adapter.fuse.bottleneck: unknown key"):
+        load_recipe("films.toml", ["adapter.fuse.bottleneck=8", "adapter.fuse.kind=wander"])
+    recipe = load_recipe("films.toml", ["train.optimizer.name=sgd", "train.optimizer.momentum=0.5"])
+    assert (recipe.train.optimizer.name, recipe.train.optimizer.options) == ("sgd", {"momentum": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = " + "[" * 400 + "]" * 400 + "\n", r"^deep.toml:1  x: is nested deeper than 32 tables and lists"),
+        ("x = " + "[" * 9000 + "]" * 9000 + "\n", r"^deep.toml  tables or lists are nested too deeply"),
+        (".".join("a" * 400) + " = 1\n", r"^deep.toml:1  a.a.a: is nested deeper than 32 tables and lists"),
+        ("x = " + "9" * 5000 + "\n", r"^deep.toml  a number has too many digits"),
+    ],
+    ids=["lists", "more lists", "keys", "digits"],
+)
+def test_more_than_a_recipe_can_mean(write, good, text, said):
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(write(text + good, "deep.toml"))
+    value = text.strip().partition(" = ")[2]
+    if value != "1":
+        with pytest.raises(AdaptkitError):
+            load_recipe(write(good), [f"train.seeds={value}"])
 
 
 def test_what_a_replacing_table_lacks_is_told_at_its_own_line(write, good):
