@@ -16,7 +16,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-@pytest.mark.parametrize("name", campaigns())
+@pytest.mark.parametrize("name", [name for name, campaign in campaigns().items() if campaign.short])
 def test_nothing_is_at_fault(name: str, folder: Path) -> None:
     campaign = campaigns()[name]
     found = {number: tried(campaign, number, SEED, folder) for number in range(campaign.short)}
