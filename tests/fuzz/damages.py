@@ -29,9 +29,8 @@ def trained(folder: Path) -> tuple[Path, Any]:
 def damaged(seed: str, folder: Path) -> Case:
     artifact, expected = trained(folder)
     number = crc32(seed.encode())
-    *_, damage = damaged_artifacts(
-        artifact, folder / "damaged", count=1 + number % 10, seed=number
-    )  # ten sorts in turn
+    # Ten sorts of damage take turns.
+    *_, damage = damaged_artifacts(artifact, folder / "damaged", count=1 + number % 10, seed=number)
     try:
         return Case(outcome(damage.folder, expected))
     except Exception as error:  # an assertion of `outcome`, or anything that is no error of ours
