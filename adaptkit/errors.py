@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+MANY = 100  # names that a message lists
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`Did you mean "rank"?`, or the list of what there is when nothing comes close.
@@ -19,7 +21,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
         close = sorted(begins, key=lambda other: (-_alike(name, other[: len(name)]), len(other)))
     if close:
         return f'Did you mean "{close[0]}"?'
-    return f"Known: {', '.join(names)}." if names else ""
+    more = f" and {len(names) - MANY:,} more" if len(names) > MANY else ""
+    return f"Known: {', '.join(names[:MANY])}{more}." if names else ""
 
 
 def _alike(name: str, other: str) -> float:

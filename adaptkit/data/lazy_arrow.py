@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from adaptkit.errors import DataError
 
-BATCH = 4096  # rows decoded at a time
+BATCH = 4096  # rows decoded at a time, at most
+PAGE = 2**24  # bytes of a Parquet file that are read, and of its rows that are decoded, at a time
+READING = (OSError, pa.ArrowException, ValueError, TypeError, KeyError)  # what pyarrow raises for damaged files
 
 
 class ArrowRows(Sequence[dict[str, Any]]):
@@ -56,8 +59,9 @@ class ArrowRows(Sequence[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for part in self._parts:
-            for start in range(0, len(part[0]) if part else 0, BATCH):
-                lists = [column.slice(start, BATCH).to_pylist() for column in part]
+            step = _step(part)
+            for start in range(0, len(part[0]) if part else 0, step):
+                lists = [column.slice(start, step).to_pylist() for column in part]
                 for values in zip(*lists, strict=True):
                     yield dict(zip(self.columns, values, strict=True))
 
@@ -65,8 +69,9 @@ class ArrowRows(Sequence[dict[str, Any]]):
         """The values of one column, in order, decoded a batch at a time."""
         place = self.columns.index(name)
         for part in self._parts:
-            for start in range(0, len(part[place]), BATCH):
-                yield from part[place].slice(start, BATCH).to_pylist()
+            step = _step([part[place]])
+            for start in range(0, len(part[place]), step):
+                yield from part[place].slice(start, step).to_pylist()
 
     def first_null(self, name: str) -> int | None:
         """The first row without a value in this column."""
@@ -80,6 +85,12 @@ class ArrowRows(Sequence[dict[str, Any]]):
 
     def __reduce__(self) -> Any:
         return ArrowRows, (self.files, self.columns)
+
+
+def _step(columns: Sequence[pa.Array]) -> int:
+    """Rows that are decoded at a time: of pictures and sounds, few."""
+    size = sum(column.nbytes for column in columns) / max(1, len(columns[0]) if columns else 0)
+    return int(min(BATCH, max(1, PAGE / max(size, 1))))
 
 
 def spooled(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ArrowRows:
@@ -106,6 +117,59 @@ def spooled(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ArrowRows:
     except BaseException:
         _remove(os.getpid(), [Path(name)])
         raise
+
+
+def unpacked_parquet(path: Path, columns: Callable[[pa.Schema], list[str]]) -> ArrowRows:
+    """Columns of a Parquet file, streamed into a temporary Arrow file: neither it nor a row group is in memory.
+
+    Args:
+        path: of the file.
+        columns: from its schema to the names that are read.
+
+    Raises:
+        DataError: it is missing or damaged; where it is known, the rows behind which it cannot be read.
+    """
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=PAGE)
+        names = columns(file.schema_arrow)
+        schema = pa.schema([file.schema_arrow.field(name) for name in names])
+    except FileNotFoundError:
+        raise DataError(f"the file {path} does not exist.", where=path.name) from None
+    except READING as error:
+        raise _damaged(path, error) from None
+    with file:
+        return spooled(_streamed(file, names, path), schema)
+
+
+def _streamed(file: pq.ParquetFile, names: list[str], path: Path) -> Iterator[pa.RecordBatch]:
+    read = 0
+    batches = file.iter_batches(batch_size=_rows_at_once(file.metadata, names), columns=names, use_threads=False)
+    while True:
+        try:
+            batch = next(batches, None)
+            if batch is not None:
+                batch.validate(full=True)  # text that is not UTF-8 would fail much later
+        except READING as error:
+            raise _damaged(path, error, f" behind row {read:,}") from None
+        if batch is None:
+            return
+        yield batch
+        read += len(batch)
+
+
+def _rows_at_once(metadata: Any, names: list[str]) -> int:
+    """As many rows as fit into `PAGE` on the average of the row group whose rows are largest; at most `BATCH`."""
+    largest = 1.0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        columns = map(group.column, range(group.num_columns))
+        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.partition(".")[0] in names)
+        largest = max(largest, size / max(1, group.num_rows))
+    return int(min(BATCH, max(1, PAGE / largest)))
+
+
+def _damaged(path: Path, error: Exception, place: str = "") -> DataError:
+    reason = " ".join(str(error).split())[:300].rstrip(".")
+    return DataError(f"the file {path} is not readable Parquet{place}: {reason}.", where=path.name)
 
 
 def _batches(path: Path) -> list[pa.RecordBatch]:

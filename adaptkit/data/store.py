@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
+from adaptkit.data.lazy_arrow import ArrowRows, unpacked_parquet
 from adaptkit.data.lazy_features import Features
 from adaptkit.data.paths import digest_of, inside
 from adaptkit.data.store_writer import KINDS, META, VERSION, StoreWriter, seal
@@ -237,13 +236,9 @@ def _digest(path: Path, size: int, time: int) -> str:
 
 
 def _parquet(path: Path, columns: list[str]) -> ArrowRows:
-    try:
-        file = pq.ParquetFile(path, memory_map=True)
-        if missing := [name for name in columns if name not in file.schema_arrow.names]:
+    def wanted(schema: pa.Schema) -> list[str]:
+        if missing := [name for name in columns if name not in schema.names]:
             raise DataError(f"has no column {missing[0]!r}.", where=str(path))
-        schema = pa.schema([file.schema_arrow.field(name) for name in columns])
-        return spooled(file.iter_batches(batch_size=BATCH, columns=columns), schema)
-    except FileNotFoundError:
-        raise DataError("the file does not exist.", where=str(path)) from None
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"is not a readable Parquet file: {error}.", where=str(path)) from None
+        return columns
+
+    return unpacked_parquet(path, wanted)

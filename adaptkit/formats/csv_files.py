@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from reprlib import repr
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -16,7 +19,7 @@ from adaptkit.data.paths import digest_of
 from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
 from adaptkit.formats.arrow_rows import ArrowTable
-from adaptkit.formats.jsonl import SPLITS
+from adaptkit.formats.jsonl import LONGEST_LINE, SPLITS, not_utf8
 from adaptkit.formats.parquet import checked_table
 from adaptkit.formats.tables import Csv
 from adaptkit.formats.values import Presence, manifest_of, root_of
@@ -86,13 +89,13 @@ def _records(path: Path, presence: Presence, delimiter: str) -> Iterator[tuple[i
     """The line that a record starts on, and its cells by column."""
     line = 1
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+        with path.open("rb") as file, _longer_cells():
+            reader = csv.reader(_decoded(file, path), delimiter=delimiter, strict=True)
             header = next(reader, None)
             if not header:
                 raise DataError("the file has no header.", where=str(path))
-            if twice := [name for name in header if header.count(name) > 1]:
-                raise DataError(f"the column {twice[0]!r} is there twice.", where=f"{path.name}:1")
+            if twice := [name for name, count in Counter(header).items() if count > 1]:
+                raise DataError(f"the column {repr(twice[0])} is there twice.", where=f"{path.name}:1")
             presence.check_columns(header, path.name)
             line = reader.line_num + 1
             for cells in reader:
@@ -105,8 +108,34 @@ def _records(path: Path, presence: Presence, delimiter: str) -> Iterator[tuple[i
         raise DataError(f"the file {path} does not exist.", where=path.name) from None
     except csv.Error as error:
         raise DataError(f"this is not CSV: {error}.", where=f"{path.name}:{line}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"the file {path} cannot be read: {error}.", where=path.name) from None
+
+
+def _decoded(file: IO[bytes], path: Path) -> Iterator[str]:
+    """The lines of a file, with their ends; a mark at its beginning is not part of it.
+
+    Raises:
+        DataError: naming the line: it is not UTF-8, or too long.
+    """
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+        where = f"{path.name}:{number}"
+        if len(line) > LONGEST_LINE:
+            raise DataError(f"the line has more than {LONGEST_LINE:,} bytes.", where=where)
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise not_utf8(error, where, line) from None
+
+
+@contextmanager
+def _longer_cells() -> Iterator[None]:
+    """Python's limit of 131,072 characters is that of a whole page of text; ours is that of a line."""
+    former = csv.field_size_limit(LONGEST_LINE)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(former)
 
 
 class _Cell:

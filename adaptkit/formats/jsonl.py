@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import mmap
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from reprlib import repr
 from typing import Any
 
 from adaptkit.data.rows import FORMATS, Column, Row, Rows, SplitRows
@@ -16,6 +19,7 @@ from adaptkit.formats.tables import Jsonl
 from adaptkit.formats.values import Presence, checked, manifest_of, root_of
 
 SPLITS = ("train", "validation", "test")
+LONGEST_LINE = 2**25  # bytes of one line, at most
 
 
 @FORMATS.register("jsonl", table=Jsonl)
@@ -127,7 +131,7 @@ def _records(path: Path, digest: Any) -> Iterator[tuple[int, int, str, dict[str,
     """`_parsed` of a file."""
     try:
         with path.open("rb") as file:
-            yield from _parsed(file, path.name, digest)
+            yield from _parsed(iter(lambda: file.readline(LONGEST_LINE + 1), b""), path.name, digest)
     except FileNotFoundError:
         raise DataError(f"the file {path} does not exist.", where=path.name) from None
     except OSError as error:
@@ -141,13 +145,24 @@ def _parsed(lines: Iterable[bytes], name: str, digest: Any) -> Iterator[tuple[in
         if digest is not None:
             digest.update(line)
         where = f"{name}:{number}"
+        if len(line) > LONGEST_LINE:
+            hint = "Write large arrays to files of their own, and their paths here."
+            raise DataError(f"the line has more than {LONGEST_LINE:,} bytes.", where=where, hint=hint)
+        mark = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
         try:
-            text = line.decode("utf-8")
+            text = line[mark:].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"this is not UTF-8: {error.reason} at byte {error.start}.", where=where) from None
+            raise not_utf8(error, where, line) from None
         if text.strip():
-            yield number, start, where, _object(text.rstrip("\r\n"), where)
+            yield number, start + mark, where, _object(text.rstrip("\r\n"), where)
         start += len(line)
+
+
+def not_utf8(error: UnicodeDecodeError, where: str, line: bytes = b"") -> DataError:
+    """The error of text in another encoding, with the command that changes it."""
+    wide = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    hint = f"For example: iconv -f {'UTF-16' if wide else 'LATIN1'} -t UTF-8 OLD > NEW."
+    return DataError(f"this is not UTF-8: {error.reason} at byte {error.start}.", where=where, hint=hint)
 
 
 def _row(record: Mapping[str, Any], columns: tuple[Column, ...], root: Path, where: str) -> Row:
@@ -156,9 +171,22 @@ def _row(record: Mapping[str, Any], columns: tuple[Column, ...], root: Path, whe
     return Row(where if named is None else str(named), values, where)
 
 
+class _TwiceError(Exception):
+    """Carries the key; of two values JSON would silently take the last."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise _TwiceError(next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
+    return record
+
+
 def _object(text: str, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(text)
+        record = json.loads(text, object_pairs_hook=_unique)
+    except _TwiceError as error:
+        raise DataError(f"the key {repr(error.args[0])} is there twice.", where=where) from None
     except json.JSONDecodeError as error:
         raise DataError(f"this is not JSON: {error.msg} at column {error.colno}.", where=where) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets

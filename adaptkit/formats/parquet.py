@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from adaptkit.data.lazy_arrow import BATCH, ArrowRows, spooled
+from adaptkit.data.lazy_arrow import ArrowRows, unpacked_parquet
 from adaptkit.data.paths import digest_of
 from adaptkit.data.rows import FORMATS, Column, SplitRows
 from adaptkit.errors import DataError
@@ -56,19 +55,16 @@ def unpacked(path: Path, columns: tuple[Column, ...]) -> ArrowRows:
     Raises:
         DataError: a missing or damaged file, a column that is not there.
     """
-    try:
-        file = pq.ParquetFile(path)
-        Presence(columns).check_columns(file.schema_arrow.names, path.name)
-        names = [c.name for c in columns] + ["id"] * ("id" in file.schema_arrow.names)
-        names = list(dict.fromkeys(names))
-        schema = pa.schema([file.schema_arrow.field(name) for name in names])
-        return spooled(file.iter_batches(batch_size=BATCH, columns=names), schema)
-    except FileNotFoundError:
-        raise DataError(f"the file {path} does not exist.", where=path.name) from None
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"the file {path} is not readable Parquet: {str(error).rstrip('.')}.", where=path.name
-        ) from None
+
+    def wanted(schema: pa.Schema) -> list[str]:
+        Presence(columns).check_columns(schema.names, path.name)
+        names = [c.name for c in columns] + ["id"] * ("id" in schema.names)
+        for name in dict.fromkeys(names):
+            if schema.names.count(name) > 1:
+                raise DataError(f"the column {name!r} is there twice.", where=path.name)
+        return list(dict.fromkeys(names))
+
+    return unpacked_parquet(path, wanted)
 
 
 def checked_table(table: ArrowTable) -> ArrowTable:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from reprlib import repr
 from typing import Any
 
 from adaptkit.data.file_cells import unwrapped
@@ -110,5 +110,5 @@ def _of_mapping(value: dict[str, Any], column: Column, root: Path, where: str) -
 
 
 def _wrong_type(value: Any, column: Column, where: str, wanted: str) -> DataError:
-    shown = json.dumps(value, default=lambda item: type(item).__name__)[:60]
+    shown = f"of type {type(value).__name__}" if isinstance(value, dict | list) else repr(value)
     return DataError(f"{column.name} is {shown}, not {wanted}.", where=where)

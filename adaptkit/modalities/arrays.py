@@ -14,7 +14,7 @@ from adaptkit.errors import DataError, UnavailableError
 from adaptkit.hdf5 import is_elsewhere, leaves
 
 HDF5 = (".h5", ".hdf5")
-LARGEST = 2**28  # numbers of one sample, 1 GiB: more is a mistake, or an attack by a small compressed file
+LARGEST = 2**25  # numbers of one sample, 128 MiB: more is a mistake, or an attack by a small compressed file
 
 
 def read_array(path: str | Path | ArrayPath, *, name: str, where: str) -> np.ndarray:

@@ -18,6 +18,8 @@ from adaptkit.errors import DataError, RecipeError
 
 # C channels, H height, W width
 
+STRIP, LARGEST = 2**20, 2**26  # pixels: that are floats at a time, and of a picture whose rows are resized
+
 # Not every format of Pillow's: PostScript, for one, is a program, which it hands to Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
 
@@ -112,10 +114,8 @@ def read_image(value: Any, channels: int, size: tuple[int, int] | None, *, name:
         value = unwrapped(value, name, where)
         value = value["array"] if isinstance(value, dict) else value
     if isinstance(value, str | Path | bytes | Image.Image):
-        image = _from_file(value, name, where)
-    else:
-        image = _from_array(value, name, where)
-    image = _with_channels(image, channels)
+        return _from_file(value, channels, size, name, where)
+    image = _with_channels(_from_array(value, name, where), channels)
     return image if size is None or image.shape[1:] == tuple(size) else _resized(image, size)
 
 
@@ -126,7 +126,7 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _from_file(source: Any, name: str, where: str) -> np.ndarray:
+def _from_file(source: Any, channels: int, size: tuple[int, int] | None, name: str, where: str) -> np.ndarray:
     shown = source if isinstance(source, str | Path) else "the image"
     try:
         with warnings.catch_warnings():
@@ -134,11 +134,10 @@ def _from_file(source: Any, name: str, where: str) -> np.ndarray:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if isinstance(source, Image.Image):
-                array = _pixels(source)
-            else:
-                content = io.BytesIO(source) if isinstance(source, bytes) else source
-                with Image.open(content, formats=formats()) as image:
-                    array = _pixels(image)
+                return _decoded(source, channels, size)
+            content = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(content, formats=formats()) as image:
+                return _decoded(image, channels, size)
     except FileNotFoundError:
         raise DataError(f"{name}: the file {source} does not exist.", where=where) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -146,15 +145,31 @@ def _from_file(source: Any, name: str, where: str) -> np.ndarray:
         raise DataError(f"{name}: {shown} is too large for an image: {error}", where=where, hint=limit) from None
     except (OSError, ValueError, SyntaxError, EOFError, TypeError, AttributeError, struct.error) as error:
         raise DataError(f"{name}: {shown} is not a readable image: {error}.", where=where) from None
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)  # (C, H, W)
+
+
+def _decoded(image: Image.Image, channels: int, size: tuple[int, int] | None) -> np.ndarray:
+    """(C, H, W) of 0..1, resized strip by strip, so that a large photograph is in memory as bytes only.
+
+    Pillow resizes the rows first and then the columns, so this is what it makes of the whole, to the bit.
+    """
+    width, height = image.size
+    if size is None or (height, width) == tuple(size):
+        return _with_channels(_pixels(image), channels)
+    if height * size[1] > LARGEST:
+        raise ValueError(f"{width} x {height} pixels cannot be resized to a width of {size[1]}")
+    step = max(1, STRIP // width)
+    strips = (image.crop((0, y, width, min(y + step, height))) for y in range(0, height, step))
+    rows = [_resized(_with_channels(_pixels(part), channels), (part.height, size[1])) for part in strips]
+    return _resized(np.concatenate(rows, axis=1), size)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """(H, W) or (H, W, 3) of 0..1."""
+    """(1, H, W) or (3, H, W) of 0..1."""
     if image.mode.startswith("I;16"):  # Pillow would cut off at 255
-        return np.asarray(image, dtype=np.float32) / 65535.0
-    grey = image.mode in ("1", "L", "LA")
-    return np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255.0
+        return np.asarray(image, dtype=np.float32)[None] / 65535.0
+    if image.mode in ("1", "L", "LA"):
+        return np.asarray(image.convert("L"), dtype=np.float32)[None] / 255.0
+    return np.asarray(image.convert("RGB"), dtype=np.float32).transpose(2, 0, 1) / 255.0
 
 
 def _from_array(value: Any, name: str, where: str) -> np.ndarray:

@@ -73,8 +73,7 @@ def train(
     tracker_classes(plan.recipe)
     device = str(build_accelerator(plan.recipe.train.precision).device)
     check_memory(plan, device)
-    initial = sources(plan)
-    material = gather(plan, data)
+    initial, material = sources(plan), gather(plan, data)
     check_targets(material.data, material.tasks)
     begin = partial(_begin, plan=plan, data=material.data, device=device, told=told)
     if resume:

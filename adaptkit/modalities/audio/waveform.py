@@ -6,13 +6,18 @@ import io
 from collections.abc import Callable, Mapping
 from math import gcd
 from pathlib import Path
+from reprlib import repr
 from typing import Any
 
 import numpy as np
 
 from adaptkit.data.file_cells import unwrapped
 from adaptkit.errors import DataError, UnavailableError
-from adaptkit.modalities.encoder import finite, kept
+from adaptkit.modalities.encoder import finite
+
+LONGEST = 2**26  # samples: 70 minutes at 16 kHz; more is neither read nor made at once
+HIGHEST = 1_000_000  # Hz; the filter between two rates has a length of up to 20 times the higher
+BLOCK = 2**20  # samples of all channels that are read at a time
 
 # S samples at the rate that is wanted, N samples of the source, C channels
 
@@ -37,8 +42,12 @@ def read_waveform(value: Any, rate: int, limit: int | None, keep: str, *, name: 
     def part(length: int, source: int) -> slice:
         """The samples of the source that are kept."""
         most = None if limit is None else -(-limit * source // rate)  # rounded up
-        start = int(kept(length, most, keep)[0]) if length else 0
-        return slice(start, length if most is None else min(start + most, length))
+        count = length if most is None else min(most, length)
+        if count * max(rate / source, 1) > LONGEST:
+            hint = f"Cut it, or set modality.{name}.seconds."
+            raise DataError(f"{name} is too long: {length:,} samples at {source:,} Hz.", where=where, hint=hint)
+        start = {"first": 0, "last": length - count, "middle": (length - count) // 2}[keep]
+        return slice(start, start + count)
 
     samples, source = _samples(value, rate, part, name, where)
     if not len(samples):
@@ -80,10 +89,7 @@ def _samples(value: Any, rate: int, part: Part, name: str, where: str) -> tuple[
     value = unwrapped(value, name, where) if isinstance(value, Mapping) else value
     if isinstance(value, dict):
         source = value.get("sampling_rate", rate)
-        if not isinstance(source, int) or source < 1:
-            raise DataError(
-                f"{name} has the sampling rate {source!r}.", where=where, hint="It is a whole number, in Hz."
-            )
+        _check_rate(source, name, where)
         return _from_array(value["array"], source, part, name, where), source
     if isinstance(value, str | Path | bytes):
         return _from_file(value, part, name, where)
@@ -112,15 +118,34 @@ def _from_file(source: Any, part: Part, name: str, where: str) -> tuple[np.ndarr
         raise DataError(f"{name}: {shown} is cut off.", where=where)
     try:
         with soundfile.SoundFile(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
-            wanted = part(file.frames, file.samplerate)
-            file.seek(wanted.start)
-            array = file.read(wanted.stop - wanted.start, dtype="float32", always_2d=True)  # (N, C)
             rate = file.samplerate
+            _check_rate(rate, name, where)
+            wanted = part(file.frames, rate)
+            file.seek(wanted.start)
+            array = _mixed_down(file, wanted.stop - wanted.start)  # (N,)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         raise DataError(f"{name}: {shown} is not readable sound: {error}.", where=where) from None
     if len(array) < wanted.stop - wanted.start:
         raise DataError(f"{name}: {shown} is cut off.", where=where)
-    return array.mean(axis=1), rate
+    return array, rate
+
+
+def _mixed_down(file: Any, count: int) -> np.ndarray:
+    """(count,) float32, or fewer at the end of the file: the mean of the channels, block by block."""
+    size, blocks = max(1, BLOCK // file.channels), []
+    while count > 0:
+        block = file.read(min(size, count), dtype="float32", always_2d=True)  # (n, C)
+        if not len(block):
+            break
+        blocks.append(block.mean(axis=1))
+        count -= len(block)
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def _check_rate(rate: Any, name: str, where: str) -> None:
+    if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate <= HIGHEST:
+        hint = f"It is a whole number in Hz, at most {HIGHEST:,}."
+        raise DataError(f"{name} has the sampling rate {repr(rate)}.", where=where, hint=hint)
 
 
 def _from_array(value: Any, rate: int, part: Part, name: str, where: str) -> np.ndarray:
