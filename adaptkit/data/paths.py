@@ -33,13 +33,13 @@ def inside(root: Path, relative: str, name: str, where: str, *, folders: bool = 
     written = root / relative
     try:
         # One look at the file where its folder is known: a million of them take seconds, not minutes.
-        path = _resolved(written.parent) / written.name if written.name not in ("", "..") else written.resolve()
+        path = _resolved(written.parent) / written.name if written.name not in ("", "..") else _target(written)
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            path = path.resolve()
+            path = _target(path)
             mode = path.stat().st_mode
     except (OSError, RuntimeError):
-        path, mode = written.resolve(), 0
+        path, mode = _target(written), 0
     if not path.is_relative_to(root):
         raise DataError(f"{name} = {relative!r} leaves the data folder {root}.", where=where)
     if not (stat.S_ISREG(mode) or (folders and stat.S_ISDIR(mode))):
@@ -58,7 +58,7 @@ def named_file(root: Path, name: str, key: str) -> Path:
         DataError: below the root there is a link out of it, or something that is neither a file nor a folder.
     """
     path = Path(os.path.normpath(root / name))
-    target = path.resolve()
+    target = _target(path)
     if path.is_relative_to(root) and not target.is_relative_to(root):
         hint = f"Say so in the recipe: {key} = {str(target)!r}, or copy it there.".replace("'", '"')
         raise DataError(f"{name} is a link that leaves the data folder {root}.", where=key, hint=hint)
@@ -122,7 +122,7 @@ def _astray(root: Path, folder: Path, *, deep: bool) -> Iterator[Path]:
         for entry in entries:
             path = Path(entry.path)
             if entry.is_symlink():
-                if not path.resolve().is_relative_to(root):
+                if not _target(path).is_relative_to(root):
                     yield path
             elif entry.is_dir():
                 if deep:
@@ -137,4 +137,9 @@ def _why(astray: Path, root: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _resolved(folder: Path) -> Path:
-    return folder.resolve()
+    return _target(folder)
+
+
+def _target(path: Path) -> Path:
+    """With links followed, as far as they lead: unlike `Path.resolve`, a link to itself is itself."""
+    return Path(os.path.realpath(path))
