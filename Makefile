@@ -5,6 +5,7 @@
 # make docs     write the pages that are generated from the code
 # make conformance  run every law for every adapter in every tiny model (an hour), write docs/conformance.md
 # make recipes  try every recipe end to end on synthetic data (25 short trainings), write docs/recipes.md
+# make chaos    kill -9 before and after every file operation, and at random moments (an hour; CHAOS_ARGS="--every 20")
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
 # make fuzz     thousands of wrong recipes, artifacts and data files, each of which must end well (a quarter of an hour)
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 
-.PHONY: help install demo test check index docs recipes conformance coverage fuzz clean
+.PHONY: help install demo test check index docs recipes conformance coverage fuzz chaos clean
 .DELETE_ON_ERROR:
 
 help:
@@ -47,6 +48,9 @@ recipes: $(VENV)/.run
 
 conformance: $(VENV)/.test
 	$(BIN)/python docs/conformance.py
+
+chaos: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 coverage: $(VENV)/.run
 	$(BIN)/python docs/coverage.py

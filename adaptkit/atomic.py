@@ -92,11 +92,11 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         RunError: the folder exists (without `replace`) or cannot be written.
     """
-    if path.exists() and not replace:
-        raise RunError("exists already.", where=str(path), hint="Choose another place, or allow overwriting.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent, path.name)
+        sweep(path.parent, path.name)  # first, because a folder may come back
+        if path.exists() and not replace:
+            raise RunError("exists already.", where=str(path), hint="Choose another place, or allow overwriting.")
         temporary, handle = _claimed(lambda: tempfile.mkdtemp(**_named(path)))
     except OSError as error:
         raise unwritable(path, error) from error

@@ -19,10 +19,14 @@ VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a randomly initialised BERT (2 layers, width 16) with its WordPiece tokenizer."""
+    return write_tiny_bert(tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+def write_tiny_bert(folder: Path) -> Path:
+    """`tiny_bert`, into this folder."""
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("models") / "tiny-bert"
     config = BertConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=16,
@@ -46,9 +50,14 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The question asks for one of two properties, the features hold both: neither alone tells the answer.
     """
-    folder = tmp_path_factory.mktemp("data")
+    return write_tiny_data(tmp_path_factory.mktemp("data"), train=44, validation=16, test=16)
+
+
+def write_tiny_data(folder: Path, **sizes: int) -> Path:
+    """`tiny_data`, into this folder: split -> number of samples."""
+    folder.mkdir(exist_ok=True)
     chance = random.Random(0)
-    for split, size in (("train", 44), ("validation", 16), ("test", 16)):
+    for split, size in sizes.items():
         lines = [json.dumps(_example(chance, f"{split}-{index}")) for index in range(size)]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     return folder
