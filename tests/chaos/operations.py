@@ -45,9 +45,10 @@ class Operations:
             number = len(self.seen)
             self.seen.append(f"{name} {args[0]}")
             self.die(number, "before")
-            found = operation(*args, **keys)
-            self.die(number, "after")
-            return found
+            try:
+                return operation(*args, **keys)
+            finally:  # also where there was nothing to remove, or it was there already
+                self.die(number, "after")
 
         return wrapped
 
