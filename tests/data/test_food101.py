@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from adaptkit.benchmarks import import_benchmark
+from adaptkit.benchmarks.benchmark import synthesise
 from adaptkit.benchmarks.food101.importer import Food101, page_text, title_rows
 from adaptkit.errors import DataError
 
@@ -260,3 +261,12 @@ def test_neither_the_text_nor_the_picture_tells_the_dish(tmp_path: Path, variant
     assert score(text) < 0.65
     assert score(picture) < 0.35
     assert score(both) > 0.95
+
+
+def test_a_download_that_lacks_half_of_its_pictures_is_refused(tmp_path: Path) -> None:
+    synthesise("food101", tmp_path / "f", samples=60)
+    for picture in sorted((tmp_path / "f" / "images" / "train").rglob("*.jpg"))[::2]:
+        picture.unlink()
+    with pytest.raises(DataError, match=r"of [\d,]+ pictures of train_titles\.csv do not exist.*Unpack the archive"):
+        import_benchmark("food101", tmp_path / "f")
+    assert not (tmp_path / "f" / "adaptkit").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.food101.synthesis import write_food101
 from adaptkit.benchmarks.sources import (
+    BROKEN_ALLOWED,
     CheckedFiles,
     drawn,
     file_name,
@@ -22,6 +23,7 @@ from adaptkit.benchmarks.sources import (
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
 
+LOST = 5  # pictures that may be missing in any split
 VALIDATION = 5000  # as MMBT draws it; a tenth of the training split where that is smaller
 IMAGE = re.compile(r"(?P<dish>\w+)_(?P<number>[\d-]+)\.(?P<end>jpg|jpeg|png|txt)", re.IGNORECASE)
 SYMBOLS = re.compile(r"[<>/\\+=\-_\[\]{}'\";:.,()*&^%$#@!~`]")  # MMBT turns each into a space
@@ -162,6 +164,7 @@ def _from_titles(root: Path, split: str, writer: StoreWriter) -> Iterator[_Dish]
     source = root / "texts" / f"{split}_titles.csv"
     text, pictures = read_text(source), _pictures(root, split)
     writer.source(source)
+    lost = kept = 0
     for line, image, title, dish in title_rows(text):
         where = f"{source.name}:{line}"
         name = file_name(image, where)
@@ -181,8 +184,16 @@ def _from_titles(root: Path, split: str, writer: StoreWriter) -> Iterator[_Dish]
         path = pictures / folder / name
         if not path.is_file():
             writer.note(f"{source.name}: rows whose picture does not exist are dropped")
+            lost += 1
             continue
+        kept += 1
         yield _Dish(name.rpartition(".")[0], title or None, path, folder)
+    if lost > max(LOST, BROKEN_ALLOWED * (lost + kept)):
+        raise DataError(
+            f"{lost:,} of {lost + kept:,} pictures of {source.name} do not exist.",
+            where=str(pictures),
+            hint="Unpack the archive again.",
+        )
 
 
 def _from_pages(root: Path, split: str, writer: StoreWriter) -> Iterator[_Dish]:
