@@ -15,6 +15,7 @@ from adaptkit.anatomy.layout import as_layout, as_tokens
 from adaptkit.anatomy.site import Layout
 from adaptkit.errors import SiteError
 from adaptkit.sides import Side, Sides
+from adaptkit.surgery import observing
 from adaptkit.surgery.hosts import oriented
 
 # B batch, T tokens, D width, C channels, H height, W width of a map
@@ -107,15 +108,39 @@ def apply_adapter(
             f"it reads {tuple(reading.shape[:-1])} vectors elsewhere and writes to {tuple(stream.shape[:-1])}.",
             hint='Write read = "site": its branch changes the number of tokens.',
         )
+    seen = observing.running()
     if binding.held:
         changes[name] = adapter.delta(reading, given)
+        if seen is not None:
+            seen.add(module, name, changes[name], stream, counted(binding, given, stream))
         return h
     changed = adapter(stream.to(dtype), reading, given).to(h.dtype)
+    if seen is not None and (change := change_of(adapter, stream, changed, reading, given)) is not None:
+        seen.add(module, name, change, stream, counted(binding, given, stream))
     if not binding.own_layout:
         changed = as_layout(changed, part, binding.layout)
     if binding.columns is None:
         return changed
     return torch.cat([h[..., :start], changed, h[..., stop:]], dim=-1)
+
+
+def change_of(adapter: Adapter, stream: Tensor, changed: Tensor, reading: Tensor, given: Sides) -> Tensor | None:
+    """What an adapter did to a stream; of one that returns another number of tokens, what it adds, if it adds."""
+    if changed.shape == stream.shape:
+        return changed.float() - stream.float()
+    try:
+        return adapter.delta(reading, given)
+    except NotImplementedError:
+        return None  # it puts something else in place of the stream
+
+
+def counted(binding: Binding, given: Sides, stream: Tensor) -> Tensor | None:
+    """(B, T) bool, the tokens of a stream that count; None for all, and where it is no sequence of tokens."""
+    if not binding.own_layout:
+        return given.mask
+    mask = sides.mask(binding.stack)
+    fits = mask is not None and binding.layout == "btd" and stream.dim() == 3 and mask.shape == stream.shape[:2]
+    return mask if fits else None
 
 
 def what_it_reads(adapter: Adapter, binding: Binding, module: nn.Module, part: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,10 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """A validation at the end of an epoch; `best` if it is the best so far."""
+    """A validation at the end of an epoch; `best` if it is the best so far.
+
+    `changes`: adapter -> rms(change) / rms(stream), the root mean square over its places.
+    """
 
     seed: int
     epoch: int
@@ -54,6 +57,7 @@ class Validated:
     metrics: Mapping[str, float | None]
     monitor: str
     best: bool
+    changes: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

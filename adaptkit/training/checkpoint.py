@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -190,11 +190,13 @@ class Best:
         trainable: the model's trainable state then.
         metrics: what the validation split gave with it.
         warnings: why a metric is undefined.
+        changes: adapter -> path of its host -> rms(change) / rms(stream) in that validation.
     """
 
     trainable: dict[str, Tensor]
     metrics: dict[str, float | None]
     warnings: tuple[str, ...] = ()
+    changes: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 def save_best(folder: Path, best: Best) -> None:
@@ -204,7 +206,7 @@ def save_best(folder: Path, best: Best) -> None:
         Diverged: the parameters are not finite; the files that were there stay.
     """
     for name in (COPY, BEST):
-        _write(folder / name, {"trainable": best.trainable, "metrics": best.metrics, "warnings": best.warnings})
+        _write(folder / name, {each.name: getattr(best, each.name) for each in fields(best)})
 
 
 def load_best(folder: Path) -> Best:

@@ -32,11 +32,21 @@ class Log:
         self.path, self.seed, self.trackers = path, seed, trackers
         self._append("")
 
-    def write(self, kind: str, *, epoch: int, step: int, values: Mapping[str, Any]) -> None:
-        """Append one line. `kind` is "train" or "validation"."""
-        line = {"kind": kind, "seed": self.seed, "epoch": epoch, "step": step, **values}
+    def write(
+        self, kind: str, *, epoch: int, step: int, values: Mapping[str, Any], details: Mapping[str, Any] | None = None
+    ) -> None:
+        """Append one line.
+
+        Args:
+            kind: "train", "validation" or "adapters".
+            epoch: from 1.
+            step: optimizer steps made.
+            values: the numbers; those in nested tables have dotted names in trackers.
+            details: for the file alone.
+        """
+        line = {"kind": kind, "seed": self.seed, "epoch": epoch, "step": step, **values, **(details or {})}
         self._append(json.dumps(line) + "\n")
-        numbers = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
+        numbers = {f"{kind}/{name}": value for name, value in flat(values).items() if isinstance(value, int | float)}
         for tracker in self.trackers:
             tracker.log(numbers, step=step)
 
@@ -51,7 +61,7 @@ class Log:
         for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)
-                again = line["step"] > step or (line["kind"] == "validation" and line["epoch"] > epochs)
+                again = line["step"] > step or (line["kind"] != "train" and line["epoch"] > epochs)
                 kept += [text] * (line["seed"] != self.seed or not again)
             except (ValueError, KeyError, TypeError):
                 continue  # the half line of a crash

@@ -23,6 +23,7 @@ from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.predicting import write_predictions
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
+from adaptkit.surgery import observing
 from adaptkit.tasks.task import Task
 from adaptkit.training.batches import Batch, batch_groups, fit_encoders, total_steps
 from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
@@ -30,6 +31,7 @@ from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, l
 from adaptkit.training.interrupt import Stop
 from adaptkit.training.log import Log, open_log
 from adaptkit.training.machine import build_accelerator, memory_errors
+from adaptkit.training.notes import idle_note, still_notes, typical
 from adaptkit.training.optimizers import build_optimizer, idle_adapters
 from adaptkit.training.result import SeedResult, Splits, read_result, write_result
 from adaptkit.training.rng import preserved_rng_state, restore_rng_state, rng_state, seed_everything
@@ -223,22 +225,28 @@ def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Ba
 def end_epoch(run: Run, training: Training, log: Log, *, last: bool) -> None:
     """Validate, keep the state if it is the best so far, and see whether to go on after what may be the last epoch."""
     spec, monitor, now = run.plan.recipe.train, run.material.monitor, training.progress
-    with preserved_rng_state():
+    with preserved_rng_state(), observing() as seen:
         found = run.material.measure(training.model, "validation", between=run.stop.check)
-    score = monitor.score(found.metrics)
+    score, changes = monitor.score(found.metrics), seen.ratios(training.model)
     training.schedule.after_validation(score)
 
     stopping = spec.early_stopping
     best = now.judge(score, stopping.min_delta if stopping else 0.0)
     if best:
-        save_best(training.checkpoints, Best(training.model.trainable_state(), found.metrics, found.warnings))
+        state = training.model.trainable_state()
+        save_best(training.checkpoints, Best(state, found.metrics, found.warnings, changes))
     early = stopping is not None and now.stale >= stopping.patience
     now.epoch, now.batch = now.epoch + 1, 0
     last = last or now.epoch >= spec.epochs
     now.finished = last or early or now.stopped
 
+    of_adapters = {name: typical(places) for name, places in changes.items()}
+    if changes:
+        values = {"change": of_adapters}
+        log.write("adapters", epoch=now.epoch, step=now.step, values=values, details={"places": changes})
     log.write("validation", epoch=now.epoch, step=now.step, values={**found.metrics, "best": best})
-    if run.callbacks.validated(Validated(log.seed, now.epoch, spec.epochs, found.metrics, monitor.name, best)):
+    told = Validated(log.seed, now.epoch, spec.epochs, found.metrics, monitor.name, best, of_adapters)
+    if run.callbacks.validated(told):
         now.stopped = now.finished = True
     if now.finished and not last:
         why = "a callback asked for it" if now.stopped else f"no better {monitor.name} for {now.stale} epochs"
@@ -254,7 +262,7 @@ def test(
     """
     data, tasks, monitor = run.material.data, run.material.tasks, run.material.monitor.name
     metrics: Splits = {"validation": best.metrics}
-    warnings = [f"validation: {text}" for text in best.warnings]
+    warnings = [f"validation: {text}" for text in best.warnings] + [*still_notes(best.changes)]
 
     def look(split: str, drop: tuple[str, ...] = ()) -> Measured:
         found = run.material.measure(model, split, drop=drop, between=run.stop.check)
@@ -291,9 +299,3 @@ def refuse_moved(model: AdaptedModel, before: Mapping[str, str], *, where: str) 
             where=where,
             hint="A hook, a callback or an adapter writes into its tensors. The checkpoints are kept.",
         )
-
-
-def idle_note(adapters: Sequence[str]) -> str:
-    """An adapter whose host never runs would do nothing, silently; an expert may just not have been chosen."""
-    some = ", ".join(adapters[:3]) + (f" and {len(adapters) - 3} more" if len(adapters) > 3 else "")
-    return f"no gradient in the first step: {some}; the backbone may make no use of these places"
