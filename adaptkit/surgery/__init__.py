@@ -11,7 +11,7 @@ from adaptkit.surgery.graft import Graft
 from adaptkit.surgery.hooks import adapters_of
 from adaptkit.surgery.hosts import host_shape
 from adaptkit.surgery.instantiating import build_all, check_hosts
-from adaptkit.surgery.observing import observing
+from adaptkit.surgery.observing import observe_changes
 from adaptkit.surgery.operation import Receipt, check_insertable, insert, remove
 
 __all__ = [
@@ -23,6 +23,6 @@ __all__ = [
     "check_insertable",
     "host_shape",
     "insert",
-    "observing",
+    "observe_changes",
     "remove",
 ]

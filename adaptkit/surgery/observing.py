@@ -1,10 +1,11 @@
-"""How much adapters change what passes them, in the forwards that run inside `observing`."""
+"""How much adapters change what passes them, in the forwards that run inside `observe_changes`."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +40,11 @@ class Changes:
 
     def ratios(self, model: nn.Module) -> dict[str, dict[str, float | None]]:
         """Adapter -> path of its host -> rms(change) / rms(stream); None where the stream is zero or not finite."""
-        paths = {id(module): path for path, module in model.named_modules()}
+        modules = cast(Iterable[tuple[str, nn.Module]], model.named_modules())
+        paths = {id(module): path for path, module in modules}
         found: dict[str, dict[str, float | None]] = {}
         for (host, name), sums in self.sums.items():
-            found.setdefault(name, {})[paths[host]] = ratio(*sums.tolist())
+            found.setdefault(name, {})[paths[host]] = ratio(*map(float, sums.cpu()))
         return found
 
 
@@ -71,7 +73,7 @@ _running = _Running()
 
 
 @contextmanager
-def observing() -> Iterator[Changes]:
+def observe_changes() -> Generator[Changes]:
     """Look at every adapter that is applied in this thread. Draws no random number, changes no result."""
     before, _running.changes = _running.changes, Changes()
     try:

@@ -23,7 +23,7 @@ from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.predicting import write_predictions
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
-from adaptkit.surgery import observing
+from adaptkit.surgery import observe_changes
 from adaptkit.tasks.task import Task
 from adaptkit.training.batches import Batch, batch_groups, fit_encoders, total_steps
 from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
@@ -225,7 +225,7 @@ def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Ba
 def end_epoch(run: Run, training: Training, log: Log, *, last: bool) -> None:
     """Validate, keep the state if it is the best so far, and see whether to go on after what may be the last epoch."""
     spec, monitor, now = run.plan.recipe.train, run.material.monitor, training.progress
-    with preserved_rng_state(), observing() as seen:
+    with preserved_rng_state(), observe_changes() as seen:
         found = run.material.measure(training.model, "validation", between=run.stop.check)
     score, changes = monitor.score(found.metrics), seen.ratios(training.model)
     training.schedule.after_validation(score)

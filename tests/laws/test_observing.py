@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from adaptkit import sides
 from adaptkit.adapters.base import ADAPTERS, Shape
 from adaptkit.anatomy import Site
-from adaptkit.surgery import Graft, insert, observing
+from adaptkit.surgery import Graft, insert, observe_changes
 from tests.laws.cases import CASES, Case
 from tests.laws.families import FAMILIES, Family
 from tests.laws.laws import Cell, equal, stirred
@@ -28,11 +28,11 @@ CELLS = [
 def test_every_adapter_is_seen_and_nothing_changes(family: Family, case: Case) -> None:
     cell = Cell(family, case)
     model, _ = cell.inserted()
-    with observing() as fresh:
+    with observe_changes() as fresh:
         cell.run(model)
     stirred(model, cell.own(model))
     expected, state = cell.run(model), torch.get_rng_state()
-    with observing() as seen:
+    with observe_changes() as seen:
         assert equal(cell.run(model), expected)
     assert torch.equal(torch.get_rng_state(), state)
     ratios = seen.ratios(model)
@@ -79,7 +79,7 @@ def test_the_ratio_is_that_of_what_happens_to_the_stream(kind: str, padded: bool
     mask = torch.tensor([[True, True, True], [True, padded is False, padded is False]])
     if padded:
         x[1, 1:] = torch.nan
-    with torch.no_grad(), observing() as seen, sides.use_sides({}, {"": mask}):
+    with torch.no_grad(), observe_changes() as seen, sides.use_sides({}, {"": mask}):
         for _ in range(2):
             model(x)
         change, stream = (model(x) - plain(x))[mask], plain(x)[mask]
@@ -92,9 +92,9 @@ def test_nobody_looks_outside_and_lookers_nest() -> None:
     model = Half()
     insert(model, [graft("bottleneck", "first", 6, bottleneck=3)])
     x = torch.ones(1, 3, 4)
-    with observing() as outer:
+    with observe_changes() as outer:
         model(x)
-        with observing() as inner:
+        with observe_changes() as inner:
             model(torch.zeros(1, 3, 4))
         before = {key: value.clone() for key, value in outer.sums.items()}
     model(x)
@@ -107,9 +107,9 @@ def test_what_has_no_ratio_has_none() -> None:
     with torch.no_grad():
         model.first.bias.zero_()
     insert(model, [graft("bottleneck", "first", 6, bottleneck=3)])
-    with observing() as seen:
+    with observe_changes() as seen:
         model(torch.zeros(1, 3, 4))
     assert seen.ratios(model) == {"law": {"first": None}}
-    with observing() as seen:
+    with observe_changes() as seen:
         model(torch.full((1, 3, 4), torch.nan))
     assert seen.ratios(model) == {"law": {"first": None}}
