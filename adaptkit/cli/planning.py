@@ -65,7 +65,7 @@ def plan_document(made: Plan) -> dict[str, Any]:
     from adaptkit.model.costing import cost
 
     absent = {name for spec in made.recipe.adapter.values() for name in skipped(made.anatomy, spec.at)}
-    return {**made.as_dict(), "skipped": sorted(absent), **cost(made).as_dict()}
+    return {**made.as_dict(), "notes": list(made.notes), "skipped": sorted(absent), **cost(made).as_dict()}
 
 
 def show_plan(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
@@ -99,6 +99,8 @@ def show_plan(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
     show_counts(out, document)
     for name in document["skipped"]:
         out.print(f"skipped     {name}: there is none in {plan.ref.id}", soft_wrap=True)
+    for note in plan.notes:
+        out.print(f"note        {note}", style="yellow", soft_wrap=True)
 
 
 def show_towers(out: Console, plan: Plan) -> None:

@@ -15,6 +15,7 @@ from adaptkit.errors import RecipeError
 from adaptkit.formats.load import load_data
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
+from adaptkit.plan.large import large_parts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
 from adaptkit.plan.parameters import Counts, own_size, size, unfrozen_parameters
 from adaptkit.plan.readout import build_fusion, build_heads, check_pool, joined_modalities, output_width, pool_of
@@ -54,6 +55,7 @@ class Plan:
         parameters: counts.
         towers: modality -> the model that its encoder runs.
         order: the modalities that have vectors, in the order in which they are encoded.
+        notes: what a user should know of it.
     """
 
     recipe: Recipe
@@ -70,6 +72,7 @@ class Plan:
     parameters: Counts
     towers: Mapping[str, TowerPlan] = field(default_factory=dict[str, TowerPlan])
     order: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def inside(self) -> tuple[Graft, ...]:
@@ -159,6 +162,8 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
         "fusion": size(fusion),
     }
     learning += sum(graft.trainable for graft in grafts)
+    pretrained = parts["backbone"] + parts["towers"]
+    large = large_parts(recipe, grafts, encoders, fusion, heads, reads=head_width, pretrained=pretrained)
     moving = sum(own[name].numel() for name in unfrozen) + sum(tower.trainable for tower in towers.values())
     return Plan(
         recipe=recipe,
@@ -175,6 +180,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
         parameters=Counts(total=sum(parts.values()), trainable=moving + learning, **parts),
         towers=towers,
         order=encoding_order(recipe, grafts),
+        notes=tuple(large),
     )
 
 

@@ -85,8 +85,7 @@ def train(
     with holding, _closing(info, plan, told), Stop() as stop:
         if resume:
             _continue(set_status(info, "running").path, begin, device, told)
-        run = Run(info.path, plan, material, initial, told, stop)
-        told.run_started(_started(run, device))
+        run = _announced(Run(info.path, plan, material, initial, told, stop), device)
         results = [train_seed(run, seed, seed_folder(info.path, seeds, seed)) for seed in seeds]
         result = _finish(run, results, time.monotonic() - began)
         set_status(info, "finished")
@@ -157,6 +156,14 @@ def _continue(folder: Path, begin: Callable[[Path], int], device: str, told: Cal
         told.note(f"{folder / FILES} was not there, so whether files of the data changed before now is not known")
     for text in changes(folder / ENVIRONMENT, environment(device)):
         told.note(text)
+
+
+def _announced(run: Run, device: str) -> Run:
+    """The run itself, of which the callbacks know now."""
+    run.callbacks.run_started(_started(run, device))
+    for text in run.plan.notes:
+        run.callbacks.note(text)
+    return run
 
 
 def _started(run: Run, device: str) -> RunStarted:
