@@ -30,7 +30,7 @@ def still_notes(changes: Mapping[str, Mapping[str, float | None]]) -> Iterator[s
             )
 
 
-def typical(places: Mapping[str, float | None]) -> float | None:
-    """The root mean square over the places of an adapter; None where no ratio is defined."""
-    known = [ratio**2 for ratio in places.values() if ratio is not None]
-    return (sum(known) / len(known)) ** 0.5 if known else None
+def typical(changes: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Adapter -> the root mean square over its places; None where no ratio is defined."""
+    known = {name: [ratio**2 for ratio in places.values() if ratio is not None] for name, places in changes.items()}
+    return {name: (sum(squares) / len(squares)) ** 0.5 if squares else None for name, squares in known.items()}
