@@ -240,11 +240,11 @@ def end_epoch(run: Run, training: Training, log: Log, *, last: bool) -> None:
     last = last or now.epoch >= spec.epochs
     now.finished = last or early or now.stopped
 
-    of_adapters, place = typical(changes), {"epoch": now.epoch, "step": now.step}
+    of_adapters = {"change": typical(changes)}
     if changes:
-        log.write("adapters", **place, values={"change": of_adapters}, details={"places": changes})
-    log.write("validation", **place, values={**found.metrics, "best": best})
-    told = Validated(log.seed, now.epoch, spec.epochs, found.metrics, monitor.name, best, of_adapters)
+        log.write("adapters", epoch=now.epoch, step=now.step, values=of_adapters, details={"places": changes})
+    log.write("validation", epoch=now.epoch, step=now.step, values={**found.metrics, "best": best})
+    told = Validated(log.seed, now.epoch, spec.epochs, found.metrics, monitor.name, best, of_adapters["change"])
     if run.callbacks.validated(told):
         now.stopped = now.finished = True
     if now.finished and not last:
