@@ -67,10 +67,21 @@ class Trial:
 FILM_SIDES = ("poster", "trailer", "metadata")
 HALVES = {"adapter.poster.init_from": "moviescope_poster", "adapter.trailer.init_from": "moviescope_trailer"}
 AFFECT: Mapping[str, Any] = {"train.epochs": 12}
+FOOD: Mapping[str, Any] = FEATURES | {
+    "modality.title.tower.model": "minilm",
+    "modality.image.tower": IMAGE,
+    "modality.title.max_tokens": 32,
+    "train.precision": "fp32",
+    "train.epochs": 8,
+    "train.batch_size": 16,
+}
 EXPERTS = ("motion", "audio", "scene", "face", "ocr", "speech")
 TRIALS: dict[str, Trial] = {
     "moviescope_text": Trial("moviescope", "ap_micro", changes=FILMS | {"adapter.houlsby.expect": 12}),
     "moviescope_gmu": Trial("moviescope", "ap_micro", FILM_SIDES, changes=FILMS | {"adapter.fuse.expect": 12}),
+    "moviescope_five": Trial(
+        "moviescope", "ap_micro", (*FILM_SIDES, "audio"), changes=FILMS | {"adapter.fuse.expect": 12}
+    ),
     "moviescope_mmbt": Trial(
         "moviescope", "ap_micro", FILM_SIDES, changes=FILMS | {"train.optimizer.lr": 1e-4, "train.accumulation": 1}
     ),
@@ -97,7 +108,16 @@ TRIALS: dict[str, Trial] = {
     "mosei_wander": Trial(
         "mosei", "mae", ("audio", "vision"), "mmsa-aligned", MINILM | {"backbone.pool": "first", "train.epochs": 8}
     ),
-    "iemocap_wander": Trial("iemocap", "mean_f1_weighted", ("audio", "vision"), changes=AFFECT | FEATURES),
+    "iemocap_late_fusion": Trial(
+        "iemocap", "mean_f1_weighted", ("audio", "vision"), changes=AFFECT | FEATURES | TOWERS
+    ),
+    "iemocap_wander": Trial(
+        "iemocap",
+        "mean_f1_weighted",
+        ("audio", "vision"),
+        changes=AFFECT | FEATURES | TOWERS,
+        first={"init_from": "iemocap_late_fusion"},
+    ),
     "food101_vit_bert_wander": Trial(
         "food101",
         "accuracy",
@@ -106,6 +126,8 @@ TRIALS: dict[str, Trial] = {
         | {"backbone.pool": "first", "train.precision": "fp32", "modality.image.tower": IMAGE}
         | {"train.epochs": 8, "train.batch_size": 16},
     ),
+    "food101_fusion": Trial("food101", "accuracy", ("image",), changes=FOOD | {"train.optimizer.lr": 1e-3}),
+    "food101_wander": Trial("food101", "accuracy", ("image",), changes=FOOD, first={"init_from": "food101_fusion"}),
     "msrvtt_wander": Trial(
         "msrvtt",
         "q2g_r1",

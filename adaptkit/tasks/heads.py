@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,23 +35,41 @@ def linear(width: int, outputs: int, *, dropout: Share = 0.0) -> nn.Module:
     return nn.Sequential(nn.Dropout(dropout), layer) if dropout else layer
 
 
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+}
+
+
 @HEADS.register("mlp")
-def mlp(width: int, outputs: int, *, hidden: Count | None = None, dropout: Share = 0.0) -> nn.Module:
+def mlp(
+    width: int,
+    outputs: int,
+    *,
+    hidden: Count | None = None,
+    activation: Literal["gelu_tanh", "gelu", "relu"] = "gelu_tanh",
+    norm: bool = True,
+    dropout: Share = 0.0,
+) -> nn.Module:
     """Linear, dropout, GELU (tanh form), layer norm (eps 1e-12), linear: D*N + 3*N + N*O + O parameters.
 
     The classifier of the Multimodal-Adapters code (`SimpleClassifier`): 602,125 parameters at D = N = 768 and
-    O = 13.
+    O = 13. With `activation = "relu"` and `norm = false` that of Wander on Food-101: dropout before or after a ReLU is
+    the same.
 
     Args:
         hidden: N. Default: the width of the pooled vector.
+        activation: "gelu_tanh", "gelu" (exact) or "relu".
+        norm: with the layer norm, 2*N parameters.
         dropout: of the hidden vector.
     """
     hidden = hidden or width
     return nn.Sequential(
         nn.Linear(width, hidden),
         nn.Dropout(dropout),
-        nn.GELU(approximate="tanh"),
-        nn.LayerNorm(hidden, eps=1e-12),
+        ACTIVATIONS[activation](),
+        nn.LayerNorm(hidden, eps=1e-12) if norm else nn.Identity(),
         nn.Linear(hidden, outputs),
     )
 

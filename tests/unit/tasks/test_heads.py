@@ -63,3 +63,17 @@ def test_the_residual_head_is_that_of_mult() -> None:
     x, w = torch.randn(2, 6), head.state_dict()
     inner = torch.relu(x @ w["proj0.weight"].T + w["proj0.bias"]) @ w["proj1.weight"].T + w["proj1.bias"]
     torch.testing.assert_close(head(x), (x + inner) @ w["out.weight"].T + w["out.bias"])
+
+
+def test_the_mlp_without_a_norm_is_the_classifier_of_wander_on_food101() -> None:
+    """Linear, ReLU, dropout, linear: dropout before a ReLU is dropout behind it."""
+    head = build_head(table(kind="mlp", hidden=7, activation="relu", norm=False, dropout=0.5), 5, 3)
+    assert count(head) == 5 * 7 + 7 + 7 * 3 + 3
+    assert list(head.state_dict()) == ["0.weight", "0.bias", "4.weight", "4.bias"]
+    first, last = head[0], head[4]  # type: ignore[index]
+    x = torch.randn(4, 5)
+    torch.manual_seed(0)
+    found = head(x)
+    torch.manual_seed(0)
+    kept = torch.nn.functional.dropout(torch.ones(4, 7), 0.5)
+    torch.testing.assert_close(found, last(first(x).relu() * kept))
