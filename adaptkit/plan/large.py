@@ -5,52 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
-
 from adaptkit.kinds import HEADS
 from adaptkit.kinds.key import type_text
-from adaptkit.modalities.encoder import Encoder
-from adaptkit.plan.parameters import own_size, size
 from adaptkit.recipe import Recipe
-from adaptkit.surgery.graft import Graft
 
 LARGE, NOTICEABLE = 50_000_000, 5_000_000  # parameters: told in any case; told where pretrained models have fewer
 
 
-def large_parts(
-    recipe: Recipe,
-    grafts: tuple[Graft, ...],
-    encoders: Mapping[str, Encoder],
-    fusion: nn.Module,
-    heads: Mapping[str, nn.Module],
-    *,
-    reads: int,
-    pretrained: int,
-) -> Iterator[str]:
+def large_parts(recipe: Recipe, parameters: Mapping[str, int], *, reads: int, pretrained: int) -> Iterator[str]:
     """A sentence for every new part with more than 50 million parameters, or more than the pretrained models have.
 
     Args:
-        recipe: with their tables.
-        grafts: of all adapters.
-        encoders: modality -> its encoder.
-        fusion: of `[fusion]`.
-        heads: task -> head.
+        recipe: whose parts they are.
+        parameters: key of the recipe -> number of parameters that it asks for.
         reads: width of the vector that heads read.
         pretrained: parameters of the backbone and the towers.
     """
-    parts: dict[str, tuple[int, str]] = {}
-    for name, spec in recipe.adapter.items():
-        count = sum(graft.parameters for graft in grafts if graft.adapter == name)
-        parts[f"adapter.{name}"] = count, sizes_of(spec.options)
-    for name, encoder in encoders.items():
-        parts[f"modality.{name}"] = own_size([encoder]), f"It makes vectors of {encoder.width:,}."
-    parts["fusion"] = size(fusion), sizes_of(recipe.fusion.options)
-    for name, head in heads.items():
-        parts[f"task.{name}.head"] = size(head), sizes_of_head(recipe, name, reads)
-    for place, (count, why) in parts.items():
+    for key, count in parameters.items():
         if count > LARGE or count > max(NOTICEABLE, pretrained):
             more = f", more than the pretrained models together ({pretrained:,})" if count > pretrained else ""
-            yield f"{place} has {count:,} parameters{more}. {why}".rstrip()
+            yield f"{key} has {count:,} parameters{more}. {why(recipe, key, reads)}".rstrip()
+
+
+def why(recipe: Recipe, key: str, reads: int) -> str:
+    """The sizes that make a part as large as it is."""
+    table, _, name = key.partition(".")
+    if table == "task":
+        return sizes_of_head(recipe, name.removesuffix(".head"), reads)
+    return sizes_of(recipe.fusion.options if table == "fusion" else dict(getattr(recipe, table)[name]))
 
 
 def sizes_of(options: Mapping[str, Any]) -> str:

@@ -149,7 +149,8 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
     outputs = {name: task.outputs for name, task in tasks.items()}
     with torch.device("meta"):
         heads = build_heads(recipe, encoders, head_width, outputs)
-    check_sizes(recipe, new_parts(recipe, grafts, encoders, projections, fusion, heads))
+    asked = new_parts(recipe, grafts, encoders, projections, fusion, heads)
+    check_sizes(recipe, asked)
     own = dict(model.named_parameters())
     of_encoders = [*encoders.values(), *projections.values(), segments]
     learning = own_size([*of_encoders, fusion, *heads.values()], moving=True)
@@ -163,7 +164,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
     }
     learning += sum(graft.trainable for graft in grafts)
     pretrained = parts["backbone"] + parts["towers"]
-    large = large_parts(recipe, grafts, encoders, fusion, heads, reads=head_width, pretrained=pretrained)
+    large = large_parts(recipe, asked, reads=head_width, pretrained=pretrained)
     moving = sum(own[name].numel() for name in unfrozen) + sum(tower.trainable for tower in towers.values())
     return Plan(
         recipe=recipe,
