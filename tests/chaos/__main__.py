@@ -249,9 +249,15 @@ def main() -> int:
     points, rng, began = spaced(chosen.every, chosen.seed), random.Random(chosen.seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="adaptkit-chaos-") as name:
         trials = Trials(Path(name))
-        figures: dict[str, Any] = killed_training(trials, points)
-        figures |= killed_export(trials, points) | killed_import(trials, points)
-        figures |= killed_at_moments(trials, chosen.moments, rng)
+        figures: dict[str, Any] = {}
+        for part in (
+            lambda: killed_export(trials, points),
+            lambda: killed_import(trials, points),
+            lambda: killed_training(trials, points),
+            lambda: killed_at_moments(trials, chosen.moments, rng),
+        ):
+            figures |= part()
+            print(json.dumps(figures), file=sys.stderr, flush=True)
         figures |= {"lost": len(trials.lost), "seconds": round(time.monotonic() - began)}
     print(json.dumps(figures, indent=2))
     return 1 if trials.lost else 0
