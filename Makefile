@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
+CHAOS_ARGS ?=
 
 .PHONY: help install demo test check index docs recipes conformance coverage fuzz chaos clean
 .DELETE_ON_ERROR:
