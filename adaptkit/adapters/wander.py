@@ -45,7 +45,8 @@ class Wander(Adapter):
     product of its sample: as a factor of 0 one absent modality would silence all the others. Without any side F is 0.
     In a block (`out_tokens = "host"`) F is added to the stream; at `fusion` a number of `out_tokens` gives the
     published form, whose residual is the first tokens of the concatenated modalities.
-    In a causal stack T_0[k] is one number and the T_m[k] are (T_m, 1): a token reads itself and the sides alone.
+    With shared positions T_0[k] is one number and T_m[k] is (T_m, 1): a token reads itself and the sides, which are
+    computed once per sample, and the stream needs no bound.
 
     Identity at init, and trainable: only the stream's token factors are zero, in the residual form the sides' width
     factors. (With all of them zero, as published, no parameter ever receives a gradient.)
@@ -59,9 +60,11 @@ class Wander(Adapter):
         combine: "residual" multiplies 1 + each modality; "cp" is the product of the modalities themselves, summed after
             it, and "published" summed before it.
         out_tokens: "host" keeps the stream's tokens; a number makes a new sequence (at `fusion` only).
+        positions: "own" gives every output token its own token factors, "shared" gives all of them the same. "auto"
+            shares in the residual form that keeps the stream's tokens, and in every causal stack.
 
     Raises:
-        SiteError: a length is unbounded, or a sequence is longer than its bound.
+        SiteError: a length is unbounded, a sequence is longer than its bound, or positions cannot be so.
     """
 
     paper = "Guo et al. 2025 (arXiv 2412.08979)"
@@ -80,6 +83,7 @@ class Wander(Adapter):
         trank: Count = 12,
         combine: Combine = "residual",
         out_tokens: Count | Literal["host"] = "host",
+        positions: Literal["auto", "own", "shared"] = "auto",
     ) -> None:
         super().__init__()
         check_positive(rank=rank, drank=drank, trank=trank)
@@ -88,8 +92,8 @@ class Wander(Adapter):
         self.out_tokens = None if out_tokens == "host" else out_tokens
         self.keeps_length = self.out_tokens is None
         modalities = [host, *sides.values()]
-        self.causal = host.causal
-        stream = 1 if host.causal else bounded("the stream", host)
+        self.shared = shares_positions(positions, host, combine, self.keeps_length)
+        stream = 1 if self.shared else bounded("the stream", host)
         lengths = [stream, *(bounded(f"the side {n!r}", s) for n, s in sides.items())]
         out = stream if self.out_tokens is None else self.out_tokens
         check_positive(out_tokens=out)
@@ -165,7 +169,7 @@ class Wander(Adapter):
     def rows(self, index: int, length: int, out: int) -> Tensor:
         """(K, length, out): the token factors of the first `length` tokens."""
         factors = self.token_factors[index]
-        length, out = (1 if index == 0 else length, 1) if self.causal else (length, out)
+        length, out = (1 if index == 0 else length, 1) if self.shared else (length, out)
         names = ("the stream", *(f"the side {name!r}" for name in self.names))
         for what, found, bound in (
             (names[index], length, factors.shape[1]),
@@ -188,6 +192,21 @@ class Wander(Adapter):
         joined = torch.where(counts.unsqueeze(-1), joined, 0.0)
         kept = torch.take_along_dim(joined, order.unsqueeze(-1), dim=1)
         return functional.pad(kept, (0, 0, 0, count - kept.shape[1]))
+
+
+def shares_positions(positions: str, host: Shape, combine: Combine, keeps_length: bool) -> bool:
+    """Whether all output tokens have the same token factors."""
+    if positions == "shared" and not keeps_length:
+        raise SiteError(
+            'positions = "shared" keeps the tokens of the stream, and out_tokens makes new ones.',
+            hint='Write positions = "own", or leave out_tokens out.',
+        )
+    if positions == "own" and host.causal:
+        raise SiteError(
+            'with positions = "own" a token reads all others, and here no token may see a later one.',
+            hint='Write positions = "shared".',
+        )
+    return host.causal or positions == "shared" or (positions == "auto" and combine == "residual" and keeps_length)
 
 
 def bounded(what: str, shape: Shape) -> int:
@@ -243,35 +262,29 @@ def residual_product(*inputs: Tensor | None) -> Tensor:
 
     A modality that a sample lacks has no token that counts, so its G is 0 and its factor 1.
     """
-    stream, *sides = zip(inputs[0::4], inputs[1::4], inputs[2::4], strict=True)
-    grown: Tensor | None = None
-    for a, t, d in sides:
-        assert a is not None
-        assert t is not None
-        assert d is not None
-        g = expand(a, t, d)  # (B, O, R, D)
-        grown = g if grown is None else grown + g + grown * g  # never 1 + g - 1: half precision would lose g
-    a, t, d = stream
-    assert grown is not None
-    assert a is not None
-    assert t is not None
-    assert d is not None
-    return (grown + expand(a, t, d) * grown).sum(dim=2)
+    stream, *sides = (expand(a, t, d) for a, t, d, _ in factors(inputs))  # (B, O, R, D) each
+    grown = sides[0]
+    for side in sides[1:]:
+        grown = grown + side + grown * side  # never 1 + g - 1: half precision would lose g
+    return (grown + stream * grown).sum(dim=2)
 
 
 def product(*inputs: Tensor | None) -> Tensor:
     """sum_j prod_m T_m^T A_m D_m[j] for one k; `inputs` are A, T, D and who has it of each modality. (B, O, D)."""
     result = None
-    for a, t, d, has in zip(inputs[0::4], inputs[1::4], inputs[2::4], inputs[3::4], strict=True):
-        assert a is not None
-        assert t is not None
-        assert d is not None
+    for a, t, d, has in factors(inputs):
         factor = expand(a, t, d)  # (B, O, R, D)
         if has is not None:
             factor = torch.where(has, factor, 1.0)
         result = factor if result is None else result * factor
     assert result is not None
     return result.sum(dim=2)
+
+
+def factors(inputs: Sequence[Tensor | None]) -> Iterable[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """A, T, D and who has it, of each modality; only the last may be None. (`checkpoint` takes tensors one by one.)"""
+    given = cast(Sequence[Tensor], inputs)
+    return zip(given[0::4], given[1::4], given[2::4], inputs[3::4], strict=True)
 
 
 def expand(a: Tensor, t: Tensor, d: Tensor) -> Tensor:

@@ -153,10 +153,10 @@ def cases() -> Iterator[Case]:
     yield Case("gmu_tied", MLP, {"kind": "gmu", "bottleneck": 6, "sides": ["poster"]})
     yield Case("gmu_gates", MLP, {"kind": "gmu", "bottleneck": 6, "sides": ["poster", "trailer"]})
     wander = {"kind": "wander", "rank": 4, "drank": 2, "trank": 3}
-    yield Case("wander_cp", MLP, {**wander, "sides": ["poster", "trailer"]})
+    yield Case("wander_cp", MLP, {**wander, "combine": "cp", "sides": ["poster", "trailer"]})
     yield Case("wander_published", (("block.out",),), {**wander, "combine": "published", "sides": ["trailer"]})
     yield Case("wander_spans", (("block.out",),), {**wander, "sides": ["span:first", "span:rest"]})
-    yield Case("wander_residual", MLP, {**wander, "combine": "residual", "sides": ["poster", "trailer"]})
+    yield Case("wander", MLP, {**wander, "sides": ["poster", "trailer"]})
     yield Case("other_tower", (("block.out",),), {"kind": "gmu", "bottleneck": 4, "sides": [OTHER_TOWER]})
     yield Case("cross_attention", MLP, {"kind": "cross_attention", "heads": 2, "bottleneck": 8, "sides": ["trailer"]})
     yield Case("mag", MLP, {"kind": "mag", "sides": ["poster"]})

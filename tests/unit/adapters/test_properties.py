@@ -155,7 +155,13 @@ def test_wander_at_fusion_ignores_padding_in_its_residual_too() -> None:
         (lambda: GMU(Shape(8), {"a": Shape(3)}, bottleneck=0), "bottleneck = 0"),
         (lambda: LoRA(Shape(8, None, 8), {}, rank=9), "rank = 9 exceeds"),
         (lambda: LoRA(Shape(8), {}), "changes the weight of a projection"),
-        (lambda: Wander(Shape(8), {"a": Shape(3, 2)}), "how many tokens the stream has"),
+        (lambda: Wander(Shape(8), {"a": Shape(3, 2)}, positions="own"), "how many tokens the stream has"),
+        (lambda: Wander(Shape(8), {"a": Shape(3, 2)}, combine="cp"), "how many tokens the stream has"),
+        (lambda: Wander(Shape(8, 4, causal=True), {"a": Shape(3, 2)}, positions="own"), "no token may see a later one"),
+        (
+            lambda: Wander(Shape(8, 4), {"a": Shape(3, 2)}, positions="shared", out_tokens=4),
+            "out_tokens makes new ones",
+        ),
         (lambda: Wander(Shape(8, 4), {"a": Shape(3)}), "how many tokens the side 'a' has"),
     ],
 )
@@ -165,7 +171,7 @@ def test_shapes_that_cannot_work_are_refused_when_built(build, message: str) -> 
 
 
 def test_a_sequence_longer_than_the_bound_is_refused() -> None:
-    module = Wander(Shape(6, 4), {"a": Shape(4, 2)}, rank=2, drank=1, trank=1)
+    module = Wander(Shape(6, 4), {"a": Shape(4, 2)}, rank=2, drank=1, trank=1, positions="own")
     with pytest.raises(SiteError, match="the stream has 5 tokens"):
         module(torch.randn(1, 5, 6), torch.randn(1, 5, 6), Sides({"a": Side.of(torch.randn(1, 2, 4))}))
     with pytest.raises(SiteError, match="the side 'a' has 3 tokens"):
@@ -228,7 +234,7 @@ def test_the_formula_of_every_adapter_counts_its_parameters(kind: str) -> None:
         "prefix": lambda: (Prefix(Shape(d, heads=3), {}, length=o), 2 * o * d),
         "prompt": lambda: (Prompt(Shape(d), {}, length=o, reparametrize=p), o * d + 2 * d * p + p + d),
         "wander": lambda: (
-            Wander(host, sides, rank=p, drank=2, trank=3),
+            Wander(host, sides, rank=p, drank=2, trank=3, positions="own"),
             sum(x * p + p + 2 * p * d + 3 * y * o + 2 * x for x, y in zip((d, *e), (o, *t), strict=True)),
         ),
     }

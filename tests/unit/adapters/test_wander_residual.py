@@ -39,7 +39,7 @@ def given(arrays: dict[str, Tensor], pattern: str) -> Sides:
 def module_of(arrays: dict[str, Tensor]) -> Wander:
     shapes = {name: Shape(x.shape[2], x.shape[1]) for name in NAMES if (x := arrays.get(f"side.{name}")) is not None}
     h = arrays["h"]
-    module = Wander(Shape(h.shape[2], h.shape[1]), shapes, rank=4, drank=3, trank=2, combine="residual").double()
+    module = Wander(Shape(h.shape[2], h.shape[1]), shapes, rank=4, drank=3, trank=2, positions="own").double()
     module.load_state_dict({key.removeprefix("w."): x for key, x in arrays.items() if key.startswith("w.")})
     return module
 
