@@ -171,10 +171,7 @@ class Wander(Adapter):
         factors = self.token_factors[index]
         length, out = (1 if index == 0 else length, 1) if self.shared else (length, out)
         names = ("the stream", *(f"the side {name!r}" for name in self.names))
-        for what, found, bound in (
-            (names[index], length, factors.shape[1]),
-            (names[0], out, factors.shape[2]),
-        ):
+        for what, found, bound in ((names[index], length, factors.shape[1]), (names[0], out, factors.shape[2])):
             if found > bound:
                 raise SiteError(
                     f"{what} has {found} tokens, and this Wander was built for {bound}.",
