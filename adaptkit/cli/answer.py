@@ -15,8 +15,10 @@ from rich.console import Console
 
 from adaptkit.errors import Problem
 
-# Off a terminal nothing says how wide the reader's window is; COLUMNS does where it is set.
+# Off a terminal nothing says how wide the reader's window is; COLUMNS does where it is set. What goes into a pipe or a
+# file is for programs: no line is broken there, and tables are rows with tabs between the cells.
 WIDTH_OFF_TERMINAL = 120
+WIDTH_IN_PIPE = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def failure_json(code: int, problems: tuple[Problem, ...]) -> dict[str, Any]:
 
 
 class _Console(Console):
+    piped = False
+
     def on_broken_pipe(self) -> None:
         """Rich would end the process with code 1; `main` knows that a closed pipe is no error."""
         raise
@@ -57,13 +61,15 @@ def console(*, stderr: bool = False) -> Console:
     """A console that never cuts, colours only a terminal and respects NO_COLOR and COLUMNS."""
     stream = sys.stderr if stderr else sys.stdout
     known = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return _Console(
+    made = _Console(
         stderr=stderr,
-        width=None if known else WIDTH_OFF_TERMINAL,
+        width=None if known else WIDTH_OFF_TERMINAL if stderr else WIDTH_IN_PIPE,
         highlight=False,
         markup=False,
         emoji=False,
     )
+    made.piped = not (known or stderr)
+    return made
 
 
 def note(text: str) -> None:

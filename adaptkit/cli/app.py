@@ -103,7 +103,6 @@ def command() -> Any:
     """The parser of all commands."""
     app = typer.Typer(
         cls=HelpfulGroup,
-        add_completion=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["--help", "-h"]},
     )

@@ -13,6 +13,7 @@ import typer
 from adaptkit.cli.answer import Answer, console, failure_json, print_problems, to_json
 from adaptkit.cli.app import command
 from adaptkit.cli.failures import explain, print_traceback
+from adaptkit.cli.terminal import completing, sign_of_life
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     options = args[: args.index("--")] if "--" in args else args
     as_json = "--json" in options
+    if completing():
+        command().main(args, prog_name="adaptkit")  # answers the shell, and ends the process
+    words = " ".join(word for word in args[:2] if not word.startswith("-"))
     try:
-        return _answer(args, as_json)
+        with sign_of_life(f"adaptkit {words} ..."):
+            return _answer(args, as_json)
     except BrokenPipeError:
         _silence(sys.stdout)  # the reader closed the pipe (`| head`): nothing is wrong
         return 0

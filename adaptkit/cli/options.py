@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from adaptkit.cli.answer import note
+from adaptkit.cli.terminal import recipes
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
@@ -35,7 +36,12 @@ Variant = Annotated[
 ]
 RecipeArgument = Annotated[
     str,
-    typer.Argument(metavar="RECIPE", help="Recipe file, or the name of a bundled one.", show_default=False),
+    typer.Argument(
+        metavar="RECIPE",
+        help="Recipe file, or the name of a bundled one.",
+        show_default=False,
+        autocompletion=recipes,
+    ),
 ]
 RunArgument = Annotated[
     Path | None,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +18,23 @@ if TYPE_CHECKING:
 Splits = Mapping[str, Mapping[str, Any]]
 
 
-def table(rows: Sequence[Mapping[str, object]], *, numbers: Collection[str] = (), title: str = "") -> Table:
+@dataclass(frozen=True)
+class Rows:
+    """A drawn table for a reader; in a pipe a line per row, with tabs between the cells and the header first."""
+
+    rows: Sequence[Mapping[str, object]]
+    drawn: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not getattr(console, "piped", False):
+            yield self.drawn
+            return
+        for cells in ([*self.rows[0]] if self.rows else [], *([*row.values()] for row in self.rows)):
+            yield Segment("\t".join(" ".join(str(cell).split()) for cell in cells))  # a Text would expand the tabs
+            yield Segment.line()
+
+
+def table(rows: Sequence[Mapping[str, object]], *, numbers: Collection[str] = (), title: str = "") -> Rows:
     """A table with one column per key of the first row.
 
     Args:
@@ -44,14 +63,14 @@ def table(rows: Sequence[Mapping[str, object]], *, numbers: Collection[str] = ()
         )
     for row in rows:
         drawn.add_row(*(Text(str(row[column])) for column in columns))
-    return drawn
+    return Rows([{column: row[column] for column in columns} for row in rows], drawn)
 
 
 def _is_short(rows: Sequence[Mapping[str, object]], column: str) -> bool:
     return max(len(str(row[column])) for row in rows) <= 30
 
 
-def records(rows: Sequence[Mapping[str, str]]) -> Table:
+def records(rows: Sequence[Mapping[str, str]]) -> Rows:
     """Rows of prose: the name on the left, and on the right each other key on lines of its own."""
     drawn = Table.grid(padding=(0, 2, 0, 0))
     drawn.add_column(no_wrap=True)
@@ -62,7 +81,8 @@ def records(rows: Sequence[Mapping[str, str]]) -> Table:
         for key, value in facts:
             drawn.add_row("", Text(f"{key}: {value}"))
         drawn.add_row()
-    return drawn
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return Rows([{column: row.get(column, "") for column in columns} for row in rows], drawn)
 
 
 def aligned(rows: Sequence[Mapping[str, str]]) -> Iterator[str]:
@@ -81,7 +101,7 @@ def several(count: int, noun: str) -> str:
 
 def metric_table(
     metrics: Splits, ablations: Mapping[str, Splits], std: Splits | None = None, ablations_std: Any = None
-) -> Table:
+) -> Rows:
     """The table.
 
     Args:
@@ -106,7 +126,7 @@ def metric_table(
     return table(rows, numbers=tuple(columns))
 
 
-def robustness_table(lacks: Sequence[Lack], metrics: Sequence[str]) -> Table:
+def robustness_table(lacks: Sequence[Lack], metrics: Sequence[str]) -> Rows:
     """One row per split, dropped modalities and metric; one column per share of the samples that lack them."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for lack in lacks:

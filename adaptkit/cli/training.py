@@ -12,6 +12,7 @@ from adaptkit.cli.answer import Answer, note
 from adaptkit.cli.options import RUNS, Json, Plugins, RunsFolder, Sets
 from adaptkit.cli.runs import recipe_of_run
 from adaptkit.cli.tables import metric_table
+from adaptkit.cli.terminal import recipes
 from adaptkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def train(
             metavar="RECIPE",
             help="Recipe file, or the name of a bundled one. With --resume also a run folder.",
             show_default=False,
+            autocompletion=recipes,
         ),
     ],
     run: Annotated[
