@@ -14,8 +14,9 @@ COMMANDS_INTRODUCTION = """\
 
 Results go to stdout, progress and notes to stderr. Every command has `--json`: see [JSON](json.md).
 In a pipe or a file, tables are one line per row with tabs between the cells, the header first, nothing broken or cut:
-`adaptkit list recipes | cut -f1`. `COLUMNS=100` gives the drawn ones there, too. At a terminal a line on stderr says that a command is
-under way. `adaptkit --install-completion` teaches the shell commands, options and recipes; `--show-completion` prints the script.
+`adaptkit list recipes | cut -f1`. `COLUMNS=100` gives the drawn ones there, too. At a terminal a line on stderr
+says that a command is under way. `adaptkit --install-completion` teaches the shell commands, options and recipes;
+`--show-completion` prints the script.
 
 | exit code | meaning |
 |---|---|
