@@ -165,9 +165,7 @@ class Encoder(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Side:
         """The side of a batch. Absent samples, and dropped ones in training, get what `missing` says."""
         vectors, mask = self._pooled(inputs)  # (B, T, E), (B, T)
-        present = inputs["present"]  # (B,)
-        if self.training and self.modality_dropout > 0:
-            present = present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
+        present = inputs["drawn"] if "drawn" in inputs else self.draw(inputs["present"])  # (B,)
         mask = mask & present[:, None]
         vectors = torch.where(mask[:, :, None], vectors, torch.zeros_like(vectors))
         if self.missing in ("mean", "learned"):
@@ -176,6 +174,15 @@ class Encoder(nn.Module):
             vectors = torch.where(filled[:, :, None], self._fill().to(vectors.dtype), vectors)
             mask = mask | filled
         return Side(vectors, mask, present)
+
+    def draw(self, present: Tensor) -> Tensor:
+        """(B,) bool: the samples that have the modality, less those that count as absent in this step of a training.
+
+        Whoever must know before the forward puts it into its inputs, as `drawn`.
+        """
+        if self.training and self.modality_dropout > 0:
+            return present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
+        return present
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Mapping[str, Tensor]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -14,8 +15,9 @@ from adaptkit.anatomy import load, skeleton
 from adaptkit.anatomy.calling.forward import Call, Prefix, prepare, run
 from adaptkit.fusions.base import BACKBONE
 from adaptkit.modalities.encoder import Encoder
+from adaptkit.model.exchange import Blocks, Exchange, Show, refuse_compiling
 from adaptkit.model.inference import Predicts
-from adaptkit.model.prefix import Blocks, mmbt_prefix, plain_prefix
+from adaptkit.model.prefix import Arrangement, mmbt_prefix, plain_prefix
 from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
@@ -38,11 +40,21 @@ class Encoded:
         streams: modality -> its vectors.
         call: what the backbone reads.
         blocks: what blocks of towers returned, for adapters that read them.
+        later: modality -> its batch, of those whose towers run in step with the backbone.
     """
 
     streams: Mapping[str, Side]
     call: Call
     blocks: Mapping[str, Side]
+    later: Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Represented:
+    """A batch behind the backbone: the vector that heads read, (B, W), and the vectors of every modality."""
+
+    vector: Tensor
+    streams: Mapping[str, Side]
 
 
 class AdaptedModel(Predicts, TrainableState):
@@ -54,12 +66,12 @@ class AdaptedModel(Predicts, TrainableState):
         encoders: modality -> encoder.
         projections: modality of route "tokens" -> its way into the input sequence.
         segments: modality -> its segment embedding, for `prefix = "mmbt"`.
-        blocks: what that takes of the backbone; None for other prefixes.
+        arrangement: what that takes of the backbone; None for other prefixes.
         fusion: the place after the backbone; carries the adapters of the site "fusion".
         join: how the backbone's vector meets the modalities that no adapter reads: `[fusion]`.
         heads: task -> head.
         receipt: of the surgery on the backbone; `adaptkit.remove(model.backbone, model.receipt)` undoes it, with
-            `towers=model.towers` where its adapters read those.
+            `towers=model.models` where its adapters read other models.
         tower_receipts: modality -> that on its tower, `model.towers[modality]`.
     """
 
@@ -70,25 +82,25 @@ class AdaptedModel(Predicts, TrainableState):
         self.encoders = nn.ModuleDict(encoders)
         self.projections = nn.ModuleDict(build_projections(plan.recipe, encoders, backbone))
         self.segments = build_segments(plan.recipe, plan.ref, backbone)
-        self.blocks = Blocks.of(plan, backbone)
+        self.arrangement = Arrangement.of(plan, backbone)
         self.fusion = nn.Identity()
         self.join = build_fusion(plan.recipe, encoders, plan.spec, plan.width, plan.pool)
         self.heads = nn.ModuleDict(build_heads(plan.recipe, encoders, plan.head_width, plan.outputs))
         self.spans = spans_of(plan.recipe, encoders)
-        towers = self.towers
+        models = self.models
 
         def graft(model: nn.Module, grafts: tuple[Graft, ...], unfrozen: tuple[str, ...]) -> Receipt:
             # A copy of a model that is trained as a whole would cost as much as the model.
             kept = len(unfrozen) < len([*model.parameters()])
-            return insert(model, grafts, unfrozen=unfrozen, seed=seed, restorable=kept, towers=towers)
+            return insert(model, grafts, unfrozen=unfrozen, seed=seed, restorable=kept, towers=models)
 
         self.receipt = graft(backbone, plan.inside, plan.unfrozen)
         self.tower_receipts = {
-            name: graft(towers[name], plan.inside_tower(name), tower.unfrozen) for name, tower in plan.towers.items()
+            name: graft(models[name], plan.inside_tower(name), tower.unfrozen) for name, tower in plan.towers.items()
         }
         # The fusion place under the path that its grafts are planned for.
         place = nn.ModuleDict({"fusion": self.fusion})
-        self.fusion_receipt = insert(place, plan.at_fusion, seed=seed, towers=towers)
+        self.fusion_receipt = insert(place, plan.at_fusion, seed=seed, towers=models)
 
     def named_encoders(self) -> Iterator[tuple[str, Encoder]]:
         """(modality, encoder), in recipe order."""
@@ -101,6 +113,11 @@ class AdaptedModel(Predicts, TrainableState):
         """Modality -> the model that its encoder runs."""
         found = {name: encoder.tower for name, encoder in self.named_encoders()}
         return {name: tower.model for name, tower in found.items() if tower is not None}
+
+    @property
+    def models(self) -> dict[str, nn.Module]:
+        """The towers by the names of their modalities, and "backbone"."""
+        return {**self.towers, BACKBONE: self.backbone}
 
     def forward(self, inputs: Inputs, *, drop: Collection[str] = ()) -> dict[str, Tensor]:
         """Logits of every task.
@@ -115,57 +132,100 @@ class AdaptedModel(Predicts, TrainableState):
         tasked = {graft.model for graft in self.plan.grafts if depends_on_task(graft)}
         if not tasked:
             encoded = self.encode(inputs, drop)
-            vector = self.represent(encoded)
-            return {name: self.answer(name, vector, encoded) for name in self.heads}
+            found = self.represent(encoded)
+            return {name: self.answer(name, found) for name in self.heads}
         logits, encoded = {}, None
         for name in self.heads:  # each task has adapters of its own, so a pass of its own
             if encoded is None or tasked - {""}:
                 encoded = self.encode(inputs, drop, task=name)
-            logits[name] = self.answer(name, self.represent(encoded, task=name), encoded)
+            logits[name] = self.answer(name, self.represent(encoded, task=name))
         return logits
 
-    def answer(self, task: str, vector: Tensor, encoded: Encoded) -> Tensor:
+    def answer(self, task: str, found: Represented) -> Tensor:
         """What the head of a task makes of the vector, and of the queries that it reads. (B, outputs)"""
-        head, given = self.heads[task], [vector]
+        head, given = self.heads[task], [found.vector]
         for query in self.plan.recipe.task[task].queries:
-            side = encoded.streams[query]
+            side = found.streams[query]
             given.append(pooling.mean(side.tensor, side.mask))  # (B, E)
         return head(*(part.to(head_dtype(head)) for part in given))
 
-    def represent(self, encoded: Encoded, *, task: str | None = None) -> Tensor:
+    def represent(self, encoded: Encoded, *, task: str | None = None) -> Represented:
         """The vector that heads read, (B, W): the stream, and the modalities that join it."""
-        streams, call, blocks = encoded.streams, encoded.call, dict(encoded.blocks)
-        with sides.use_sides(streams, call.masks, task=task, spans=self.spans, blocks=blocks):
-            sequence, mask = run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
+
+        def backbone(blocks: dict[str, Side]) -> tuple[Tensor, Tensor]:
+            call = encoded.call
+            with sides.use_sides(encoded.streams, call.masks, task=task, spans=self.spans, blocks=blocks):
+                return run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
+
+        streams, blocks = dict(encoded.streams), dict(encoded.blocks)
+        if encoded.later:
+            sequence, mask = self.in_step(encoded.later, streams, blocks, task, backbone)
+        else:
+            sequence, mask = backbone(blocks)
         with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans, blocks=blocks):
             fused = self.fusion(sequence)
         if not all(adapter.keeps_length for adapter in adapters_of(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
         whole = Side(fused, mask, mask.any(1))
         own = whole if self.join.sequences else Side.of(pooled(self.plan.pool, self.backbone, whole))
-        return self.join({BACKBONE: own, **{name: streams[name] for name in self.plan.joined}})
+        return Represented(self.join({BACKBONE: own, **{name: streams[name] for name in self.plan.joined}}), streams)
 
     def encode(self, inputs: Inputs, drop: Collection[str], *, task: str | None = None) -> Encoded:
-        """The vectors of every modality that the backbone does not read itself, and what the backbone reads."""
+        """The vectors of every modality that needs nothing of the backbone, and what the backbone reads."""
         streams: dict[str, Side] = {}
         blocks: dict[str, Side] = {}
-        for name in self.plan.order:  # adapters in a tower may read what was encoded before it
-            given = dict(inputs[name])
-            if name in drop:
-                given["present"] = torch.zeros_like(given["present"])
-            with sides.use_sides(streams, task=task, blocks=blocks):
-                streams[name] = self.encoders[name](given)
+        *groups, last = self.plan.order
+        for group in groups:  # adapters in a tower may read what was encoded before it
+            given = {name: with_presence(inputs[name], name in drop) for name in group}
+            if len(group) > 1:
+                self.in_step(given, streams, blocks, task)
+                continue
+            name = "".join(group)
+            streams[name] = self.encoded(name, given[name], streams, task, blocks)
             blocks |= of_samples(name, blocks, streams[name].present)
         call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), self.prefix(streams))
-        return Encoded(streams, call, blocks)
+        later = {name: with_presence(inputs[name], name in drop) for name in last if name}
+        return Encoded(streams, call, blocks, later)
+
+    def encoded(
+        self, name: str, given: Mapping[str, Tensor], streams: Mapping[str, Side], task: str | None, blocks: Blocks
+    ) -> Side:
+        """The vectors of one modality, whose adapters may read these streams and blocks."""
+        with sides.use_sides(streams, task=task, blocks=blocks):
+            return self.encoders[name](given)
+
+    def in_step(
+        self, given: Inputs, streams: dict[str, Side], blocks: Blocks, task: str | None, backbone: Any = None
+    ) -> Any:
+        """Encode modalities whose towers read each other's blocks, or the backbone's, into `streams` and `blocks`.
+
+        What the backbone's forward returned, if it is one of them.
+        """
+        refuse_compiling()
+        parts: dict[str, Any] = {}
+        show: dict[str, Show] = {}
+        before = dict(streams)
+        for name, encoder in self.named_encoders():
+            if name in given:
+                drawn = encoder.draw(given[name]["present"])  # the others see a block before the tower has ended
+                parts[name] = partial(self.encoded, name, {**given[name], "drawn": drawn}, before, task)
+                show[name] = partial(of_samples, name, present=drawn)
+        if backbone is not None:
+            parts[""], show[""] = backbone, dict
+        exchange = Exchange(parts, blocks, show)
+        results = exchange.run()
+        blocks |= exchange.shown
+        found = results.pop("", None)
+        streams |= results
+        return found
 
     def prefix(self, streams: Mapping[str, Side]) -> Prefix | None:
         """What goes before the text: the modalities of route "tokens", in recipe order; None for none."""
         lengths = {name: encoder.tokens for name, encoder in self.named_encoders()}
         projections = dict(self.projections.items())
-        if self.blocks is None:
+        if self.arrangement is None:
             return plain_prefix(projections, streams, lengths)
-        return mmbt_prefix(self.blocks, self.backbone, projections, dict(self.segments.items()), streams, lengths)
+        return mmbt_prefix(self.arrangement, self.backbone, projections, dict(self.segments.items()), streams, lengths)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, in which the frozen part stays as it is: without dropout, with fixed batch statistics."""
@@ -213,6 +273,11 @@ def build_model(plan: Plan, *, weights: bool = True, seed: int = 0) -> AdaptedMo
         encoders = build_encoders(recipe, plan.ref, backbone, plan.spec, plan.width)
         model = AdaptedModel(plan, backbone, encoders, seed)
     return model.eval()
+
+
+def with_presence(batch: Mapping[str, Tensor], dropped: bool) -> Mapping[str, Tensor]:
+    """The batch of a modality, every sample without it where it is dropped."""
+    return {**batch, "present": torch.zeros_like(batch["present"])} if dropped else batch
 
 
 def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]:

@@ -19,7 +19,7 @@ from adaptkit.sides import Side
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class Arrangement:
     """What MMBT's arrangement needs to know of the backbone.
 
     Attributes:
@@ -33,7 +33,7 @@ class Blocks:
     sep: int
 
     @classmethod
-    def of(cls, plan: Plan, backbone: nn.Module) -> Blocks | None:
+    def of(cls, plan: Plan, backbone: nn.Module) -> Arrangement | None:
         """For `prefix = "mmbt"`; None for all others.
 
         Raises:
@@ -76,7 +76,7 @@ def full_length(project: nn.Module, side: Side, full: int | None) -> tuple[Tenso
 
 
 def mmbt_prefix(
-    blocks: Blocks,
+    arrangement: Arrangement,
     backbone: nn.Module,
     projections: Mapping[str, nn.Module],
     segments: Mapping[str, Tensor],
@@ -89,9 +89,9 @@ def mmbt_prefix(
     the difference to the modality's own segment in it. Positions count the tokens that count.
     """
     embedding = input_embedding(backbone)
-    ids = torch.tensor([blocks.cls, blocks.sep], device=embedding.weight.device)
+    ids = torch.tensor([arrangement.cls, arrangement.sep], device=embedding.weight.device)
     cls, sep = embedding(ids)[:, None, None]  # (1, 1, D) each
-    row = backbone.get_parameter(f"{blocks.segments.path}.weight")[0]  # (D,)
+    row = backbone.get_parameter(f"{arrangement.segments.path}.weight")[0]  # (D,)
     tensors, masks, positions = [], [], []
     for name, project in projections.items():
         vectors, counts = full_length(project, streams[name], lengths[name])  # (B, N, D), (B, N)
@@ -102,6 +102,6 @@ def mmbt_prefix(
         counts = torch.cat([*[torch.ones_like(heard)] * first, counts, heard], dim=1)
         tensors.append(block + (segments[name] - row).to(block.dtype))
         masks.append(counts)
-        positions.append((counts.cumsum(1) - 1).clamp(min=0) + blocks.segments.position)
+        positions.append((counts.cumsum(1) - 1).clamp(min=0) + arrangement.segments.position)
     joined = [torch.cat(parts, dim=1) for parts in (tensors, masks, positions)]
-    return Prefix(joined[0], joined[1], joined[2], blocks.segments.position)
+    return Prefix(joined[0], joined[1], joined[2], arrangement.segments.position)

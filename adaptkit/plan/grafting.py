@@ -14,7 +14,7 @@ from adaptkit.errors import SiteError, nearest
 from adaptkit.plan.reading import blocks_to_read, place_to_read, side_shape, tower_block
 from adaptkit.recipe import AdapterSpec, Recipe
 from adaptkit.surgery import Graft, build_all, check_hosts, check_insertable, host_shape
-from adaptkit.surgery.graft import FUSION
+from adaptkit.surgery.graft import BACKBONE, FUSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,12 @@ def plan_grafts(recipe: Recipe, context: PlanContext) -> tuple[Graft, ...]:
         places = {key: recipe.where(f"adapter.{name}{key and '.'}{key}") for key in ("", "at", "layers", "expect")}
         grafts += plan_adapter(name, spec, context, places)
     models = {"": context.model} | {name: tower.model for name, tower in context.towers.items()}
+    named = {**models, BACKBONE: context.model}
     inside = [graft for graft in grafts if graft.site.name != FUSION]
     for model, module in models.items():
-        check_insertable(module, [graft for graft in inside if graft.model == model], models)
+        check_insertable(module, [graft for graft in inside if graft.model == model], named)
     after = nn.ModuleDict({FUSION: nn.Identity()})
-    check_insertable(after, [graft for graft in grafts if graft.site.name == FUSION], models)
+    check_insertable(after, [graft for graft in grafts if graft.site.name == FUSION], named)
     return tuple(grafts)
 
 
@@ -124,16 +125,17 @@ def home(
         SiteError: the sites of one table are in several models, or begin with what is none.
     """
     models = {word: model_of(word, context, where) for word in spec.at}
-    first, *others = dict.fromkeys(models.values())
-    if others:
+    first, *more = dict.fromkeys(models.values())
+    if more:
         raise SiteError(
-            f"adapter.{name}.at names sites of {' and '.join(other or 'the backbone' for other in (first, *others))}.",
+            f"adapter.{name}.at names sites of {' and '.join(other or 'the backbone' for other in (first, *more))}.",
             where=where.get("at", ""),
             hint="Write one table for each model.",
         )
     if not first:
         return spec, context
-    tower = replace(context.towers[first], towers={n: t for n, t in context.towers.items() if n != first})
+    others = {BACKBONE: context} | {name: tower for name, tower in context.towers.items() if name != first}
+    tower = replace(context.towers[first], towers=others)
     return spec.model_copy(update={"at": [word.removeprefix(f"{first}.") for word in spec.at]}), tower
 
 
@@ -182,7 +184,7 @@ def graft_at(name: str, spec: AdapterSpec, site: Site, context: PlanContext) -> 
     anatomies = {model: tower.anatomy for model, tower in context.towers.items()}
     towers = {side: tower_block(name, side, site, anatomy, anatomies) for side in spec.sides if "@" in side}
     lengths = {"": context.lengths, context.name: context.lengths}
-    lengths |= {model: tower.lengths_of_samples for model, tower in context.towers.items()}
+    lengths |= {tower.name: tower.lengths_of_samples for tower in context.towers.values()}
     shapes = {side: side_shape(side, host, context.sides, context.spans, lengths, towers) for side in spec.sides}
     depth = next((stack.depth for stack in anatomy.stacks if stack.name == site.stack), 0)
     return Graft(

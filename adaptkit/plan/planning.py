@@ -17,6 +17,7 @@ from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.large import large_parts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
+from adaptkit.plan.order import Order, in_step, order_of
 from adaptkit.plan.parameters import Counts, own_size, size, unfrozen_parameters
 from adaptkit.plan.readout import build_fusion, build_heads, check_pool, joined_modalities, output_width, pool_of
 from adaptkit.plan.sizes import check_sizes, new_parts
@@ -25,7 +26,6 @@ from adaptkit.plan.towers import (
     TowerPlan,
     check_means,
     check_prompts,
-    encoding_order,
     plan_towers,
     tower_contexts,
     towers_of,
@@ -54,7 +54,8 @@ class Plan:
         head_width: width of the vector that heads read.
         parameters: counts.
         towers: modality -> the model that its encoder runs.
-        order: the modalities that have vectors, in the order in which they are encoded.
+        order: the modalities that have vectors, in the order in which they are encoded, those together that run in
+            step; the last group has "", the backbone.
         notes: what a user should know of it.
     """
 
@@ -71,7 +72,7 @@ class Plan:
     head_width: int
     parameters: Counts
     towers: Mapping[str, TowerPlan] = field(default_factory=dict[str, TowerPlan])
-    order: tuple[str, ...] = ()
+    order: Order = (("",),)
     notes: tuple[str, ...] = ()
 
     @property
@@ -140,6 +141,8 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
         fusion = build_fusion(recipe, encoders, spec, width, pool)
     context = plan_context(recipe, model, anatomy, spec, encoders, width)
     grafts = plan_grafts(recipe, context)
+    order = order_of(recipe, grafts, {"": anatomy} | {name: tower.anatomy for name, tower in context.towers.items()})
+    grafts = in_step(grafts, order)
     unfrozen = unfrozen_parameters(model, recipe.backbone.train, where=recipe.where("backbone.train"))
     towers = plan_towers(recipe, towers_of(encoders))
     check_prompts(recipe, context, towers_of(encoders))
@@ -180,7 +183,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
         head_width=head_width,
         parameters=Counts(total=sum(parts.values()), trainable=moving + learning, **parts),
         towers=towers,
-        order=encoding_order(recipe, grafts),
+        order=order,
         notes=tuple(large),
     )
 

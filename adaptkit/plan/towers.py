@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from adaptkit.plan.grafting import PlanContext, with_prompts
 from adaptkit.plan.parameters import unfrozen_parameters
 from adaptkit.plan.streams import image_lengths
 from adaptkit.recipe import Recipe
-from adaptkit.surgery.graft import FUSION, Graft
+from adaptkit.surgery.graft import BACKBONE, FUSION, Graft
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def named_models(recipe: Recipe) -> set[str]:
 def beginnings(backbone: Anatomy) -> set[str]:
     """How the sites of the backbone begin."""
     words = {word.partition(".")[0] for site in backbone.sites for word in (site.name, site.full_name)}
-    return words | {stack.name for stack in backbone.stacks} | {FUSION}
+    return words | {stack.name for stack in backbone.stacks} | {FUSION, BACKBONE}
 
 
 def refuse_ambiguous(recipe: Recipe, name: str, taken: set[str]) -> None:
@@ -138,28 +137,6 @@ def check_prompts(recipe: Recipe, context: PlanContext, towers: Mapping[str, Tow
                     where=recipe.where(f"modality.{name}"),
                     hint=f"Write max_tokens <= {limit - (length - (before[stack] or 0))} there.",
                 )
-
-
-def encoding_order(recipe: Recipe, grafts: Iterable[Graft]) -> tuple[str, ...]:
-    """The modalities that have vectors, those first that the adapters in another's tower read.
-
-    Raises:
-        SiteError: two towers wait for each other.
-    """
-    read: dict[str, set[str]] = {name: set() for name, m in recipe.modality.items() if m.route != "backbone"}
-    for graft in grafts:
-        if graft.model:
-            others = {site.model for site in graft.towers.values() if site.model != graft.model}
-            read[graft.model] |= others | (graft.sides.keys() & read.keys())
-    try:
-        return tuple(TopologicalSorter(read).static_order())
-    except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        raise SiteError(
-            f"the towers wait for each other: {circle}.",
-            where=recipe.where("adapter"),
-            hint="Let one of them read the other, not both.",
-        ) from error
 
 
 def check_means(recipe: Recipe, grafts: Iterable[Graft], towers: Mapping[str, TowerPlan]) -> None:

@@ -73,6 +73,10 @@ def _side(name: str, side: str, kind: Kind | None, modalities: Tables, adapters:
         if not _TOWER.fullmatch(side):
             hint = 'Write "STACK@block.out", for example "vision@block.out".'
             yield Finding(path, f"{in_toml(side)} is no place of another tower.", hint)
+        word, _, place = side.partition("@")
+        if word in modalities and modalities[word]["route"] == "backbone":
+            what = f"{in_toml(word)} is read by the backbone itself, which has no tower of that name."
+            yield Finding(path, what, f"Write {in_toml(f'backbone@{place}')} for the blocks of the backbone.")
     elif side not in modalities:
         yield Finding(path, f"no modality feeds the side {in_toml(side)}.", nearest(side, modalities))
     elif modalities[side]["route"] in OTHER_ROUTES:

@@ -20,7 +20,7 @@ from adaptkit.surgery.hooks import drop, ranked, register
 
 # Plain lists on the module that is read, not registered children: the parameters belong to their host alone.
 READERS = {"before": "adapter_input_readers", "after": "adapter_output_readers"}
-CAPTURED = "adapter_block_capture"
+CAPTURED = {False: "adapter_block_capture", True: "adapter_return_capture"}  # behind a block's adapters, before them
 
 
 class Reader(NamedTuple):
@@ -33,7 +33,7 @@ class Reader(NamedTuple):
 class BlockCapture(NamedTuple):
     """What a block of a tower lays out for the running forward, and how many adapters read it."""
 
-    address: str
+    place: str
     layout: Layout
     stack: str
     readers: int
@@ -75,27 +75,48 @@ def capture_output(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
         reader.adapter.captured[reader.path] = output_tensor(output)
 
 
-def capture_block(source: nn.Module, block: Site) -> None:
-    """Keep what a block returns for the running forward, for adapters of other towers."""
-    known: BlockCapture | None = getattr(source, CAPTURED, None)
-    register(source, capture_block_output, "after")
+def place_of(block: Site, *, returned: bool) -> str:
+    """What a block is called in the running forward: as its adapters left its output, or as it returned it."""
+    return f"{block.address} as it returned" if returned else block.address
+
+
+def capture_block(source: nn.Module, block: Site, *, returned: bool = False) -> None:
+    """Keep what a block returns for the running forward, for adapters of other towers.
+
+    Args:
+        source: the block.
+        block: its site.
+        returned: before the adapters that are there, for models that wait for each other; else behind them.
+    """
+    known: BlockCapture | None = getattr(source, CAPTURED[returned], None)
+    register(source, capture_returned if returned else capture_block_output, "after")
     readers = 1 + (known.readers if known else 0)
-    setattr(source, CAPTURED, BlockCapture(block.address, block.layout, block.stack, readers))
+    place = place_of(block, returned=returned)
+    setattr(source, CAPTURED[returned], BlockCapture(place, block.layout, block.stack, readers))
 
 
-def release_block(source: nn.Module) -> None:
+def release_block(source: nn.Module, *, returned: bool = False) -> None:
     """Undo `capture_block`, once."""
-    known: BlockCapture = getattr(source, CAPTURED)
+    known: BlockCapture = getattr(source, CAPTURED[returned])
     if known.readers > 1:
-        setattr(source, CAPTURED, known._replace(readers=known.readers - 1))
+        setattr(source, CAPTURED[returned], known._replace(readers=known.readers - 1))
         return
-    delattr(source, CAPTURED)
-    drop(source, capture_block_output)
+    delattr(source, CAPTURED[returned])
+    drop(source, capture_returned if returned else capture_block_output)
 
 
 @ranked(2)
 def capture_block_output(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
     """Forward hook of a block that other towers read."""
-    known: BlockCapture = getattr(module, CAPTURED)
+    lay_out(getattr(module, CAPTURED[False]), output)
+
+
+@ranked(-1)
+def capture_returned(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    """Forward hook of a block that other towers read before its own adapters change what it returned."""
+    lay_out(getattr(module, CAPTURED[True]), output)
+
+
+def lay_out(known: BlockCapture, output: Any) -> None:
     states: Tensor = output_tensor(output)
-    sides.capture(known.address, as_tokens(states, known.layout), known.stack)
+    sides.capture(known.place, as_tokens(states, known.layout), known.stack)

@@ -14,6 +14,7 @@ from adaptkit.anatomy.site import Site
 Sharing = Literal["single", "multiple", "half_shared_up", "half_shared_down"]
 
 FUSION = "fusion"  # the site after the backbone
+BACKBONE = "backbone"  # what the backbone is called among the other models that an adapter reads
 MEMBER, SPAN = "adapter:", "span:"  # sides that are another adapter's change, or part of the adapter's own stream
 
 
@@ -37,6 +38,8 @@ class Graft:
         share: one adapter for all layers of this adapter's name, site and stack.
         per_task: how the tasks share this adapter.
         train: its parameters move.
+        in_step: what it reads of blocks of other models is what those returned before the adapters at their block.out,
+            because the models wait for each other.
         parameters: how many parameters it has that no earlier graft has.
         trainable: how many of those move.
     """
@@ -54,6 +57,7 @@ class Graft:
     share: bool = False
     per_task: Sharing = "single"
     train: bool = True
+    in_step: bool = False
     parameters: int = 0
     trainable: int = 0
 
@@ -71,6 +75,14 @@ class Graft:
     def members(self) -> tuple[str, ...]:
         """The adapters at the same host whose changes this one combines."""
         return tuple(side.removeprefix(MEMBER) for side in self.sides if side.startswith(MEMBER))
+
+    def source_of(self, block: Site) -> str:
+        """What the model of a block that it reads is called: "" for the one that the adapter is in."""
+        return "" if block.model == self.model else block.model or BACKBONE
+
+    def returned(self, block: Site) -> bool:
+        """It reads the block before the adapters at its block.out."""
+        return self.in_step and block.model != self.model
 
     @property
     def instance(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
 from adaptkit.surgery import counting, lengthening, prefixing
 from adaptkit.surgery.applying import HERE, Binding, Reads, SideBinding
-from adaptkit.surgery.capturing import capture, capture_block, release, release_block
+from adaptkit.surgery.capturing import capture, capture_block, place_of, release, release_block
 from adaptkit.surgery.freezing import base_parameters, freeze, is_there, thaw
 from adaptkit.surgery.graft import MEMBER, SPAN, Graft, side_key
 from adaptkit.surgery.hooks import Adapters, adapters_of, attach, bindings, detach
@@ -40,6 +40,14 @@ class Reading(NamedTuple):
     name: str
 
 
+class Captured(NamedTuple):
+    """A block that an adapter reads: of which model ("" is the one it is in), and whether before its own adapters."""
+
+    model: str
+    path: str
+    returned: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What surgery did, by name, so that it can be undone on the model or on any copy of it.
@@ -47,14 +55,14 @@ class Receipt:
     Attributes:
         grafts: (path of the host, name of the adapter), in the order of insertion.
         readings: the adapters that read elsewhere.
-        captured: (model, path) of the blocks of towers that adapters read, once for each of them; "" is this model.
+        captured: the blocks of towers that adapters read, once for each of them.
         insertion: its number, by which the model's parameters know what it found; 0 for none.
         restorable: a copy of every parameter that may move was kept.
     """
 
     grafts: tuple[tuple[str, str], ...]
     readings: tuple[Reading, ...] = ()
-    captured: tuple[tuple[str, str], ...] = ()
+    captured: tuple[Captured, ...] = ()
     insertion: int = 0
     restorable: bool = True
 
@@ -78,7 +86,7 @@ def insert(
         unfrozen: names of the model's own parameters that stay trainable.
         seed: of the adapters' initial values.
         restorable: keep a copy of the unfrozen parameters, so that `remove` can put them back after training.
-        towers: the other models whose blocks these adapters read, by name (`Site.model`).
+        towers: the other models whose blocks these adapters read, by name (`Site.model`; "backbone" for the backbone).
 
     Returns:
         A receipt for `remove`.
@@ -100,7 +108,7 @@ def insert(
 
     number = freeze(model, kept, restorable=restorable)
     readings: list[Reading] = []
-    captured: list[tuple[str, str]] = []
+    captured: list[Captured] = []
     for graft, adapter in zip(planned, adapters, strict=True):
         attach(model.get_submodule(graft.site.path), graft.child, adapter, binding_of(graft, adapter, held))
         if graft.site.when in JOINS:
@@ -111,9 +119,9 @@ def insert(
             capture(model.get_submodule(place.path), place.path, adapter, when_read(place))
             readings.append(Reading(place.path, when_read(place), graft.site.path, graft.child))
         for block in graft.towers.values():
-            source = "" if block.model == graft.model else block.model
-            capture_block((towers[source] if source else model).get_submodule(block.path), block)
-            captured.append((source, block.path))
+            source, returned = graft.source_of(block), graft.returned(block)
+            capture_block((towers[source] if source else model).get_submodule(block.path), block, returned=returned)
+            captured.append(Captured(source, block.path, returned))
     hosts = tuple((graft.site.path, graft.child) for graft in planned)
     return Receipt(hosts, tuple(readings), tuple(captured), number, restorable or not kept)
 
@@ -132,11 +140,11 @@ def remove(model: nn.Module, receipt: Receipt, *, towers: Mapping[str, nn.Module
         SiteError: the model does not carry what the receipt lists, or its own parameters moved and no copy of them
             was kept, or a tower is missing. Nothing is changed then.
     """
-    lacking = sorted({tower for tower, _ in receipt.captured} - {"", *towers})
+    lacking = sorted({each.model for each in receipt.captured} - {"", *towers})
     if lacking:
         raise SiteError(
             f"the adapters read blocks of {', '.join(lacking)}, and that model was not given.",
-            hint="Pass towers={name: model}; of an adapted model, towers=model.towers.",
+            hint="Pass towers={name: model}; of an adapted model, towers=model.models.",
         )
     for path, name in receipt.grafts:
         if name not in adapters_of(model.get_submodule(path)):
@@ -157,8 +165,8 @@ def take_out(model: nn.Module, receipt: Receipt, towers: Mapping[str, nn.Module]
     for reading in receipt.readings:
         adapter = adapters_of(model.get_submodule(reading.host))[reading.name]
         release(model.get_submodule(reading.source), reading.source, adapter, reading.when)
-    for tower, path in receipt.captured:
-        release_block((towers[tower] if tower else model).get_submodule(path))
+    for tower, path, returned in receipt.captured:
+        release_block((towers[tower] if tower else model).get_submodule(path), returned=returned)
     for path, name in receipt.grafts:
         binding = bindings(model.get_submodule(path))[name]
         if binding.when in JOINS:
@@ -187,7 +195,7 @@ def check_insertable(model: nn.Module, grafts: Sequence[Graft], towers: Mapping[
     taken: set[tuple[str, str]] = set()
     for graft in grafts:
         for site in (graft.site, *graft.reads, *graft.towers.values()):
-            there = modules if site.model == graft.model else named_modules(towers.get(site.model))
+            there = modules if site.model == graft.model else named_modules(towers.get(graft.source_of(site)))
             if site.path not in there:
                 raise SiteError(f"the model has no module {site.path!r} (site {site.full_name}).")
         if not graft.child or "." in graft.child or hasattr(reserved, graft.child):
@@ -271,7 +279,7 @@ def side_binding_of(graft: Graft, side: str) -> SideBinding:
     key = side_key(side)
     if side in graft.towers:
         source = graft.towers[side]
-        return SideBinding(key, "tower", source.address)
+        return SideBinding(key, "tower", place_of(source, returned=graft.returned(source)))
     if side.startswith(SPAN):
         return SideBinding(key, "span", side.removeprefix(SPAN))
     if side.startswith(MEMBER):

@@ -67,6 +67,9 @@ GMU = {"kind": "gmu", "at": ["mlp.out"], "sides": ["poster"], "bottleneck": 3}
 DEEP = {"kind": "cross_attention", "at": ["block.out"], "sides": ["poster@block.out"], "bottleneck": 4}
 IN_TOWER = {"kind": "wander", "at": ["poster.mlp.out"], "sides": ["sound"], "rank": 3, "drank": 2, "trank": 2}
 ACROSS = {"kind": "gmu", "at": ["poster.mlp.out"], "sides": ["sound@block.out"], "bottleneck": 3}
+BACK = {"kind": "gmu", "at": ["poster.block.out"], "sides": ["backbone@block.out"], "bottleneck": 3}
+TO_SOUND = BACK | {"sides": ["sound@block.out"]}
+TO_POSTER = BACK | {"at": ["sound.block.out"], "sides": ["poster@block.out"]}
 CASES: dict[str, dict[str, Any]] = {
     "backbone reads the tower": {"g": GMU},
     "backbone reads its blocks": {"d": DEEP},
@@ -76,6 +79,8 @@ CASES: dict[str, dict[str, Any]] = {
     "tower reads another tower": {"g": GMU, "t": ACROSS},
     "tower reads a tower, backbone reads both": {"t": ACROSS, "d": DEEP, "e": GMU | {"sides": ["sound"]}},
     "blocks at fusion": {"d": DEEP | {"at": ["fusion"]}},
+    "backbone and tower in step": {"d": DEEP, "b": BACK | {"layers": "0..2"}},
+    "two towers in step": {"t": TO_SOUND, "s": TO_POSTER, "d": DEEP},
     "a prompt in a tower": {"g": GMU, "p": {"kind": "prompt", "length": 2, "at": ["sound.embed.in"]}},
 }
 
@@ -147,9 +152,9 @@ def test_fresh_adapters_change_nothing_and_come_out_again(tiny_bert: Path, adapt
     bare = copy.deepcopy(model)
     inputs = batch(model, TEXTS, POSTERS, SOUNDS)
     for name, receipt in bare.tower_receipts.items():
-        remove(bare.towers[name], receipt, towers=bare.towers)
-    remove(bare.backbone, bare.receipt, towers=bare.towers)
-    remove(nn.ModuleDict({"fusion": bare.fusion}), bare.fusion_receipt, towers=bare.towers)
+        remove(bare.towers[name], receipt, towers=bare.models)
+    remove(bare.backbone, bare.receipt, towers=bare.models)
+    remove(nn.ModuleDict({"fusion": bare.fusion}), bare.fusion_receipt, towers=bare.models)
     kept = [name for name, _ in bare.named_modules() if ".adapters" in name]
     hooked = [m for m in bare.modules() if m._forward_hooks or m._forward_pre_hooks]
     assert (kept, hooked) == ([], [])
@@ -368,7 +373,7 @@ def test_a_timm_tower_cannot_hand_sides_to_the_recomputation(tiny_bert: Path) ->
 
 def test_blocks_of_a_tower_cannot_be_put_away_without_it(tiny_bert: Path) -> None:
     model = build(tiny_bert, {"d": DEEP})
-    with pytest.raises(SiteError, match=r"towers=model\.towers"):
+    with pytest.raises(SiteError, match=r"towers=model\.models"):
         remove(model.backbone, model.receipt)
     assert any(".adapters." in name for name, _ in model.backbone.named_parameters())
 
