@@ -165,7 +165,7 @@ class Encoder(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Side:
         """The side of a batch. Absent samples, and dropped ones in training, get what `missing` says."""
         vectors, mask = self._pooled(inputs)  # (B, T, E), (B, T)
-        present = inputs["drawn"] if "drawn" in inputs else self.draw(inputs["present"])  # (B,)
+        present = inputs["drawn"] if "drawn" in inputs else drawn_present(self, inputs["present"])  # (B,)
         mask = mask & present[:, None]
         vectors = torch.where(mask[:, :, None], vectors, torch.zeros_like(vectors))
         if self.missing in ("mean", "learned"):
@@ -174,15 +174,6 @@ class Encoder(nn.Module):
             vectors = torch.where(filled[:, :, None], self._fill().to(vectors.dtype), vectors)
             mask = mask | filled
         return Side(vectors, mask, present)
-
-    def draw(self, present: Tensor) -> Tensor:
-        """(B,) bool: the samples that have the modality, less those that count as absent in this step of a training.
-
-        Whoever must know before the forward puts it into its inputs, as `drawn`.
-        """
-        if self.training and self.modality_dropout > 0:
-            return present & (torch.rand(present.shape, device=present.device) >= self.modality_dropout)
-        return present
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
@@ -240,6 +231,12 @@ class Encoder(nn.Module):
                 where=f"modality.{self.name}.modality_dropout",
                 hint='Add missing = "zero", "mean" or "learned".',
             )
+
+
+def drawn_present(encoder: Encoder, present: Tensor) -> Tensor:
+    """(B,) bool: who counts as present in this step. Known before the forward, it is its input `drawn`."""
+    share = encoder.modality_dropout if encoder.training else 0.0
+    return present & (torch.rand(present.shape, device=present.device) >= share) if share else present
 
 
 def shared(modality: Any, name: str) -> dict[str, Any]:

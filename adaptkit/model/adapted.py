@@ -14,7 +14,7 @@ from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
 from adaptkit.anatomy.calling.forward import Call, Prefix, prepare, run
 from adaptkit.fusions.base import BACKBONE
-from adaptkit.modalities.encoder import Encoder
+from adaptkit.modalities.encoder import Encoder, drawn_present
 from adaptkit.model.exchange import Blocks, Exchange, Show, refuse_compiling
 from adaptkit.model.inference import Predicts
 from adaptkit.model.prefix import Arrangement, mmbt_prefix, plain_prefix
@@ -181,13 +181,13 @@ class AdaptedModel(Predicts, TrainableState):
                 self.in_step(given, streams, blocks, task)
                 continue
             name = "".join(group)
-            streams[name] = self.encoded(name, given[name], streams, task, blocks)
+            streams[name] = self._encoded(name, given[name], streams, task, blocks)
             blocks |= of_samples(name, blocks, streams[name].present)
         call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), self.prefix(streams))
         later = {name: with_presence(inputs[name], name in drop) for name in last if name}
         return Encoded(streams, call, blocks, later)
 
-    def encoded(
+    def _encoded(
         self, name: str, given: Mapping[str, Tensor], streams: Mapping[str, Side], task: str | None, blocks: Blocks
     ) -> Side:
         """The vectors of one modality, whose adapters may read these streams and blocks."""
@@ -197,18 +197,17 @@ class AdaptedModel(Predicts, TrainableState):
     def in_step(
         self, given: Inputs, streams: dict[str, Side], blocks: Blocks, task: str | None, backbone: Any = None
     ) -> Any:
-        """Encode modalities whose towers read each other's blocks, or the backbone's, into `streams` and `blocks`.
-
-        What the backbone's forward returned, if it is one of them.
-        """
+        """Encode modalities whose towers run in step into `streams` and `blocks`; return what the backbone gave."""
         refuse_compiling()
         parts: dict[str, Any] = {}
         show: dict[str, Show] = {}
         before = dict(streams)
         for name, encoder in self.named_encoders():
             if name in given:
-                drawn = encoder.draw(given[name]["present"])  # the others see a block before the tower has ended
-                parts[name] = partial(self.encoded, name, {**given[name], "drawn": drawn}, before, task)
+                drawn = drawn_present(
+                    encoder, given[name]["present"]
+                )  # the others see a block before the tower has ended
+                parts[name] = partial(self._encoded, name, {**given[name], "drawn": drawn}, before, task)
                 show[name] = partial(of_samples, name, present=drawn)
         if backbone is not None:
             parts[""], show[""] = backbone, dict
