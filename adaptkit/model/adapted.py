@@ -204,9 +204,7 @@ class AdaptedModel(Predicts, TrainableState):
         before = dict(streams)
         for name, encoder in self.named_encoders():
             if name in given:
-                drawn = drawn_present(
-                    encoder, given[name]["present"]
-                )  # the others see a block before the tower has ended
+                drawn = drawn_present(encoder, given[name]["present"])  # others see its blocks before it has ended
                 parts[name] = partial(self._encoded, name, {**given[name], "drawn": drawn}, before, task)
                 show[name] = partial(of_samples, name, present=drawn)
         if backbone is not None:
