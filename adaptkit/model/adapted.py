@@ -159,7 +159,7 @@ class AdaptedModel(Predicts, TrainableState):
 
         streams, blocks = dict(encoded.streams), dict(encoded.blocks)
         if encoded.later:
-            sequence, mask = self.in_step(encoded.later, streams, blocks, task, backbone)
+            sequence, mask = self._in_step(encoded.later, streams, blocks, task, backbone)
         else:
             sequence, mask = backbone(blocks)
         with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans, blocks=blocks):
@@ -178,7 +178,7 @@ class AdaptedModel(Predicts, TrainableState):
         for group in groups:  # adapters in a tower may read what was encoded before it
             given = {name: with_presence(inputs[name], name in drop) for name in group}
             if len(group) > 1:
-                self.in_step(given, streams, blocks, task)
+                self._in_step(given, streams, blocks, task)
                 continue
             name = "".join(group)
             streams[name] = self._encoded(name, given[name], streams, task, blocks)
@@ -194,7 +194,7 @@ class AdaptedModel(Predicts, TrainableState):
         with sides.use_sides(streams, task=task, blocks=blocks):
             return self.encoders[name](given)
 
-    def in_step(
+    def _in_step(
         self, given: Inputs, streams: dict[str, Side], blocks: Blocks, task: str | None, backbone: Any = None
     ) -> Any:
         """Encode modalities whose towers run in step into `streams` and `blocks`; return what the backbone gave."""
