@@ -15,6 +15,7 @@ from adaptkit.errors import Interrupted
 from adaptkit.recipe import load_recipe
 from adaptkit.training import Callback, StopRequested, list_runs, train
 from adaptkit.training.callbacks import Callbacks, Evaluated, StepDone, Validated
+from tests.unit.training.tensors import tensors
 
 
 class Noting(Callback):
@@ -62,8 +63,7 @@ class Ending(Callback):
 
 def content(run: Path) -> dict[str, Any]:
     """What an interrupted and resumed run has in common with an uninterrupted one."""
-    tensors = {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*.safetensors")}
-    return {**tensors, "lines": (run / "metrics.jsonl").read_text(), "plan": (run / "plan.json").read_text()}
+    return {**tensors(run), "lines": (run / "metrics.jsonl").read_text(), "plan": (run / "plan.json").read_text()}
 
 
 def test_each_is_told_of_every_event_in_order(tiny_recipe: Path, tmp_path: Path) -> None:

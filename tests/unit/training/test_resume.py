@@ -18,9 +18,10 @@ from adaptkit.errors import Diverged, Interrupted, RunError
 from adaptkit.recipe import Recipe, digest, load_recipe
 from adaptkit.training import Callback, list_runs, read_run, train
 from adaptkit.training.callbacks import Evaluated, SeedStarted, StepDone, Validated
-from adaptkit.training.checkpoint import LAST, PREVIOUS, read_checkpoint
+from adaptkit.training.checkpoint import LAST, read_checkpoint
 from adaptkit.training.folder import create_run, set_status
 from adaptkit.training.resume import run_to_resume
+from tests.unit.training.tensors import tensors
 
 # Everything that has a state: chance in the forward pass, momentum, a schedule, accumulation, logging sums.
 STATEFUL = (
@@ -58,20 +59,14 @@ def recipe_of(path: Path, *more: str) -> Recipe:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """What must be equal: every artifact's and checkpoint's bytes, every logged line, every metric.
-
-    The last checkpoint but one is of the moment when the run was interrupted.
-    """
+    """What must be equal: every artifact's and checkpoint's bytes, every logged line, every metric."""
     summary = json.loads((run / "summary.json").read_text())
     lines = sorted((run / "metrics.jsonl").read_text().splitlines())
-    tensors = {
-        str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*.safetensors") if file.name != PREVIOUS
-    }
     return {
         "metrics": summary["metrics"],
         "per_seed": summary["per_seed"],
         "lines": lines,
-        "tensors": tensors,
+        "tensors": tensors(run),
         "predictions": (run / "predictions" / "test.jsonl").read_bytes(),
     }
 

@@ -69,10 +69,12 @@ def test_the_run_folder(tiny_run: Path) -> None:
         ("train", 2),
         ("train", 4),
         ("train", 6),
+        ("adapters", 6),
         ("validation", 6),
         ("train", 8),
         ("train", 10),
         ("train", 12),
+        ("adapters", 12),
         ("validation", 12),
     ]
     predictions = [json.loads(line) for line in (tiny_run / "predictions" / "test.jsonl").read_text().splitlines()]
@@ -206,8 +208,18 @@ def test_a_loss_that_turns_nan_keeps_the_last_good_state(tiny_recipe: Path, tmp_
     assert load_best(run.path / "checkpoints").trainable.keys() == found["trainable"].keys()
 
 
-def test_a_step_that_breaks_the_parameters_does_not_replace_the_checkpoint(tiny_recipe: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(tiny_recipe, ['train.optimizer={name="sgd", lr=1e38}'])
+def test_a_step_that_breaks_the_parameters_does_not_replace_the_checkpoint(
+    tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = torch.optim.SGD.step
+
+    def breaking(self: torch.optim.SGD, closure: None = None) -> None:
+        step(self, closure)
+        with torch.no_grad():
+            self.param_groups[0]["params"][0].fill_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", breaking)
+    recipe = load_recipe(tiny_recipe, ['train.optimizer={name="sgd", lr=1e-3}'])
     with pytest.raises(Diverged):
         train(recipe, runs=tmp_path)
     found = read_checkpoint(list_runs(tmp_path)[0].path / "checkpoints" / LAST)

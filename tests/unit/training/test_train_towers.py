@@ -17,6 +17,7 @@ from adaptkit.errors import Interrupted
 from adaptkit.recipe import Recipe, parse_recipe
 from adaptkit.training import Callback, train
 from adaptkit.training.callbacks import StepDone
+from tests.unit.training.tensors import tensors
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 BERT = {"model": "bert", "config": SMALL | {"vocab_size": 1, "max_position_embeddings": 8}}
@@ -57,10 +58,6 @@ class InterruptingAt(Callback):
     def step_done(self, event: StepDone) -> None:
         if event.step == self.step:
             os.kill(os.getpid(), signal.SIGINT)
-
-
-def tensors(run: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(run)): file.read_bytes() for file in run.rglob("*.safetensors")}
 
 
 @pytest.mark.parametrize("trained", [[], ["norm"]], ids=["frozen", "norms"])
