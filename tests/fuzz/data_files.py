@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,7 @@ from adaptkit.modalities.pixels import read_image
 from adaptkit.modalities.table.cells import category, number
 from adaptkit.modalities.video.frames import read_frames
 from adaptkit.recipe import cells
+from tests.fuzz.campaign import Campaign, Case
 
 SECRET = 0.8125  # every number of what lies outside of the root
 SPLITS = ("train", "validation", "test")
@@ -88,7 +90,7 @@ def hostile_data(scratch: Path, *, count: int, seed: int = 0) -> Iterator[Hostil
     hold, numbers of any size, nesting, encodings, cut and overwritten bytes.
     """
     chance, secrets = random.Random(seed), scratch / "secrets"
-    secrets.mkdir()
+    secrets.mkdir(parents=True, exist_ok=True)
     Image.new("L", (8, 8), int(SECRET * 255)).save(secrets / "s.png")
     np.save(secrets / "s.npy", np.full(9, SECRET, np.float32))
     for index in range(count):
@@ -266,6 +268,17 @@ def _cut(chance: random.Random, content: bytes) -> bytes:
             b"",
         )
     )
+
+
+def tried(seed: str, folder: Path) -> Case:
+    (hostile,) = hostile_data(folder / "data", count=1, seed=crc32(seed.encode()))
+    try:
+        return Case(outcome(hostile))
+    except Exception as error:  # an assertion of `outcome`, or anything that is no error of ours
+        return Case("fault", f"{hostile.what}: {type(error).__name__}: {error}"[:300])
+
+
+CAMPAIGNS = (Campaign("data: read", full=500, short=0, try_case=tried),)  # test_data_files.py is its short form
 
 
 def main(count: int, seed: int, scratch: Path) -> dict[str, float]:
