@@ -19,6 +19,7 @@ import numpy as np
 
 from adaptkit.data.pickle_scan import scan
 from adaptkit.errors import DataError
+from adaptkit.npy import header_errors, mapped
 
 LIMIT = 32 << 30  # bytes; the largest published pickle (CMU-MOSEI, unaligned) has about 14 GB
 DEPTH = 50  # containers in containers
@@ -65,9 +66,10 @@ def load_array(path: Path, *, limit: int = LIMIT) -> np.ndarray:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            with header_errors():
+                shape, fortran, dtype = read(file)
             if not dtype.hasobject:
-                return np.load(path, mmap_mode="r", allow_pickle=False)
+                return mapped(path)
             if dtype != np.dtype(object) or path.stat().st_size > limit:
                 raise DataError(f"an array of {dtype} cannot be read.", where=where)
             content = file.read()

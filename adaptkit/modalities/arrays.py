@@ -12,6 +12,7 @@ import numpy as np
 from adaptkit.data.paths import ArrayPath
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.hdf5 import is_elsewhere, leaves
+from adaptkit.npy import mapped
 
 HDF5 = (".h5", ".hdf5")
 LARGEST = 2**25  # numbers of one sample, 128 MiB: more is a mistake, or an attack by a small compressed file
@@ -56,7 +57,7 @@ def array_length(path: str | Path | ArrayPath, *, name: str, where: str) -> int:
     file = _parts(path)[0]
     if Path(file).suffix == ".npy":
         try:
-            shape = np.load(file, mmap_mode="r", allow_pickle=False).shape
+            shape = mapped(file).shape
         except (OSError, ValueError, EOFError):
             shape = read_array(path, name=name, where=where).shape  # for its error
     else:
@@ -82,7 +83,7 @@ def _read(file: str, key: str | None, row: int | None, name: str, where: str) ->
         return _from_safetensors(file, key, row)
     if suffix in HDF5:
         return _from_hdf5(file, key, row, name, where)
-    array = np.load(file, mmap_mode="r", allow_pickle=False)  # a pickle could run code
+    array = mapped(file)
     return np.array(array) if isinstance(array, np.ndarray) and _fits(array.shape) else array
 
 

@@ -17,6 +17,7 @@ LAYERS = {
     "atomic": 0,
     "errors": 0,
     "hdf5": 0,
+    "npy": 0,
     "lazy": 0,
     "pooling": 0,
     "kinds": 1,

@@ -18,6 +18,7 @@ from adaptkit.benchmarks.msrvtt.synthesis import write_msrvtt
 from adaptkit.benchmarks.sources import CheckedFiles, drawn, file_name, read_json, read_text
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
+from adaptkit.npy import mapped
 
 OFFICIAL = {"train": "train", "validate": "validation", "val": "validation", "test": "test"}
 TEST = "MSRVTT_JSFUSION_test.csv"
@@ -247,7 +248,7 @@ def _expert_width(folder: Path) -> int:
 def _vectors(path: Path) -> np.ndarray | None:
     """The array, memory-mapped; None where there is none, or only a pickle."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = mapped(path)
     except (ValueError, EOFError, OSError):
         return None
     return array if isinstance(array, np.ndarray) and array.dtype.kind in "fiu" and array.size else None

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from adaptkit.data.unpickling import load_array
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.modalities import arrays
 from adaptkit.modalities.arrays import array_length, read_array
@@ -125,3 +126,16 @@ def test_an_array_in_another_file_is_not_read(folder: Path) -> None:
     for name in ("link", "group/a", "raw", "virtual"):
         with pytest.raises(DataError, match="another file"):
             read_array(folder / f"elsewhere.h5::{name}", name="trailer", where="train.jsonl:1")
+
+
+@pytest.mark.parametrize(
+    "header", ["{'descr': '<f4',\n", "(" * 90, "{'descr': {}, 'shape': 3}", "{'descr': '<f4'}", "\x00"]
+)
+def test_a_header_that_is_no_header_is_told(tmp_path: Path, header: str) -> None:
+    """numpy reads it as a Python literal, and raises whatever Python's own readers do."""
+    text = header.encode().ljust(117) + b"\n"
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(64))
+    with pytest.raises(DataError, match=r"x\.npy"):
+        read_array(tmp_path / "x.npy", name="x", where="here")
+    with pytest.raises(DataError, match=r"x\.npy"):
+        load_array(tmp_path / "x.npy")
