@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from adaptkit.data.label_warnings import label_warnings, some
+from adaptkit.data.leaks import Marks, digest, shared
 from adaptkit.data.moments import Moments
 from adaptkit.data.paths import digest_of, inside, named_file
 from adaptkit.data.sample import DataSet, Sample
@@ -18,7 +20,6 @@ from adaptkit.recipe import TaskTable
 
 SHOWN = 5  # problems of one kind and split that are told one by one
 HARDLY, NOT_AT_ALL = 0.05, 1e-9  # share of the energy of vectors that varies
-RARE, UNEVEN = 5, 50  # samples of a label; the commonest label over the rarest
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Reads(Protocol):
 
 def check_store(store: Store, *, whole: bool = True) -> Findings:
     """Every column of a store, and whether its files are those that were written (`whole`)."""
-    found = Findings(problems=damage(store) if whole else [])
+    found, marks = Findings(problems=damage(store) if whole else []), {}
     try:
         for split in store.splits:
             rows = store.rows(split)
@@ -64,12 +65,14 @@ def check_store(store: Store, *, whole: bool = True) -> Findings:
                 name: summarised(OF_STORES.get(kind, "gaps"), rows.column(name), kind) for name, kind in kinds.items()
             }
             found.splits[split] = {"samples": len(rows), "columns": columns}
+            marks[split] = _marks(store, split) if whole else Marks()
             if store.reaches_files:
                 _check_paths(store, split, found)
     except DataError as error:
         found.problems.extend(error.problems)
     _judge(found)
     _compare_ids({split: store.rows(split, ()).column("id") for split in found.splits}, found)
+    found.warnings += shared(marks, lambda split, index: f"{split}.parquet:{index + 1}")
     if not store.reaches_files:
         found.warnings.append(
             f"the files of its paths lie outside {store.within} and are not looked at: {store.meta['root']}."
@@ -90,16 +93,16 @@ def damage(store: Store) -> list[Problem]:
 def check_sources(published: Mapping[str, str], root: Path, recorded: Mapping[str, str]) -> list[str]:
     """Warnings about source files that are not the published ones, or that changed since the import."""
     warnings = []
-    for name, digest in recorded.items():
+    for name, at_import in recorded.items():
         path = named_file(root, name, "sources")
         if not path.is_relative_to(root):
             warnings.append(f"{name} lies outside {root} and is not compared.")
-        elif path.exists() and digest_of(path) != digest.removeprefix("sha256:"):
+        elif path.exists() and digest_of(path) != at_import.removeprefix("sha256:"):
             warnings.append(f"{name} changed since the import: import it again.")
-    for name, digest in published.items():
+    for name, known in published.items():
         parts = Path(name).parts
         for path in {root.joinpath(*parts[start:]) for start in range(len(parts))}:
-            if path.is_file() and digest_of(path) != digest:
+            if path.is_file() and digest_of(path) != known:
                 warnings.append(f"{path.relative_to(root)} is not the published file: its SHA-256 differs.")
     return warnings
 
@@ -112,19 +115,21 @@ def check_samples(data: DataSet, encoders: Mapping[str, Reads], tasks: Mapping[s
         encoders: modality -> its encoder.
         tasks: name -> table.
     """
-    found = Findings()
+    found, marks = Findings(), {split: Marks() for split in data.splits}
     for split, samples in data.splits.items():
         readers = {name: _Reader(name, encoder, split, found) for name, encoder in encoders.items()}
         ids = []
         for sample in samples:
             ids.append(sample.id)
-            for reader in readers.values():
-                reader.see(sample)
+            contents = {name: reader.see(sample) for name, reader in readers.items()}
+            targets = {f"task {name}": digest(value) for name, value in sample.targets.items()}
+            marks[split].add(sample.id if sample.id != sample.where else "", contents, targets)
         columns = {name: reader.summary() for name, reader in readers.items()}
         columns |= of_tasks(data, split, tasks)
         found.splits[split] = {"samples": len(samples), "columns": columns}
         _compare_ids({split: ids}, found)
     _judge(found)
+    found.warnings += shared(marks, lambda split, index: data.splits[split][index].place)
     return found
 
 
@@ -137,12 +142,14 @@ class _Reader:
         self.lengths: list[int] = []
         self.moments: Moments | None = None
         self.unavailable = ""
+        self.first, self.constant = b"", True
 
-    def see(self, sample: Sample) -> None:
+    def see(self, sample: Sample) -> bytes | None:
+        """Reads the sample's value; its digest, or None where it cannot be read."""
         value = sample.inputs.get(self.name)
         if value is None:
             self.missing += 1
-            return
+            return digest(value)
         try:
             prepared = self.encoder.prepare(value, sample.place)
             if self.encoder.could_standardise:
@@ -153,8 +160,13 @@ class _Reader:
             self.broken += 1
             if self.broken <= SHOWN:
                 self.report.problems.extend(error.problems)
+            return None
         except UnavailableError as error:
             self.unavailable = str(error)
+        found = digest(value)
+        self.first = self.first or found
+        self.constant &= found == self.first
+        return found
 
     def _measure(self, value: Any) -> None:
         length = self.encoder.length(value)
@@ -175,8 +187,9 @@ class _Reader:
             self.report.warnings.append(
                 f"{self.split}: {of} have more than {limit:,} {self.encoder.unit} and are cut; {share:.1%} is lost."
             )
+        constant = self.constant and len(self.lengths) > 1
         varying = None if self.moments is None or len(self.lengths) < 2 else self.moments.varying
-        if self.split == "train" and varying is not None and varying < HARDLY:
+        if self.split == "train" and varying is not None and varying < HARDLY and not constant:
             self.report.warnings.append(hardly_varies(self.name, varying))
         return {
             "kind": self.encoder.unit,
@@ -187,6 +200,7 @@ class _Reader:
             "limit": self.encoder.limit,
             "cut": self.cut,
             "lost": self.lost,
+            "alike": constant,
         } | ({} if varying is None else {"varying": round(varying, 6)})
 
 
@@ -206,6 +220,8 @@ def _judge(found: Findings) -> None:
         for name, column in report["columns"].items():
             if column["missing"]:
                 found.warnings.append(f"{split}: {name} is missing in {column['missing']:,} of {report['samples']:,}.")
+            if column.get("alike"):
+                found.warnings.append(f"{split}: {name} is the same in all {column['present']:,} samples that have it.")
             if column.get("empty"):
                 found.warnings.append(f"{split}: {name} is empty in {column['empty']:,} samples.")
             if column.get("all_zero"):
@@ -221,34 +237,26 @@ def _judge(found: Findings) -> None:
             if "not_numbers" in column and values and values["min"] == values["max"]:
                 found.warnings.append(f"{split}: {name} is {values['min']:g} everywhere.")
     for name in {name: None for report in found.splits.values() for name in report["columns"]}:
-        _judge_labels(name, found)
-
-
-def _judge_labels(name: str, found: Findings) -> None:
-    counts = {split: column["labels"] for split, column in found.columns(name).items() if "labels" in column}
-    training = counts.get("train")
-    others = {label for split, labels in counts.items() if split != "train" for label in labels}
-    if training is None or (others and not others & training.keys()):
-        return  # identities, such as the video of a caption, are in one split only
-    for split, labels in counts.items():
-        if unknown := sorted(labels.keys() - training.keys()):
-            found.warnings.append(f"{split}: {name} has labels that train lacks: {_some(unknown)}.")
-        if lacking := sorted(training.keys() - labels.keys()):
-            found.warnings.append(f"{split}: {name} lacks labels of train: {_some(lacking)}.")
-    if rare := sorted(label for label, count in training.items() if count < RARE):
-        found.warnings.append(f"train: {name} has fewer than {RARE} samples of {_some(rare)}.")
-    if training and max(training.values()) > UNEVEN * min(training.values()):
-        common, seldom = max(training, key=training.__getitem__), min(training, key=training.__getitem__)
-        found.warnings.append(
-            f"train: {name} is uneven: {training[common]:,} samples of {common}, {training[seldom]:,} of {seldom}."
-        )
+        columns = {split: column for split, column in found.columns(name).items() if "labels" in column}
+        found.warnings.extend(label_warnings(name, columns))
 
 
 def _compare_ids(ids: Mapping[str, Iterable[str]], found: Findings) -> None:
     for split, of_split in ids.items():
         twice = sorted(id for id, count in Counter(of_split).items() if count > 1)
         if twice:
-            found.warnings.append(f"{split}: ids that are there several times: {_some(twice)}.")
+            found.warnings.append(f"{split}: ids that are there several times: {some(twice)}.")
+
+
+def _marks(store: Store, split: str) -> Marks:
+    """Those of a split, whose paths count by their names."""
+    marks, rows = Marks(), store.rows(split)
+    summaries = {name: OF_STORES.get(column["kind"]) for name, column in store.columns.items()}
+    for id, *values in zip(rows.column("id"), *map(rows.column, summaries), strict=True):
+        found = {name: digest(value) for name, value in zip(summaries, values, strict=True)}
+        targets = {name: found.pop(name) for name, of in summaries.items() if of in ("labels", "numbers")}
+        marks.add(id, found, targets)
+    return marks
 
 
 def _check_paths(store: Store, split: str, found: Findings) -> None:
@@ -266,7 +274,3 @@ def _check_paths(store: Store, split: str, found: Findings) -> None:
                         found.problems.extend(error.problems)
             if lost > SHOWN:
                 found.problems.append(Problem(f"{lost - SHOWN:,} more files of {name} are not there.", split))
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")

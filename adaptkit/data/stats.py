@@ -51,18 +51,22 @@ class Texts(Gaps):
     def __init__(self) -> None:
         super().__init__()
         self._words, self._characters, self._empty = array("q"), array("q"), 0
+        self._first, self._constant = "", True
 
     def see(self, value: Any) -> None:
         text = str(value)
         self._words.append(len(text.split()))
         self._characters.append(len(text))
         self._empty += not text.strip()
+        self._first = text if len(self._words) == 1 else self._first
+        self._constant = self._constant and text == self._first
 
     def found(self) -> Summary:
         return {
             "words": distribution(self._words),
             "characters": distribution(self._characters),
             "empty": self._empty,
+            "alike": self._constant and len(self._words) > 1,
         }
 
 

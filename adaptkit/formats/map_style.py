@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from adaptkit.data.leaks import content_of
 from adaptkit.data.rows import Column, Row, Rows, SplitRows
 from adaptkit.errors import DataError, nearest
 from adaptkit.formats.hf import ClassNames, classes_of
@@ -166,13 +167,3 @@ class MapStyleRows(Rows):
         path = cell.get("path") if isinstance(cell, dict) else cell
         anchor = Path(path).anchor if isinstance(path, str) and column.form.holds == "file" else ""
         return checked(cell, column, Path(anchor) if anchor else self.root, where)
-
-
-def content_of(value: Any) -> str:
-    """What a value holds that JSON has no word for."""
-    if isinstance(value, Image.Image | np.ndarray):
-        array = np.ascontiguousarray(value)
-        if array.dtype.hasobject:
-            return repr(array.tolist())
-        return f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
-    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)

@@ -44,7 +44,7 @@ class Reader:
 def data(**splits: list[tuple[Any, Any]]) -> DataSet:
     made = {}
     for split, cells in splits.items():
-        rows = [Row(str(n), {"x": x, "y": y}, f"{split}:{n}") for n, (x, y) in enumerate(cells)]
+        rows = [Row(f"{split}:{n}", {"x": x, "y": y}, f"{split}:{n}") for n, (x, y) in enumerate(cells)]
         made[split] = Samples(rows, {"x": "x"}, {"y": "y"})
     return DataSet(made, "", "")
 
@@ -54,17 +54,17 @@ def checked(kind: str = "classification", limit: int | None = None, **splits: li
 
 
 def test_good_data_has_nothing_to_say() -> None:
-    found = checked(train=[([1], "a"), ([1], "b")] * 5, test=[([1], "a"), ([2], "b")])
+    found = checked(train=[([1], "a"), ([2], "b")] * 5, test=[([3], "a"), ([4], "b")])
     assert not found.problems
     assert not found.warnings
     assert found.splits["train"]["columns"]["y"]["labels"] == {"a": 5, "b": 5}
 
 
 def test_cuts_are_counted_with_what_is_lost() -> None:
-    found = checked(limit=3, train=[([1] * 2, "a"), ([1] * 5, "a"), ([1] * 3, "a")] * 2)
+    found = checked(limit=3, train=[([1] * 2, "a"), ([1] * 5, "b"), ([1] * 3, "a")] * 5)
     column = found.splits["train"]["columns"]["x"]
-    assert (column["cut"], column["lost"], column["limit"]) == (2, 4, 3)
-    assert found.warnings == ["train: 2 of 6 x have more than 3 tokens and are cut; 20.0% is lost."]
+    assert (column["cut"], column["lost"], column["limit"]) == (5, 10, 3)
+    assert found.warnings == ["train: 5 of 15 x have more than 3 tokens and are cut; 20.0% is lost."]
 
 
 def test_vectors_that_hardly_vary_are_told_with_the_key_that_helps() -> None:
@@ -87,7 +87,7 @@ def test_vectors_that_hardly_vary_are_told_with_the_key_that_helps() -> None:
 def test_only_the_first_samples_that_cannot_be_read_are_told_one_by_one() -> None:
     found = checked(train=[("text", "a")] * 8)
     assert len(found.problems) == 6
-    assert found.problems[0].where == "train:0 (sample 0)"
+    assert found.problems[0].where == "train:0"
     assert "3 more samples whose x cannot be read" in found.problems[-1].message
 
 
@@ -106,7 +106,7 @@ def test_labels_that_will_make_trouble_are_told(train: str, test: str, message: 
 
 
 def test_identities_are_no_labels_that_a_split_lacks() -> None:
-    assert not checked("multilabel", train=[([1], ["v1"]), ([1], ["v2"])], test=[([1], ["v3"])]).warnings
+    assert not checked("multilabel", train=[([1], ["v1"]), ([2], ["v2"])], test=[([1], ["v3"])]).warnings
 
 
 def test_gaps_constants_and_numbers_that_are_none() -> None:
