@@ -155,7 +155,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _named(path: Path) -> dict[str, Any]:
-    return {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+    return dict(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
 
 
 def _claimed(make: Callable[[], str]) -> tuple[Path, int | None]:

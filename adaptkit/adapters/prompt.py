@@ -31,6 +31,8 @@ class Prompt(Adapter):
         length: L, number of trained tokens.
         reparametrize: M, width of the layer between E and the tokens; None trains the tokens themselves.
         init: "normal" (N(0, 0.02)) or "vocabulary" (rows of the model's word embedding, drawn at random).
+        pooled: what stands in the place of the first token when the prompt is cut off, for whoever pools it: its own
+            state ("token"), or that of the first trained vector ("trained"), as in PEFT. Before word embeddings only.
 
     Raises:
         SiteError: a length or width below 1.
@@ -51,10 +53,11 @@ class Prompt(Adapter):
         length: Count = 20,
         reparametrize: Count | None = None,
         init: Literal["normal", "vocabulary"] = "normal",
+        pooled: Literal["token", "trained"] = "token",
     ) -> None:
         super().__init__()
         check_positive(length=length, reparametrize=1 if reparametrize is None else reparametrize)
-        self.length = length
+        self.length, self.pooled = length, pooled
         self.embedding = nn.Parameter(torch.empty(length, host.width))
         nn.init.normal_(self.embedding, std=0.02)
         self.reparametrization = nn.Identity() if reparametrize is None else mlp(host.width, reparametrize, host.width)

@@ -14,6 +14,7 @@ from adaptkit.adapters.per_task import PerTask
 from adaptkit.errors import SiteError
 from adaptkit.surgery.graft import FUSION, SPAN, Graft
 from adaptkit.surgery.hosts import check_weight_host, oriented
+from adaptkit.surgery.lengthening import check_prompt
 
 WORKS_ON = {
     "sequence": "the input sequence of a whole stack",
@@ -109,10 +110,12 @@ def give_weight(adapter: Adapter, host: nn.Module, graft: Graft) -> None:
 
 
 def check_hosts(model: nn.Module, grafts: Iterable[Graft]) -> None:
-    """Raise SiteError where an adapter in weight space meets a layer whose weight it cannot change."""
+    """Raise SiteError where an adapter meets a host that it cannot change as its options say."""
     for graft in grafts:
         if ADAPTERS.named(graft.kind).reads_input and graft.site.name != FUSION:
             check_weight_host(model.get_submodule(graft.site.path), graft.site.path, graft.kind)
+        if graft.site.when == "sequence":
+            check_prompt(model.get_submodule(graft.site.path), graft.options)
 
 
 def check_causal(graft: Graft) -> None:

@@ -8,6 +8,7 @@ the running forward (`adaptkit.sides`) are right inside.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -54,6 +55,15 @@ def attach(model: nn.Module, path: str, name: str) -> None:
     setattr(last, CUT, Cut(bindings(host)[name].stack, prompt_length(host)))
 
 
+def check_prompt(host: nn.Module, options: Mapping[str, Any]) -> None:
+    """Raise SiteError where the prompt cannot stand for the first token, because it comes behind the last one."""
+    if options.get("pooled") == "trained" and "inputs_embeds" not in arguments_of(host):
+        raise SiteError(
+            'pooled = "trained" needs a prompt before the first token, and here it stands behind the last one.',
+            hint="Leave pooled out: the class token is read as ever.",
+        )
+
+
 def detach(model: nn.Module, path: str, name: str) -> None:
     """Take the hooks off again if the host carries no other prompt."""
     host = model.get_submodule(path)
@@ -86,6 +96,12 @@ def prompt_length(host: nn.Module, without: str = "") -> int:
     """L, of all prompts but one; the same for every task: copies of one adapter are equally long."""
     inside = [adapter.modules() for name, adapter in prompts_of(host).items() if name != without]
     return sum(next(cast(int, module.length) for module in modules if hasattr(module, "length")) for modules in inside)
+
+
+def pools_prompt(host: nn.Module) -> bool:
+    """Whether the state of the first trained token is to stand for the first token's (`pooled = "trained"`)."""
+    inside = [module for adapter in prompts_of(host).values() for module in adapter.modules()]
+    return any(getattr(module, "pooled", "token") == "trained" for module in inside)
 
 
 def prompt(host: nn.Module, stream: Tensor) -> tuple[Tensor, str]:
@@ -186,18 +202,29 @@ def cut_first(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output
         )
     count = prompt_length(module)
     sides.lengthen(next(bindings(module)[name].stack for name in prompts_of(module)), -count, 0)
-    return with_pooled(module, shortened(output, total, count))
+    first = None
+    if pools_prompt(module):  # of the tokens that count: padding may stand on the left
+        first = functional.one_hot(mask[:, count:].argmax(1), total - count).bool()
+    return with_pooled(module, shortened(output, total, count, first))
 
 
-def shortened(value: Any, total: int, count: int) -> Any:
-    """A model's output in which every sequence (B, total, D), or several in a row (ProphetNet), lacks the prompt."""
+def shortened(value: Any, total: int, count: int, first: Tensor | None) -> Any:
+    """A model's output in which every sequence (B, total, D), or several in a row (ProphetNet), lacks the prompt.
+
+    Args:
+        first: (B, T) bool, tokens in whose place the first state of the prompt is left; None: none.
+    """
     if isinstance(value, Tensor):
-        whole = value.dim() == 3 and value.shape[1] % total == 0
-        return torch.unflatten(value, 1, (-1, total))[:, :, count:].flatten(1, 2) if whole else value
+        if value.dim() != 3 or value.shape[1] % total:
+            return value
+        states = torch.unflatten(value, 1, (-1, total))  # (B, S, L + T, D)
+        kept = states[:, :, count:]
+        return (kept if first is None else torch.where(first[:, None, :, None], states[:, :, :1], kept)).flatten(1, 2)
     if isinstance(value, dict):  # a ModelOutput of transformers
         fields = cast(dict[str, Any], value)
-        return type(fields)(**{name: shortened(each, total, count) for name, each in fields.items()})
-    return type(value)(shortened(each, total, count) for each in value) if type(value) in (tuple, list) else value
+        return type(fields)(**{name: shortened(each, total, count, first) for name, each in fields.items()})
+    whole = type(value) in (tuple, list)
+    return type(value)(shortened(each, total, count, first) for each in value) if whole else value
 
 
 def with_pooled(module: Any, output: Any) -> Any:

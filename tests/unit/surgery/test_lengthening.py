@@ -440,3 +440,29 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
     assert gradients[0].keys() == gradients[1].keys() != set()
     for path, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][path])
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+def test_who_pools_the_first_token_may_read_the_prompt_as_in_peft(left: bool) -> None:
+    model = build("bert")
+    plain, inputs = copy.deepcopy(model), text(model)
+    if left:
+        inputs = {name: value.flip(1) for name, value in inputs.items()}
+    prompted(model, pooled="trained")
+    before = adapter(model).tokens().detach().expand(B, -1, -1)
+    embeds = torch.cat([before, plain.get_input_embeddings()(inputs["input_ids"])], dim=1)
+    mask = torch.cat([torch.ones(B, L, dtype=torch.long), inputs["attention_mask"]], dim=1)
+    with torch.no_grad():
+        whole = plain(inputs_embeds=embeds, attention_mask=mask).last_hidden_state  # (B, L + T, D)
+        found = model(**inputs)
+    first = inputs["attention_mask"].argmax(1)
+    expected = whole[:, L:].clone()
+    expected[torch.arange(B), first] = whole[:, 0]
+    torch.testing.assert_close(found.last_hidden_state, expected)
+    if not left:
+        torch.testing.assert_close(found.pooler_output, plain.pooler(whole))  # of whole[:, 0]: PEFT's classifiers
+
+
+def test_a_prompt_behind_an_image_has_no_first_token_to_stand_for() -> None:
+    with pytest.raises(SiteError, match='pooled = "trained" needs a prompt before the first token'):
+        prompted(vision("vit"), pooled="trained")
