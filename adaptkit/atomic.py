@@ -63,7 +63,7 @@ def new_file(path: Path, *, keep: Path | None = None) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent, path.name)
-        temporary, handle = _claimed(lambda: tempfile.mkstemp(**_named(path))[1])
+        temporary, handle = _claimed(lambda: tempfile.mkstemp(*_named(path))[1])
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -97,7 +97,7 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         sweep(path.parent, path.name)  # first, because a folder may come back
         if path.exists() and not replace:
             raise RunError("exists already.", where=str(path), hint="Choose another place, or allow overwriting.")
-        temporary, handle = _claimed(lambda: tempfile.mkdtemp(**_named(path)))
+        temporary, handle = _claimed(lambda: tempfile.mkdtemp(*_named(path)))
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -154,8 +154,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _named(path: Path) -> dict[str, Any]:
-    return dict(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+def _named(path: Path) -> tuple[str, str, Path]:
+    """How a temporary file of this one ends and begins, and its folder, in the order of `tempfile`."""
+    return ".tmp", f".{path.name}.", path.parent
 
 
 def _claimed(make: Callable[[], str]) -> tuple[Path, int | None]:

@@ -12,9 +12,9 @@ JOINED = ("--set", "adapter={}", "--set", "modality.features.route=fusion")
 def test_the_plan_tells_who_meets(cli: Cli, tiny_recipe: Path) -> None:
     gmu = (*JOINED, "--set", "fusion={kind='gmu', width=4}")
     told = cli("plan", str(tiny_recipe), *gmu).out
-    assert "fusion: gmu of the backbone, features  160" in told
-    assert "fusion 160" in told
-    assert cli("plan", str(tiny_recipe), *gmu, "--json").json["parameters"]["fusion"] == 4 * 20 + 4 * 20
+    assert "fusion: gmu of the backbone, features  200" in told
+    assert "fusion 200" in told
+    assert cli("plan", str(tiny_recipe), *gmu, "--json").json["parameters"]["fusion"] == 4 * 20 + 4 * 20 + 2 * 20
     assert "fusion:" not in cli("plan", str(tiny_recipe)).out
 
 

@@ -23,13 +23,13 @@ from adaptkit.modalities.audio.waveform import read_waveform
 from adaptkit.modalities.pixels import _pixels, _resized, read_image
 from adaptkit.recipe import cells
 
+ROOT = Path(__file__).parents[2]
 TEXT = Column("x", cells.TEXT)
 MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
+from tests.fuzz.limits import peak
 {imports}
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 try:
     {work}
@@ -42,7 +42,7 @@ print(peak() - before)
 def grows(imports: str, work: str) -> tuple[float, str]:
     """MiB by which the peak of a process rose, and its error."""
     script = MEASURED.format(imports=imports, work=work)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     return float(done.stdout), done.stderr
 
 
@@ -100,7 +100,9 @@ def test_a_picture_of_one_column_of_pixels_is_not_blown_up(tmp_path: Path) -> No
 def test_a_parquet_file_of_pictures_is_streamed(tmp_path: Path) -> None:
     cell = np.random.default_rng(0).integers(0, 256, 1_000_000, dtype=np.uint8).tobytes()
     table = pa.table({"x": [cell[n:] for n in range(300)]})  # 300 MB in one row group
-    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False, compression="none")
+    # A page is decoded whole, and by default pyarrow puts up to 1,024 rows into one, whatever their size.
+    options: Any = {"use_dictionary": False, "compression": "none", "write_batch_size": 8}
+    pq.write_table(table, tmp_path / "a.parquet", **options)
     imports = "from adaptkit.formats.parquet import parquet_rows\nfrom adaptkit.data.rows import Column\n"
     imports += "from adaptkit.recipe import cells"
     work = (

@@ -11,7 +11,6 @@ import json
 import os
 import pickle
 import random
-import resource
 import shutil
 import sys
 from collections import Counter
@@ -37,6 +36,7 @@ from adaptkit.modalities.table.cells import category, number
 from adaptkit.modalities.video.frames import read_frames
 from adaptkit.recipe import cells
 from tests.fuzz.campaign import Campaign, Case
+from tests.fuzz.limits import peak
 
 SECRET = 0.8125  # every number of what lies outside of the root
 SPLITS = ("train", "validation", "test")
@@ -290,7 +290,7 @@ def main(count: int, seed: int, scratch: Path) -> dict[str, float]:
         except BaseException as error:
             error.add_note(hostile.what)
             raise
-    return {**found, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {**found, "peak": peak()}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""One case within its processor time: what takes longer is a fault, however busy the machine is."""
+"""One case within its processor time: what takes longer is a fault, however busy the machine is. And memory."""
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from pathlib import Path
@@ -32,3 +33,11 @@ def tried(campaign: Campaign, number: int, seed: int, folder: Path) -> Case:
         signal.signal(signal.SIGPROF, before)
     spent = time.process_time() - began
     return case if spent <= campaign.seconds else Case("slow", f"took {spent:.1f} s")
+
+
+def peak() -> float:
+    """The most memory that this process took, in MiB. (On Linux `getrusage` begins with what its parent took.)"""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -23,7 +23,7 @@ NOT_HERE = {
     "shared_layers": {"timm_resnet"},
     "wander_cp": {"timm_resnet"},
     "wander_published": {"timm_resnet"},
-    "wander_spans": {"gpt2", "llama"},
+    "wander_spans": {"gpt2", "llama", "timm_resnet"},
     "ladder": {"timm_resnet"},
     "vera": {"timm_resnet"},
 }

@@ -14,6 +14,7 @@ from adaptkit.recipe import load_recipe, parse_recipe
 TEXT = {"plot": {"kind": "text", "route": "backbone"}}
 IMAGE = {"photo": {"kind": "image", "route": "backbone"}}
 POSTER = {"poster": {"kind": "features", "width": 4096, "route": "side"}}
+OWN_POSITIONS = {"kind": "wander", "at": "encoder.mlp.out", "sides": ["frames"], "positions": "own"}
 FRAMES = {"frames": {"kind": "features", "width": 20, "max_tokens": 4, "route": "side"}}
 
 
@@ -164,7 +165,7 @@ REFUSED = [
     ("vit-base", IMAGE | {"f": FRAMES["frames"] | {"route": "tokens"}}, {}, {}, 3, "needs a backbone that reads text"),
     ("nobody/nothing-of-this-name", TEXT, {}, {}, 7, "network"),
     ("timm/resnet9000", IMAGE, {}, {}, 3, "timm"),
-    ("t5-small", TEXT | FRAMES, {"w": {"kind": "wander", "at": "mlp.out", "sides": ["frames"]}}, {}, 5, "max_tokens"),
+    ("t5-small", TEXT | FRAMES, {"w": OWN_POSITIONS}, {}, 5, "max_tokens"),
 ]
 
 

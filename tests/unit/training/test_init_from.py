@@ -233,7 +233,7 @@ def test_nothing_is_changed_by_a_beginning_that_does_not_fit(folder: Path) -> No
 
 def test_nothing_that_fits(copy: Path) -> None:
     """An artifact of a frozen backbone, whose adapter, modality and task have other names."""
-    changes = ("backbone.train=[]", "fusion={kind='concat'}", "modality.features.missing=error")
+    changes = ("backbone.train=[]", "fusion={kind='concat', norm=false}", "modality.features.missing=error")
     run = train(load_recipe(copy / "base.toml", [*changes, "name=other"]), runs=copy / "runs").run
     with pytest.raises(ArtifactError, match=r"nothing in .* fits this recipe"):
         started(

@@ -48,6 +48,9 @@ max_tokens = 4
 route = "fusion"
 tower = {{ model = "bert", config = {TOWER}, train = ["all"] }}
 
+[fusion]
+norm = false
+
 [data]
 format = "jsonl"
 
@@ -132,7 +135,7 @@ def test_the_flow(tmp_path: Path) -> None:
     readout, left, *fresh = json.loads((run / "summary.json").read_text())["warnings"]
     assert "what heads read comes about otherwise than in" in readout
     assert "fusion.repeat was 1 and is 3. Their values are taken all the same." in readout
-    assert [left, *fresh][-1] == "init_from: these start fresh: adapter wander (12 tensors)"
+    assert [left, *fresh][-1] == "init_from: these start fresh: adapter wander (18 tensors)"
     shutil.rmtree(base)
     model = load_artifact(run)
     state = model.state_dict()

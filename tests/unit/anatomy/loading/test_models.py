@@ -132,7 +132,7 @@ def test_weights_that_are_not_here(no_network: None) -> None:
 
 
 def test_unknown_timm_names() -> None:
-    with pytest.raises(RecipeError, match='Did you mean "resnet50"'):
+    with pytest.raises(RecipeError, match='Did you mean "timm/resnet50"'):
         skeleton(resolve("timm/resnet5"))
     with pytest.raises(RecipeError, match=r"timm has no weights 'resnet50\.nope'"):
         skeleton(resolve("timm/resnet50.nope"))
