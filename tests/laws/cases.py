@@ -155,7 +155,7 @@ def cases() -> Iterator[Case]:
     wander = {"kind": "wander", "rank": 4, "drank": 2, "trank": 3}
     yield Case("wander_cp", MLP, {**wander, "combine": "cp", "sides": ["poster", "trailer"]})
     yield Case("wander_published", (("block.out",),), {**wander, "combine": "published", "sides": ["trailer"]})
-    yield Case("wander_spans", (("block.out",),), {**wander, "sides": ["span:first", "span:rest"]})
+    yield Case("wander_spans", (("block.out",),), {**wander, "positions": "own", "sides": ["span:first", "span:rest"]})
     yield Case("wander", MLP, {**wander, "sides": ["poster", "trailer"]})
     yield Case("other_tower", (("block.out",),), {"kind": "gmu", "bottleneck": 4, "sides": [OTHER_TOWER]})
     yield Case("cross_attention", MLP, {"kind": "cross_attention", "heads": 2, "bottleneck": 8, "sides": ["trailer"]})

@@ -15,6 +15,7 @@ NOT_HERE = {
     "own_transformer": {"other_tower", "prompt", "prefix"},
     "own_convolutions": {
         "other_tower", "prompt", "prefix", "pfeiffer", "parallel_stream", "vera", "wander_cp", "wander_published",
+        "wander_spans",
         
     },
 }  # fmt: skip
