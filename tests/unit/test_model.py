@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from adaptkit.anatomy import fingerprint
-from adaptkit.anatomy.calling.forward import Call
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel, build_model
-from adaptkit.model.adapted import Encoded
+from adaptkit.model.adapted import Represented
 from adaptkit.plan import make_plan
 from adaptkit.pooling import POOLS
 from adaptkit.recipe import parse_recipe
@@ -172,7 +171,7 @@ def test_the_query_of_a_retrieval_is_the_mean_of_what_counts(tiny_bert: Path) ->
     answers = []
     for padding in (0.0, torch.nan):
         side = Side(torch.where(mask[..., None], tokens, padding), mask, mask.any(1))
-        answers.append(model.answer("find", vectors, Encoded({"poster": side}, Call({}), {}, {})))
+        answers.append(model.answer("find", Represented(vectors, {"poster": side})))
     assert torch.equal(*answers)
     query = torch.stack([tokens[0, 0], tokens[1, 1]])
     torch.testing.assert_close(answers[0], model.heads["find"](vectors, query))
