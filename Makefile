@@ -5,9 +5,9 @@
 # make docs     write the pages that are generated from the code
 # make conformance  run every law for every adapter in every tiny model (an hour), write docs/conformance.md
 # make recipes  try every recipe end to end on synthetic data (25 short trainings), write docs/recipes.md
-# make chaos    kill -9 before and after every file operation, and at random moments (an hour; CHAOS_ARGS="--every 20")
+# make chaos    kill -9 before and after every file operation, and at random moments (some 1,200 kills; CHAOS_ARGS="--every 20": fewer)
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
-# make fuzz     thousands of wrong recipes, artifacts and data files, each of which must end well (a quarter of an hour)
+# make fuzz     thousands of wrong recipes, artifacts and data files, each of which must end well (FUZZ_ARGS="--share 0.1": fewer)
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
