@@ -28,5 +28,5 @@ BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-"
 def simple(text: str) -> list[str]:
     """Lower-case words, numbers and signs, contractions split ("do n't", "it 's"), punctuation dropped."""
     text = TWO_WORDS.sub(r"\1 \2", PICTURES.sub(" ", text.translate(QUOTES)).lower())
-    found: list[str] = [BRACKETS.get(token, token) for token in TOKEN.findall(text)]
-    return [token for token in found if token not in PUNCTUATION and token != '"']
+    found: list[str] = TOKEN.findall(text)
+    return [BRACKETS.get(token, token) for token in found if token not in PUNCTUATION and token != '"']
