@@ -17,7 +17,7 @@ from adaptkit.lazy import lazily
 from adaptkit.version import __version__
 
 if TYPE_CHECKING:
-    from adaptkit.artifact import export_adapter, load_artifact, merge, save_artifact
+    from adaptkit.artifact import export_adapter, load_artifact, merge, merge_run, save_artifact, unmerge
     from adaptkit.errors import AdaptkitError
     from adaptkit.evaluation import evaluate, predict
     from adaptkit.model import AdaptedModel, build_model
@@ -44,11 +44,13 @@ _HOMES = {
     "load_recipe": "recipe",
     "make_plan": "plan",
     "merge": "artifact",
+    "merge_run": "artifact",
     "parse_recipe": "recipe",
     "predict": "evaluation",
     "remove": "surgery",
     "save_artifact": "artifact",
     "train": "training",
+    "unmerge": "artifact",
     "use_sides": "sides",
 }
 

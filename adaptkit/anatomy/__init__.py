@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adaptkit.anatomy.detect.module_tree import Node, tree
     from adaptkit.anatomy.detect.study import study
     from adaptkit.anatomy.loading.fingerprints import configuration, fingerprint, tokenizer_identity
-    from adaptkit.anatomy.loading.load import load, skeleton, tokenizer, tokenizer_for
+    from adaptkit.anatomy.loading.load import load, save, skeleton, tokenizer, tokenizer_for
     from adaptkit.anatomy.model_input import ModelInput
     from adaptkit.anatomy.selection import select, skipped
     from adaptkit.anatomy.tables.renamed import current_path
@@ -36,6 +36,7 @@ _HOME = {
     "input_spec": "calling.inputs",
     "load": "loading.load",
     "runnable_on_meta": "trace.probe",
+    "save": "loading.load",
     "select": "selection",
     "skeleton": "loading.load",
     "skipped": "selection",
@@ -66,6 +67,7 @@ __all__ = [
     "load",
     "resolve",
     "runnable_on_meta",
+    "save",
     "select",
     "skeleton",
     "skipped",

@@ -11,6 +11,7 @@ from adaptkit.lazy import lazily
 
 if TYPE_CHECKING:
     from adaptkit.artifact.export import export_adapter
+    from adaptkit.artifact.folding import merge_run, unmerge
     from adaptkit.artifact.load import load_artifact
     from adaptkit.artifact.merging import merge
     from adaptkit.artifact.reading import Artifact, artifact_folder, read_artifact
@@ -22,8 +23,10 @@ _HOME = {
     "export_adapter": "export",
     "load_artifact": "load",
     "merge": "merging",
+    "merge_run": "folding",
     "read_artifact": "reading",
     "save_artifact": "save",
+    "unmerge": "folding",
 }
 
 __all__ = [
@@ -32,8 +35,10 @@ __all__ = [
     "export_adapter",
     "load_artifact",
     "merge",
+    "merge_run",
     "read_artifact",
     "save_artifact",
+    "unmerge",
 ]
 
 __getattr__, __dir__ = lazily(__name__, _HOME)

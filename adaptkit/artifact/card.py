@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from adaptkit.artifact.format import Description
+from adaptkit.artifact.format import Base, Description, is_carried
 from adaptkit.recipe import parse_recipe
 
 
@@ -31,11 +31,8 @@ def write_card(description: Description, grafts: Sequence[Mapping[str, Any]]) ->
 
 def _opening(description: Description) -> str:
     base, counts = description.base, description.parameters
-    lines = [
-        f"# {description.name}",
-        "",
-        f"An adapter for `{base.id}`, made with adaptkit {description.adaptkit}.",
-    ]
+    of = "with its backbone" if is_carried(base) else f"for `{base.id}`"
+    lines = [f"# {description.name}", "", f"An adapter {of}, made with adaptkit {description.adaptkit}."]
     if counts:
         lines.append(
             f"{counts['trainable']:,} trained parameters beside {counts['backbone']:,} of the backbone "
@@ -43,18 +40,23 @@ def _opening(description: Description) -> str:
         )
     if description.note:
         lines.append(description.note)
-    revision = f", revision `{base.revision}`" if base.revision else ""
-    lines += [
-        "",
-        f"The backbone is not part of this folder. It is found by its name (`{base.id}`{revision})",
-        f"and must have the fingerprint `{base.fingerprint}`.",
-    ]
-    lines += [
-        f"So is the tower of {name}, `{tower.id}`, with the fingerprint `{tower.fingerprint}`."
-        for name, tower in description.towers.items()
-    ]
+    lines += ["", *_place(base, "The backbone")]
+    for name, tower in description.towers.items():
+        lines += _place(tower, f"The tower of {name}")
     lines.append("")
     return "\n".join(lines)
+
+
+def _place(base: Base, what: str) -> list[str]:
+    """Where a model is, and how it is known."""
+    if is_carried(base):
+        place = "this folder itself" if base.id == "." else f"`{base.id}`"
+        return [f"{what} lies in {place}, as {base.library} reads it."]
+    revision = f", revision `{base.revision}`" if base.revision else ""
+    return [
+        f"{what} is not part of this folder. It is found by its name (`{base.id}`{revision})",
+        f"and must have the fingerprint `{base.fingerprint}`.",
+    ]
 
 
 def _adapters(grafts: Sequence[Mapping[str, Any]]) -> str:

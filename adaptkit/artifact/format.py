@@ -44,7 +44,8 @@ class Base(_Entry):
 
     Attributes:
         name: as the recipe names it.
-        id: hub id, timm name, local folder, or the type of a model built from a configuration.
+        id: hub id, timm name, local folder, or the type of a model built from a configuration; "./backbone" or "." of
+            one that lies in the artifact's own folder.
         library: that builds it; "python" for code of one's own.
         revision: of the hub repository, or None.
         fingerprint: SHA-256 over its tensors before anything was trained.
@@ -114,6 +115,11 @@ class Description(_Entry):
         """Content of adapter.json, with the hash over all of it."""
         content = self.model_dump()
         return {**content, HASH: description_sha256(content)}
+
+
+def is_carried(base: Base) -> bool:
+    """Whether a model lies in the artifact's own folder: every other folder that an id names is absolute."""
+    return base.id == "." or base.id.startswith("./")
 
 
 def sha256(content: bytes) -> str:

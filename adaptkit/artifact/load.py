@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.anatomy.loading.builder import builder_file, is_builder
-from adaptkit.artifact.format import AGAIN, DESCRIPTION, Base, Description
+from adaptkit.artifact.format import AGAIN, DESCRIPTION, Base, Description, is_carried
 from adaptkit.artifact.identity import refuse_other_inputs, refuse_other_models
 from adaptkit.artifact.reading import Artifact, artifact_folder, difference, forms, json_or_empty, read_artifact
 from adaptkit.errors import ArtifactError, Problem, RecipeError
@@ -94,7 +94,7 @@ def artifact_recipe(artifact: Artifact, *, base: Path | None = None, run_code: b
         tables += [(document["modality"][name]["tower"], of) for name, of in artifact.description.towers.items()]
         for table, described in tables:
             _refuse_code(table["model"], artifact, run_code)
-            _find(table, described, base)
+            _find(table, described, artifact.folder, base)
         recipe = parse_recipe(document, base=base)
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"the recipe in it is not readable: {error}.", where=where, hint=AGAIN) from error
@@ -143,8 +143,14 @@ def _refuse_other_plugins(artifact: Artifact) -> None:
             )
 
 
-def _find(table: dict[str, Any], described: Base, base: Path) -> None:
-    """A local model that the recipe names relative to a folder that is not here is where it was."""
+def _find(table: dict[str, Any], described: Base, folder: Path, base: Path) -> None:
+    """A model that the artifact carries lies in its folder; another local one that is not here is where it was."""
+    if is_carried(described):
+        place = (folder / described.id).resolve()
+        if not place.is_relative_to(folder.resolve()):
+            raise ArtifactError(f"names the model {described.id!r}, which is not in it.", where=str(folder), hint=AGAIN)
+        table["model"] = str(place)
+        return
     known, named = (builder_file(model) or Path(model) for model in (described.id, table["model"]))
     if known.is_absolute() and known.exists() and not (base / named).exists():
         table["model"] = described.id

@@ -200,18 +200,15 @@ def _parameters(host: nn.Module, path: str) -> tuple[nn.Parameter, nn.Parameter 
 
 
 def _refuse_unmergeable(by_host: dict[str, list[Merging]]) -> None:
-    refused = sorted(
-        {
-            f"{each.name} ({type(each.adapter).__name__})"
-            for found in by_host.values()
-            for each in found
-            if not each.adapter.mergeable
-        }
-    )
-    if refused:
+    named: dict[bool, set[str]] = {True: set(), False: set()}
+    for found in by_host.values():
+        for each in found:
+            named[each.adapter.mergeable].add(f"{each.name} ({type(each.adapter).__name__})")
+    if named[False]:
+        can = f"; of these adapters {', '.join(sorted(named[True]))} could" if named[True] else ""
         raise ArtifactError(
-            f"cannot be merged into weights: {', '.join(refused)}.",
-            hint="Only weight-space adapters such as LoRA can; export the adapters instead.",
+            f"cannot be merged into weights: {', '.join(sorted(named[False]))}.",
+            hint=f"Only weight-space adapters such as LoRA can{can}. Export the adapters instead.",
         )
 
 

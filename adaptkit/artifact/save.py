@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from adaptkit.anatomy import ModelRef, configuration, fingerprint
 from adaptkit.artifact.card import write_card
-from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, parsed, sha256
+from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, Description, parsed, sha256
 from adaptkit.artifact.identity import inputs_of, versions
 from adaptkit.atomic import new_folder, write_bytes, write_json, write_text
 from adaptkit.errors import ArtifactError
@@ -22,8 +23,9 @@ from adaptkit.model import AdaptedModel
 from adaptkit.model.towers import path_of
 from adaptkit.plan import Plan
 from adaptkit.plan.streams import reads_text
-from adaptkit.recipe import Recipe, resolved_toml
-from adaptkit.surgery.graft import FUSION
+from adaptkit.recipe import Recipe
+from adaptkit.recipe.write import carrying, resolved_tables, toml_of
+from adaptkit.surgery.graft import FUSION, Graft
 from adaptkit.version import __version__
 
 
@@ -56,22 +58,72 @@ def save_artifact(
             given.
         RunError: the folder exists (without `force`) or cannot be written.
     """
-    plan = model.plan
-    grafted = {"": model.receipt.grafts, **{name: each.grafts for name, each in model.tower_receipts.items()}}
-    if any(graft.site.name != FUSION and not grafted[graft.model] for graft in plan.grafts):
-        raise ArtifactError("the adapters are merged into the backbone, so there is no adapter left to save.")
-    towers = {name: tower_fingerprints.get(name) or _of_tower(model, name) for name in plan.towers}
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.trainable_state().items()}
-    refuse_not_finite(tensors, where=str(path))
-    content = save(tensors)
-    described = _described(model, tensors, base_fingerprint or _fingerprint(model), towers)
-    described |= {"sha256": sha256(content), "metrics": _numbers(metrics or {}), "seed": seed, "note": note}
-    description = parsed(described, path / DESCRIPTION)
+    told = {"metrics": metrics, "seed": seed, "note": note}
+    files = Files.of(model, base_fingerprint, tower_fingerprints, where=path, **told)
     with new_folder(path, replace=force) as temporary:
-        write_bytes(temporary / TENSORS, content)
-        write_json(temporary / DESCRIPTION, description.as_dict())
-        write_text(temporary / CARD, write_card(description, [graft.as_dict() for graft in plan.grafts]))
+        files.write(temporary)
     return path
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of an artifact, before they are written.
+
+    Attributes:
+        content: of adapter.safetensors.
+        description: what adapter.json says.
+        grafts: that the card lists.
+    """
+
+    content: bytes
+    description: Description
+    grafts: tuple[Graft, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: AdaptedModel,
+        base_fingerprint: str | None = None,
+        tower_fingerprints: Mapping[str, str] = MappingProxyType({}),
+        *,
+        where: Path,
+        metrics: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        note: str = "",
+        places: Mapping[str, str] = MappingProxyType({}),
+    ) -> Files:
+        """What `save_artifact` writes.
+
+        Args:
+            model, base_fingerprint, tower_fingerprints, metrics, seed, note: see `save_artifact`.
+            where: the place to name in errors.
+            places: where in the artifact's folder its models lie: "" (the backbone) or a modality -> "./backbone".
+                Those that are not named are found where they were.
+
+        Raises:
+            ArtifactError: see `save_artifact`.
+        """
+        plan = model.plan
+        grafted = {"": model.receipt.grafts, **{name: each.grafts for name, each in model.tower_receipts.items()}}
+        if any(graft.site.name != FUSION and not grafted[graft.model] for graft in plan.grafts):
+            raise ArtifactError("the adapters are merged into the backbone, so there is no adapter left to save.")
+        towers = {name: tower_fingerprints.get(name) or _of_tower(model, name) for name in plan.towers}
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.trainable_state().items()}
+        refuse_not_finite(tensors, where=str(where))
+        content = save(tensors)
+        described = _described(model, tensors, base_fingerprint or _fingerprint(model), towers)
+        described |= {"sha256": sha256(content), "metrics": _numbers(metrics or {}), "seed": seed, "note": note}
+        described["recipe"] = toml_of(carrying(resolved_tables(plan.recipe), places))
+        for name, place in places.items():
+            described_model = described["towers"][name] if name else described["base"]
+            described_model["name"] = described_model["id"] = place
+        return cls(content, parsed(described, where / DESCRIPTION), plan.grafts)
+
+    def write(self, folder: Path) -> None:
+        """Into a folder that is there."""
+        write_bytes(folder / TENSORS, self.content)
+        write_json(folder / DESCRIPTION, self.description.as_dict())
+        write_text(folder / CARD, write_card(self.description, [graft.as_dict() for graft in self.grafts]))
 
 
 def _described(
@@ -88,7 +140,6 @@ def _described(
     plan = model.plan
     return {
         "name": plan.recipe.name,
-        "recipe": resolved_toml(plan.recipe),
         "base": _base(plan.recipe.backbone.model, plan.ref, original, model.backbone),
         "towers": {
             name: _base(_named(plan, name), tower.ref, towers[name], model.towers[name])

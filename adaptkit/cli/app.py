@@ -14,13 +14,14 @@ from adaptkit.cli.data_check import check_data, stats_data
 from adaptkit.cli.data_import import import_data, synth_data
 from adaptkit.cli.environment import doctor, show_version
 from adaptkit.cli.evaluating import evaluate, predict
+from adaptkit.cli.exporting import export, merge, unmerge
 from adaptkit.cli.failures import UsageProblem
 from adaptkit.cli.help import HelpfulCommand, HelpfulGroup
 from adaptkit.cli.inspecting import inspect
 from adaptkit.cli.listing import list_things
 from adaptkit.cli.options import Json, load_plugins
 from adaptkit.cli.planning import plan
-from adaptkit.cli.runs import export, runs
+from adaptkit.cli.runs import runs
 from adaptkit.cli.starting import init, schema
 from adaptkit.cli.training import train
 from adaptkit.cli.validation import validate
@@ -50,6 +51,8 @@ COMMANDS = (
     Entry("evaluate", evaluate, RUN, "adaptkit evaluate --split test --drop image"),
     Entry("predict", predict, RUN, "adaptkit predict --input questions.jsonl --output answers.jsonl"),
     Entry("export", export, RUN, "adaptkit export --adapter-only --output my_adapter"),
+    Entry("merge", merge, RUN, "adaptkit merge runs/quickstart_lora/RUN --output merged"),
+    Entry("unmerge", unmerge, RUN, "adaptkit unmerge merged --output as_published"),
     Entry("runs", runs, RUN, "adaptkit runs --runs runs"),
     Entry("schema", schema, ENVIRONMENT, "adaptkit schema > recipe.schema.json"),
     Entry("doctor", doctor, ENVIRONMENT, "adaptkit doctor"),

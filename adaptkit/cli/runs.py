@@ -1,19 +1,18 @@
-"""`adaptkit runs` and `adaptkit export`, and the run that other commands take when none is named."""
+"""`adaptkit runs`, and the run that other commands take when none is named."""
 
 from __future__ import annotations
 
 import json as json_text
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 
 from adaptkit.cli.answer import Answer, note
-from adaptkit.cli.options import RUNS, AnyPluginVersion, Force, Json, Plugins, RunArgument, RunsFolder
+from adaptkit.cli.options import RUNS, Json, RunsFolder
 from adaptkit.cli.tables import aligned
-from adaptkit.errors import RunError, UsageError
+from adaptkit.errors import RunError
 
 if TYPE_CHECKING:
     from adaptkit.recipe import Recipe
@@ -34,51 +33,6 @@ def runs(folder: RunsFolder = RUNS, json: Json = False) -> Answer:
             out.print(line, soft_wrap=True)
 
     return Answer({"folder": folder, "runs": rows}, show)
-
-
-def export(
-    run: RunArgument = None,
-    adapter_only: Annotated[
-        bool,
-        typer.Option("--adapter-only", help="The adapter alone: it names its backbone and does not copy it."),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="DIR", help="Folder to write. Default: NAME-adapter.", show_default=False),
-    ] = None,
-    folder: RunsFolder = RUNS,
-    force: Force = False,
-    upgrade: Annotated[
-        bool,
-        typer.Option(
-            "--upgrade",
-            help="The adapter has format 1, where changes go unnoticed, and you trust it: write it in today's.",
-        ),
-    ] = False,
-    plugins: Plugins = None,
-    any_plugin_version: AnyPluginVersion = False,
-    json: Json = False,
-) -> Answer:
-    """Copy the adapter of a run into a folder to share."""
-    if not adapter_only:
-        raise UsageError(
-            "say what to export.",
-            where="adaptkit export",
-            hint="Add --adapter-only: the grafts, encoders and heads, without the backbone.",
-        )
-    from adaptkit.artifact.export import export_adapter
-
-    source = chosen_run(run, folder)
-    target = export_adapter(source, output, force=force, upgrade=upgrade)
-    files = {path.name: path.stat().st_size for path in sorted(target.iterdir())}
-
-    def show(out: Console) -> None:
-        out.print(f"exported to {target}", soft_wrap=True)
-        for name, size in files.items():
-            out.print(f"  {name:<20} {size:>12,} bytes")
-        out.print(f"next: adaptkit predict {target} --input FILE.jsonl --output FILE.jsonl", soft_wrap=True)
-
-    return Answer({"artifact": target, "source": source, "files": files}, show)
 
 
 def chosen_run(run: Path | None, folder: Path) -> Path:

@@ -133,20 +133,25 @@ class SavedTensors:
         return tensor
 
 
-def dummy(encoder: Encoder, batch: int) -> dict[str, Tensor]:
-    """A collated batch of this modality on the meta device, every sample present and as long as it can be."""
+def dummy(encoder: Encoder, batch: int, most: int | None = None) -> dict[str, Tensor]:
+    """A collated batch of this modality on the meta device, every sample present and as long as it can be.
+
+    Args:
+        encoder: of the modality.
+        batch: samples.
+        most: they are no longer than this, in the encoder's unit.
+    """
+    longest = min(length for length in (encoder.longest or UNBOUNDED, most) if length is not None)
     with torch.device("meta"):
         if isinstance(encoder, TextEncoder):
-            ids = torch.zeros(batch, encoder.longest or UNBOUNDED, dtype=torch.long)
+            ids = torch.zeros(batch, longest, dtype=torch.long)
             present = torch.ones(batch, dtype=torch.bool)
             return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "present": present}
     blank = encoder.collate([None], [""])  # one, on the CPU; an absent sample is as short as it can be
     lasts = "mask" in blank and not (encoder.tower is not None and encoder.tower.has_fixed_frames)
     return {
         key: torch.ones(
-            (batch, encoder.longest or UNBOUNDED, *tensor.shape[2:])
-            if lasts and tensor.dim() > 1
-            else (batch, *tensor.shape[1:]),
+            (batch, longest, *tensor.shape[2:]) if lasts and tensor.dim() > 1 else (batch, *tensor.shape[1:]),
             dtype=tensor.dtype,
             device="meta",
         )

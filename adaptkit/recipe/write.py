@@ -17,7 +17,11 @@ _NAMED = ("modality", "adapter", "task")
 
 def resolved_toml(recipe: Recipe) -> str:
     """The whole recipe as TOML, with every default. Keys without a value (`None`) are left out."""
-    tables = resolved_tables(recipe)
+    return toml_of(resolved_tables(recipe))
+
+
+def toml_of(tables: Mapping[str, Any]) -> str:
+    """The tables of a recipe as TOML."""
     document = tomlkit.document()
     for key, value in tables.items():
         if key in _NAMED:
@@ -33,6 +37,26 @@ def resolved_toml(recipe: Recipe) -> str:
 def resolved_tables(recipe: Recipe) -> dict[str, Any]:
     """The whole recipe as plain tables, without the keys that have no value."""
     return _without_none(recipe.model_dump(by_alias=True))
+
+
+def model_table(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Of the tables of a recipe the one that names a model: that of the backbone (""), or of a modality's tower."""
+    return tables["modality"][name]["tower"] if name else tables["backbone"]
+
+
+def carrying(tables: dict[str, Any], places: Mapping[str, str]) -> dict[str, Any]:
+    """The tables of a recipe whose models lie in these folders now, with their configuration and tokenizer.
+
+    Args:
+        tables: from `resolved_tables`; they are changed.
+        places: "" (the backbone) or the modality of a tower -> its folder.
+    """
+    for name, place in places.items():
+        table = model_table(tables, name)
+        table["model"] = place
+        for key in ("config", "revision", "tokenizer"):
+            table.pop(key, None)
+    return tables
 
 
 def digest(recipe: Recipe) -> str:

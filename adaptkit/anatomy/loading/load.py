@@ -11,7 +11,7 @@ from torch import nn
 
 from adaptkit.anatomy.loading.resolve import ModelRef, resolve
 from adaptkit.anatomy.model_input import is_own, vocabulary
-from adaptkit.errors import RecipeError
+from adaptkit.errors import ArtifactError, RecipeError
 
 
 def skeleton(ref: ModelRef) -> nn.Module:
@@ -41,6 +41,25 @@ def load(
         UnavailableError: neither on this machine nor reachable; the hint names the roads.
     """
     return _library(ref).load(ref, dropout=dropout, precision=precision)
+
+
+def save(model: nn.Module, ref: ModelRef, folder: Path) -> None:
+    """Write a model as its library does: the library alone loads it again, and so does `load(resolve(str(folder)))`.
+
+    Args:
+        model: from `load`, its values changed or not.
+        ref: what it was loaded from.
+        folder: which is there.
+
+    Raises:
+        ArtifactError: it is of no library, so that only its own code could load it.
+    """
+    if ref.library == "python":
+        raise ArtifactError(
+            f"{ref.name} is built by code of your own, and a folder cannot hold that.",
+            hint="Export the adapters alone: adaptkit export --adapter-only.",
+        )
+    _library(ref).save(model, ref, folder)
 
 
 def tokenizer(ref: ModelRef) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +122,16 @@ def _local(name: str, folder: Path, where: str) -> ModelRef:
             where=where,
             hint="A local model is a folder with config.json and model.safetensors.",
         )
-    return ModelRef(name, str(folder), "transformers", folder)
+    return ModelRef(name, str(folder), "timm" if _is_timm(folder / "config.json") else "transformers", folder)
+
+
+def _is_timm(config: Path) -> bool:
+    """timm's configurations name an architecture where those of transformers have a type of model."""
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False  # which is told when it is loaded
+    return isinstance(content, dict) and "architecture" in content and "model_type" not in content
 
 
 def _is_hub_id(name: str) -> bool:

@@ -6,13 +6,14 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import timm
 import torch
 from timm.data.config import resolve_data_config
 from timm.layers.drop import DropPath
-from timm.models import get_pretrained_cfg
+from timm.models import get_pretrained_cfg, save_for_hf
 from torch import nn
 
 from adaptkit.anatomy.loading.quiet import quietly
@@ -33,6 +34,8 @@ class ImageInput:
 
 def skeleton(ref: ModelRef) -> nn.Module:
     """The model on the meta device: every module and shape, no weights."""
+    if ref.folder is not None:
+        return _from_folder(ref.folder, pretrained=False)
     name = _checked_name(ref)
     with torch.device("meta"):
         return built(name, ref.settings or {})
@@ -49,8 +52,10 @@ def load(
     Raises:
         UnavailableError: the weights are not cached and the hub cannot be reached.
     """
-    name = _checked_name(ref)
-    if ref.settings is not None:
+    name = "" if ref.folder is not None else _checked_name(ref)
+    if ref.folder is not None:
+        model = _from_folder(ref.folder, pretrained=True)
+    elif ref.settings is not None:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(0)  # as in transformers_models.drawn
             model = built(name, ref.settings)
@@ -61,6 +66,12 @@ def load(
     if precision != "shipped":
         model = model.to(getattr(torch, precision))
     return model.eval()
+
+
+def save(model: nn.Module, ref: ModelRef, folder: Path) -> None:
+    """config.json and safetensors, as `timm.create_model("local-dir:FOLDER", pretrained=True)` reads them."""
+    with quietly():
+        save_for_hf(model, str(folder), model_args=dict(ref.settings or {}), safe_serialization=True)
 
 
 def built(name: str, settings: Mapping[str, Any]) -> nn.Module:
@@ -133,6 +144,24 @@ def _published(name: str) -> Any:
         return get_pretrained_cfg(name)
     except RuntimeError:  # timm's answer to a tag that does not exist
         return None
+
+
+def _from_folder(folder: Path, *, pretrained: bool) -> nn.Module:
+    """The model of a local folder in the form of timm's repositories: with its weights, or on the meta device."""
+    if pretrained and not (folder / "model.safetensors").is_file():
+        raise UnavailableError(
+            f"the folder {folder} has no weights (model.safetensors).",
+            hint="Save it there with `timm.models.save_for_hf(model, folder, safe_serialization=True)`; pickled "
+            "weights are not read.",
+        )
+    try:
+        with quietly(), torch.device("cpu" if pretrained else "meta"):
+            return timm.create_model(f"local-dir:{folder}", pretrained=pretrained, num_classes=0)
+    except Exception as error:  # timm raises many kinds; all mean a file that cannot be read, or two that do not fit
+        line = (str(error) or type(error).__name__).splitlines()[0]
+        what = f"{folder} is not a folder of a timm model: {line}"
+        hint = "It needs config.json with an architecture that the installed timm knows, and model.safetensors."
+        raise UnavailableError(what, hint=hint) if pretrained else RecipeError(what, hint=hint) from error
 
 
 def _cached(name: str) -> nn.Module | None:

@@ -98,6 +98,12 @@ def load(ref: ModelRef, *, dropout: Dropout = "keep", precision: Precision = "sh
     return keep_codes(model).eval()
 
 
+def save(model: Any, ref: ModelRef, folder: Path) -> None:
+    """config.json and safetensors, in the names of the published file where the library renames them on loading."""
+    with quietly():
+        model.save_pretrained(folder)
+
+
 def drawn(ref: ModelRef, settings: PretrainedConfig, precision: Precision) -> nn.Module:
     """The model with random weights that are a function of its configuration alone.
 

@@ -30,9 +30,9 @@ def test_an_exported_adapter_is_complete(tiny_run: Path, tmp_path: Path, monkeyp
 
 def test_force_replaces_adapters_only(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="not an adapter folder"):
+    with pytest.raises(UsageError, match=r"has no adapter\.json"):
         export_adapter(tiny_run, tmp_path, force=True)
-    with pytest.raises(UsageError, match="the artifact itself"):
+    with pytest.raises(UsageError, match="the source itself"):
         export_adapter(tiny_run, tiny_run / "artifact", force=True)
     assert (tmp_path / "thesis.txt").exists()
 

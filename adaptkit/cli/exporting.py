@@ -1,0 +1,156 @@
+"""`adaptkit export`, `adaptkit merge` and `adaptkit unmerge`: what leaves a run, and in which form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from adaptkit.cli.answer import Answer
+from adaptkit.cli.options import RUNS, AnyPluginVersion, Force, Json, Plugins, RunArgument, RunsFolder
+from adaptkit.cli.runs import chosen_run
+from adaptkit.errors import UsageError
+
+Check = Annotated[
+    bool, typer.Option("--check/--no-check", help="Load what was written, and compare its outputs with the run's.")
+]
+
+
+class Form(StrEnum):
+    """What `--format` may be."""
+
+    ADAPTKIT = "adaptkit"
+    FULL = "full"
+
+
+def export(
+    run: RunArgument = None,
+    adapter_only: Annotated[
+        bool,
+        typer.Option("--adapter-only", help="The adapter alone: it names its backbone and does not copy it."),
+    ] = False,
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            "--format",
+            help="adaptkit: the same as --adapter-only. full: with its backbone, towers and tokenizers.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Folder to write. Default: NAME-adapter.", show_default=False),
+    ] = None,
+    folder: RunsFolder = RUNS,
+    force: Force = False,
+    upgrade: Annotated[
+        bool,
+        typer.Option(
+            "--upgrade",
+            help="The adapter has format 1, where changes go unnoticed, and you trust it: write it in today's.",
+        ),
+    ] = False,
+    check: Check = True,
+    plugins: Plugins = None,
+    any_plugin_version: AnyPluginVersion = False,
+    json: Json = False,
+) -> Answer:
+    """Write what a run has learnt into a folder to share."""
+    if not adapter_only and form is None:
+        raise UsageError(
+            "say what to export.",
+            where="adaptkit export",
+            hint="Add --adapter-only: the grafts, encoders and heads, without the backbone. Or --format full: with it.",
+        )
+    if adapter_only and form not in (None, Form.ADAPTKIT):
+        raise UsageError(f"--adapter-only and --format {form} at once.", where="--format", hint="Choose one of them.")
+    from adaptkit.artifact.export import export_adapter
+
+    source = chosen_run(run, folder)
+    full = form is Form.FULL
+    target = export_adapter(source, output, full=full, force=force, upgrade=upgrade, check=check)
+    files = files_in(target)
+
+    def show(out: Console) -> None:
+        out.print(f"exported to {target}", soft_wrap=True)
+        show_files(out, files)
+        out.print(f"next: adaptkit predict {target} --input FILE.jsonl --output FILE.jsonl", soft_wrap=True)
+
+    return Answer({"artifact": target, "source": source, "files": files}, show)
+
+
+def merge(
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)],
+    run: RunArgument = None,
+    folder: RunsFolder = RUNS,
+    force: Force = False,
+    check: Check = True,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="SHARE",
+            min=0.0,
+            help="How far outputs may differ, of the largest. Default: what the weights' number format allows.",
+            show_default=False,
+        ),
+    ] = None,
+    plugins: Plugins = None,
+    any_plugin_version: AnyPluginVersion = False,
+    json: Json = False,
+) -> Answer:
+    """Fold the adapters of a run into a copy of its backbone, which transformers or timm load without adaptkit."""
+    from adaptkit.artifact.folding import merge_run
+
+    source = chosen_run(run, folder)
+    found = merge_run(source, output, force=force, check=check, tolerance=tolerance)
+    files = files_in(output)
+
+    def show(out: Console) -> None:
+        out.print(f"merged into {output}: {found.changed} tensors changed", soft_wrap=True)
+        show_files(out, files)
+        if found.difference is not None:
+            out.print(f"largest difference of the outputs: {found.difference:.2g}")
+        out.print(f"to undo: adaptkit unmerge {output} --output DIR", soft_wrap=True)
+
+    known = {"changed": found.changed, "difference": found.difference, "files": files}
+    return Answer({"folder": output, "source": source, **known}, show)
+
+
+def unmerge(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="What `adaptkit merge` wrote, or a folder in its towers/.")
+    ],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)],
+    force: Force = False,
+    json: Json = False,
+) -> Answer:
+    """Write the backbone that adapters were folded into as it was published, bit for bit."""
+    from adaptkit.artifact.folding import unmerge as undo
+
+    count = undo(folder, output, force=force)
+    files = files_in(output)
+
+    def show(out: Console) -> None:
+        out.print(f"wrote {output}: {count} tensors are what they were, to the bit", soft_wrap=True)
+        show_files(out, files)
+
+    return Answer({"folder": output, "source": folder, "restored": count, "files": files}, show)
+
+
+def files_in(folder: Path) -> dict[str, int]:
+    """Path in the folder -> bytes, of every file."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def show_files(out: Console, files: Mapping[str, int]) -> None:
+    """One line each."""
+    width = max(20, *map(len, files))
+    for name, size in files.items():
+        out.print(f"  {name:<{width}} {size:>13,} bytes", soft_wrap=True)
