@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from adaptkit.errors import DataError
+from adaptkit.errors import DataError, UsageError
 
 BROKEN_ALLOWED = 0.05  # share of the files of a column that may be broken before an import gives up
+MISSING_ALLOWED = 0.05  # share of the files that a source names and that may be missing, unless the import allows more
+FEW = 5  # files that may be missing in any case
 
 
 class Notes(Protocol):
@@ -140,6 +142,38 @@ def drawn(labels: Sequence[str], count: int, seed: int) -> set[int]:
     return {int(i) for label in sorted(places) for i in rng.permutation(places[label])[: take[label]]}
 
 
+class Missing:
+    """The rule for files that a source names and that are not there: a few are counted, more stop the import.
+
+    Half of an archive looks like a data set, and trains to other numbers without a word.
+
+    Args:
+        allowed: the share that may be missing, as `--option missing=0.6` gives it.
+
+    Raises:
+        UsageError: that is no share.
+    """
+
+    def __init__(self, allowed: float = MISSING_ALLOWED) -> None:
+        if not 0 <= allowed <= 1:
+            raise UsageError(
+                f"missing = {allowed}: a share between 0 and 1 is expected.",
+                where="--option",
+                hint="missing=0.6 allows that 60 of 100 files are not there.",
+            )
+        self.allowed = allowed
+
+    def check(self, lost: int, named: int, what: str, where: str) -> None:
+        """Raise DataError where too many of the named files are lost."""
+        if lost > max(FEW, self.allowed * named):
+            share = -(-100 * lost // named) / 100
+            raise DataError(
+                f"{lost:,} of {named:,} {what} do not exist.",
+                where=where,
+                hint=f"Unpack the archive again, or take what is there: --option missing={share}.",
+            )
+
+
 class CheckedFiles:
     """Checks each file of a column once, so that none stops a training later; broken ones count as absent.
 
@@ -149,12 +183,20 @@ class CheckedFiles:
         notes: the audit.
         fault: why a file cannot be used, or "".
         noun: what the files are.
+        missing: how many may be missing; None: any, as the source does not have one of each sample.
     """
 
     def __init__(
-        self, root: Path, column: str, notes: Notes, fault: Callable[[Path], str], noun: str = "pictures"
+        self,
+        root: Path,
+        column: str,
+        notes: Notes,
+        fault: Callable[[Path], str],
+        noun: str = "pictures",
+        missing: Missing | None = None,
     ) -> None:
         self.root, self.column, self.notes, self.fault, self.noun = root.resolve(), column, notes, fault, noun
+        self.missing, self.lost = missing, 0
         self.seen: dict[Path, str | None] = {}
         self.broken: list[str] = []
         self.faults: Counter[str] = Counter()
@@ -172,6 +214,7 @@ class CheckedFiles:
     def _checked(self, file: Path) -> str | None:
         if not file.is_file():
             self.notes.note(f"{self.column}: the file is missing")
+            self.lost += 1
             return None
         resolved = file.resolve()
         if not resolved.is_relative_to(self.root):
@@ -187,8 +230,10 @@ class CheckedFiles:
         """Writes the broken ones into the audit.
 
         Raises:
-            DataError: more than 5 % of all are broken.
+            DataError: more than 5 % of those that are there are broken, or more are missing than may be.
         """
+        if self.missing is not None:
+            self.missing.check(self.lost, len(self.seen), self.noun, self.column)
         if not self.broken:
             return
         named, there = ", ".join(self.broken[:3]), sum(path is not None for path in self.seen.values())

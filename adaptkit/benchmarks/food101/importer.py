@@ -11,8 +11,9 @@ from pathlib import Path
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.food101.synthesis import write_food101
 from adaptkit.benchmarks.sources import (
-    BROKEN_ALLOWED,
+    MISSING_ALLOWED,
     CheckedFiles,
+    Missing,
     drawn,
     file_name,
     json_lines,
@@ -23,7 +24,6 @@ from adaptkit.benchmarks.sources import (
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
 
-LOST = 5  # pictures that may be missing in any split
 VALIDATION = 5000  # as MMBT draws it; a tenth of the training split where that is smaller
 IMAGE = re.compile(r"(?P<dish>\w+)_(?P<number>[\d-]+)\.(?P<end>jpg|jpeg|png|txt)", re.IGNORECASE)
 SYMBOLS = re.compile(r"[<>/\\+=\-_\[\]{}'\";:.,()*&^%$#@!~`]")  # MMBT turns each into a space
@@ -79,16 +79,27 @@ class Food101(Benchmark):
             hint="Give the folder that holds images and texts, or images and texts_txt.",
         )
 
-    def read(self, root: Path, writer: StoreWriter, variant: str, *, validation: int = 0, seed: int = 0) -> None:
+    def read(
+        self,
+        root: Path,
+        writer: StoreWriter,
+        variant: str,
+        *,
+        validation: int = 0,
+        seed: int = 0,
+        missing: float = MISSING_ALLOWED,
+    ) -> None:
         """Reads both splits, and draws a stratified validation split from train where there is none.
 
         Args:
             validation: number of samples drawn from train; 0: 5,000, at most a tenth.
             seed: of the draw.
+            missing: share of the pictures, and of the pages, that may be missing.
         """
+        rule = Missing(missing)
         for name, kind in (("title", "text"), ("image", "path"), ("dish", "label")):
             writer.column(name, kind, description=self.columns[name])
-        pictures = CheckedFiles(root, "image", writer, picture_fault)
+        pictures = CheckedFiles(root, "image", writer, picture_fault, missing=rule)
         if variant == "mmbt" and _converted(root):
             for source in ("train", "dev", "test"):
                 writer.source(root / f"{source}.jsonl")
@@ -98,7 +109,9 @@ class Food101(Benchmark):
             }
         else:
             rows = _from_titles if variant == "artelab" else _from_pages
-            found = {split: _once(rows(root, split, writer), split, writer) for split in ("train", "test")}
+            found = {split: _once(rows(root, split, writer, rule), split, writer) for split in ("train", "test")}
+            if variant == "mmbt":
+                _check_pages(root, found, writer, rule)
             splits = _with_validation(found, validation, seed, writer)
         text = "the titles of the pages" if variant == "artelab" else "the whole text of the pages"
         writer.note(f"title holds {text}", sum(map(len, splits.values())))
@@ -160,7 +173,7 @@ def _pictures(root: Path, split: str) -> Path:
     return folder
 
 
-def _from_titles(root: Path, split: str, writer: StoreWriter) -> Iterator[_Dish]:
+def _from_titles(root: Path, split: str, writer: StoreWriter, missing: Missing) -> Iterator[_Dish]:
     source = root / "texts" / f"{split}_titles.csv"
     text, pictures = read_text(source), _pictures(root, split)
     writer.source(source)
@@ -188,17 +201,13 @@ def _from_titles(root: Path, split: str, writer: StoreWriter) -> Iterator[_Dish]
             continue
         kept += 1
         yield _Dish(name.rpartition(".")[0], title or None, path, folder)
-    if lost > max(LOST, BROKEN_ALLOWED * (lost + kept)):
-        raise DataError(
-            f"{lost:,} of {lost + kept:,} pictures of {source.name} do not exist.",
-            where=str(pictures),
-            hint="Unpack the archive again.",
-        )
+    missing.check(lost, lost + kept, f"pictures of {source.name}", str(pictures))
 
 
-def _from_pages(root: Path, split: str, writer: StoreWriter) -> Iterator[_Dish]:
+def _from_pages(root: Path, split: str, writer: StoreWriter, missing: Missing) -> Iterator[_Dish]:
     folder = _pictures(root, split)
     writer.source(folder)
+    lost = kept = 0
     for dish in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
         for image in sorted(dish.iterdir()):
             match = IMAGE.search(image.name)
@@ -208,9 +217,29 @@ def _from_pages(root: Path, split: str, writer: StoreWriter) -> Iterator[_Dish]:
             page = root / "texts_txt" / dish.name / f"{dish.name}_{match['number']}.txt"
             if not page.is_file():
                 writer.note("pictures without a text are dropped, as MMBT does")
+                lost += 1
                 continue
             named_path(root, page.relative_to(root).as_posix(), page.name)
+            kept += 1
             yield _Dish(f"{dish.name}_{image.name}", page_text(read_text(page)) or None, image, dish.name)
+    missing.check(lost, lost + kept, f"pages of the pictures of {split}", str(root / "texts_txt"))
+
+
+def _check_pages(root: Path, found: Mapping[str, list[_Dish]], writer: StoreWriter, missing: Missing) -> None:
+    """The pages of both splits lie in one folder: those without a picture in either tell what is missing there."""
+    pages = sum(1 for _ in (root / "texts_txt").glob("*/*.txt"))
+    pictured = {(dish.dish, _number(dish.image)) for dishes in found.values() for dish in dishes}
+    lost = pages - len(pictured)
+    missing.check(lost, pages, "pictures of the pages in texts_txt", str(root / "images"))
+    if lost > 0:
+        writer.note("pages without a picture are dropped", lost)
+
+
+def _number(image: Path) -> str:
+    """`17` of sushi_17.jpg, which its page is named after."""
+    match = IMAGE.search(image.name)
+    assert match is not None, "a picture that was read has a number"
+    return match["number"]
 
 
 def page_text(content: str) -> str:

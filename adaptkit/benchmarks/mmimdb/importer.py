@@ -12,7 +12,9 @@ from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.mmimdb.hdf5 import read_hdf5
 from adaptkit.benchmarks.mmimdb.synthesis import write_hdf5, write_mmbt, write_raw
 from adaptkit.benchmarks.sources import (
+    MISSING_ALLOWED,
     CheckedFiles,
+    Missing,
     file_name,
     json_lines,
     named_path,
@@ -70,19 +72,32 @@ class MMIMDb(Benchmark):
             f"{root} is not MM-IMDb: {HDF5}, mmimdb/split.json or train.jsonl are expected there (found: {found})."
         )
 
-    def read(self, root: Path, writer: StoreWriter, variant: str, *, images: bool = False) -> None:
+    def read(
+        self,
+        root: Path,
+        writer: StoreWriter,
+        variant: str,
+        *,
+        images: bool = False,
+        missing: float = MISSING_ALLOWED,
+    ) -> None:
         """Reads one variant.
 
         Args:
+            missing: raw and mmbt only: share of the posters, and of the films' .json files, that may be missing.
             images: hdf5 only: also write the posters in it as .png files into the folder `posters` below the root.
         """
+        rule = Missing(missing)
         if variant == "hdf5":
             read_hdf5(root, root / HDF5, writer, self.columns, images=images)
             return
         for name, kind in (("plot", "text"), ("poster", "path"), ("genres", "labels")):
             writer.column(name, kind, description=self.columns[name])
-        posters = CheckedFiles(root, "poster", writer, picture_fault)
-        (_read_mmbt if variant == "mmbt" else _read_raw)(root, writer, posters)
+        posters = CheckedFiles(root, "poster", writer, picture_fault, missing=rule)
+        if variant == "mmbt":
+            _read_mmbt(root, writer, posters)
+        else:
+            _read_raw(root, writer, posters, rule)
         posters.finish()
 
     def synth(self, root: Path, *, variant: str = "raw", samples: int = 240, seed: int = 0) -> None:
@@ -99,7 +114,7 @@ def _raw_folder(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _read_raw(root: Path, writer: StoreWriter, posters: CheckedFiles) -> None:
+def _read_raw(root: Path, writer: StoreWriter, posters: CheckedFiles, missing: Missing) -> None:
     """The longest plot of each film; genres beyond the 23 most frequent are left out, as the authors do."""
     folder = _raw_folder(root)
     if folder is None:
@@ -110,6 +125,9 @@ def _read_raw(root: Path, writer: StoreWriter, posters: CheckedFiles) -> None:
     writer.source(folder / "split.json")
     writer.source(folder / "dataset")
     films = {source: [file_name(id, "split.json") for id in listed[source]] for source in SPLITS}
+    every = [id for ids in films.values() for id in dict.fromkeys(ids)]
+    lost = sum(not (folder / "dataset" / f"{id}.json").is_file() for id in every)
+    missing.check(lost, len(every), "films of split.json", str(folder / "dataset"))
     counts: Counter[str] = Counter()
     for ids in films.values():
         for id in ids:

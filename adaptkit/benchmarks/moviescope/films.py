@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.benchmarks.sources import CheckedFiles, file_name, finite, picture_fault
+from adaptkit.benchmarks.sources import CheckedFiles, Missing, file_name, finite, picture_fault
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.data.unpickling import load_array, load_pickle
 from adaptkit.errors import DataError
@@ -101,16 +102,20 @@ class Films:
         sources: names of the splits, as the files have them.
         mean: store means over time.
         writer: for the audit.
+        missing: how many files may be.
     """
 
-    def __init__(self, root: Path, folder: Path, sources: Iterable[str], mean: bool, writer: StoreWriter) -> None:
-        self.folder, self.mean, self.writer = folder, mean, writer
+    def __init__(
+        self, root: Path, folder: Path, sources: Iterable[str], mean: bool, writer: StoreWriter, missing: Missing
+    ) -> None:
+        self.folder, self.mean, self.writer, self.missing = folder, mean, writer, missing
+        self.lost: Counter[str] = Counter()
         there = {kind.column: kind for kind in reversed(PICKLED) if (folder / kind.folder).is_dir()}
         self.pickled = list(there.values())[::-1]
         self.widths = {kind.column: _width(kind, folder) for kind in self.pickled}
-        self.posters = (
-            CheckedFiles(root, "poster_image", writer, picture_fault) if (folder / "Raw_Poster").is_dir() else None
-        )
+        self.posters = None
+        if (folder / "Raw_Poster").is_dir():
+            self.posters = CheckedFiles(root, "poster_image", writer, picture_fault, missing=missing)
         self.tables: dict[str, _Metadata] = {}
         if (folder / "Metadata_matrices").is_dir():
             self.tables = {source: _Metadata(folder, source, writer) for source in sources}
@@ -123,6 +128,7 @@ class Films:
         values: dict[str, Any] = {kind.column: self._features(kind, id) for kind in self.pickled}
         if self.tables:
             values["metadata"] = self.tables[source].row(id, where)
+            self.lost["Metadata_matrices"] += values["metadata"] is None
         if self.posters:
             values["poster_image"] = self.posters.path(self.folder / "Raw_Poster" / f"{id}.jpg")
         return values
@@ -131,6 +137,7 @@ class Films:
         path = self.folder / kind.folder / f"{id}.p"
         if not path.is_file():
             self.writer.note(f"{kind.column}: {kind.folder}/<id>.p is missing, the modality is absent")
+            self.lost[kind.folder] += 1
             return None
         values = _array(kind, path)
         width = self.widths[kind.column]
@@ -142,6 +149,13 @@ class Films:
             self.writer.note(f"{kind.column}: stored as the mean over time")
             return finite(values, kind.column, self.writer).mean(axis=0)
         return values
+
+    def finish(self, films: int) -> None:
+        """Raise DataError where too many of so many films are without a file in one of the folders."""
+        for name, lost in self.lost.items():
+            self.missing.check(lost, films, f"films' files in {name}", str(self.folder / name))
+        if self.posters:
+            self.posters.finish()
 
 
 class _Metadata:

@@ -11,7 +11,7 @@ import numpy as np
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.moviescope.films import Films
 from adaptkit.benchmarks.moviescope.synthesis import GENRES, write_moviescope
-from adaptkit.benchmarks.sources import file_name, json_lines, strings
+from adaptkit.benchmarks.sources import MISSING_ALLOWED, Missing, file_name, json_lines, strings
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.data.unpickling import load_pickle
 from adaptkit.errors import DataError
@@ -64,16 +64,25 @@ class Moviescope(Benchmark):
             )
         return found[0] if found else _absent(root, *FILES)
 
-    def read(self, root: Path, writer: StoreWriter, variant: str, *, mean: bool = False) -> None:
+    def read(
+        self,
+        root: Path,
+        writer: StoreWriter,
+        variant: str,
+        *,
+        mean: bool = False,
+        missing: float = MISSING_ALLOWED,
+    ) -> None:
         """Film by film: nothing but the current film and the metadata matrices is in memory.
 
         Args:
             mean: store the mean over the frames and over the time steps instead of all of them, which is all that
                 a model with `pool = "mean"` reads, in a hundredth of the space.
+            missing: share of the films that may be without a file in a folder that is there.
         """
         folder = next(iter(_folders(root, variant)), None) or _absent(root, variant)
         beside = root if folder == root / "trailers" else folder
-        films = Films(root, beside, SPLITS[variant], mean, writer)
+        films = Films(root, beside, SPLITS[variant], mean, writer, Missing(missing))
         writer.column("plot", "text", description=self.columns["plot"])
         for column, width in films.widths.items():
             writer.column(column, "features", width=width, description=self.columns[column])
@@ -89,8 +98,7 @@ class Moviescope(Benchmark):
                 if _is_new(id, split, seen, writer):
                     genres[split].update(labels)
                     writer.add(split, id, {"plot": text, "genres": labels} | films.values(source, id, where))
-        if films.posters:
-            films.posters.finish()
+        films.finish(len(seen))
         for split, found in genres.items():
             for genre in sorted(found - genres["train"]):
                 writer.note(f"the genre {genre} is in {split} but never in train")

@@ -15,7 +15,7 @@ import numpy as np
 
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.msrvtt.synthesis import write_msrvtt
-from adaptkit.benchmarks.sources import CheckedFiles, drawn, file_name, read_json, read_text
+from adaptkit.benchmarks.sources import MISSING_ALLOWED, CheckedFiles, Missing, drawn, file_name, read_json, read_text
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
 from adaptkit.npy import mapped
@@ -61,13 +61,24 @@ class MSRVTT(Benchmark):
                     return variant
         return "official"
 
-    def read(self, root: Path, writer: StoreWriter, variant: str, *, validation: int = 0, seed: int = 0) -> None:
+    def read(
+        self,
+        root: Path,
+        writer: StoreWriter,
+        variant: str,
+        *,
+        validation: int = 0,
+        seed: int = 0,
+        missing: float = MISSING_ALLOWED,
+    ) -> None:
         """One row for each caption; validation and test of 1k-A and 7k have one caption for each clip.
 
         Args:
             validation: clips drawn from train, for 1k-A and 7k; 0: 500, at most a tenth.
             seed: of the draw.
+            missing: share of the videos that may be missing; of vectors any may, as many clips have no speech.
         """
+        rule = Missing(missing)
         sources = _annotations(root)
         for source in sources:
             writer.source(source)
@@ -78,15 +89,15 @@ class MSRVTT(Benchmark):
             splits = _csv_splits(sources[0].parent, variant, captions, validation, seed, writer)
         clips = {clip for rows in splits.values() for clip, _ in rows}
         videos = _videos(root)
-        files = _columns(root, clips, videos, writer)
+        files = _columns(root, clips, videos, writer, rule)
         for name, kind in (("caption", "text"), ("video_id", "label")):
             writer.column(name, kind, description=self.columns[name])
         for name, (column, width) in files.items():
             writer.column(name, "path", width=width, description=f"paths of {column.noun}")
 
         def path_of(name: str, clip: str) -> str | None:
-            missing = root / "features" / name / f"{clip}.npy"
-            return files[name][0].path(videos.get(clip, missing) if name == "video" else missing)
+            vectors = root / "features" / name / f"{clip}.npy"
+            return files[name][0].path(videos.get(clip, vectors) if name == "video" else vectors)
 
         for split, rows in splits.items():
             _add(split, rows, {name: partial(path_of, name) for name in files}, writer)
@@ -211,7 +222,7 @@ def _csv_splits(
 
 
 def _columns(
-    root: Path, clips: set[str], videos: Mapping[str, Path], writer: StoreWriter
+    root: Path, clips: set[str], videos: Mapping[str, Path], writer: StoreWriter, missing: Missing
 ) -> dict[str, tuple[CheckedFiles, int | None]]:
     """Column of files -> its checks and, of vectors, their width.
 
@@ -219,7 +230,7 @@ def _columns(
     """
     found: dict[str, tuple[CheckedFiles, int | None]] = {}
     if not clips.isdisjoint(videos):
-        found["video"] = (CheckedFiles(root, "video", writer, video_fault, "videos"), None)
+        found["video"] = (CheckedFiles(root, "video", writer, video_fault, "videos", missing), None)
     experts = sorted(folder for folder in (root / "features").glob("*") if folder.is_dir())
     for folder in experts:
         name = file_name(folder.name, "features")
