@@ -111,6 +111,17 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         _release(handle)
 
 
+def scratch_file(prefix: str, suffix: str) -> tuple[Path, int | None]:
+    """An empty file in the system's folder for temporary files (TMPDIR), and the handle that says it is in use.
+
+    Whoever closes the handle (None on Windows) removes the file first. Files of this name whose processes were killed
+    go now. Raises OSError where there is no such folder.
+    """
+    for left in sorted(Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*{glob.escape(suffix)}")):
+        _remove_left(left)
+    return _claimed(lambda: _empty(prefix, suffix))
+
+
 def sweep(folder: Path, name: str = "*") -> None:
     """Remove what killed writers of this name in the folder have left; what is being written now is left alone.
 
@@ -120,10 +131,7 @@ def sweep(folder: Path, name: str = "*") -> None:
         return
     pattern = name if name == "*" else glob.escape(name)
     for left in sorted(folder.glob(f".{pattern}.*.tmp")):
-        handle = _lock(left)
-        if handle is not None:
-            _remove(left)
-            os.close(handle)
+        _remove_left(left)
     for aside in sorted(folder.glob(f".{pattern}.*.old")):
         place = folder / aside.name[1:].rsplit(".", 2)[0]
         if aside.with_suffix(".tmp").exists():  # of a living writer
@@ -157,6 +165,20 @@ def sync_folder(folder: Path) -> None:
 def _named(path: Path) -> tuple[str, str, Path]:
     """How a temporary file of this one ends and begins, and its folder, in the order of `tempfile`."""
     return ".tmp", f".{path.name}.", path.parent
+
+
+def _empty(prefix: str, suffix: str) -> str:
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix)
+    os.close(handle)
+    return name
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what no living process has locked."""
+    handle = _lock(path)
+    if handle is not None:
+        _remove(path)
+        os.close(handle)
 
 
 def _claimed(make: Callable[[], str]) -> tuple[Path, int | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from adaptkit.atomic import scratch_file
 from adaptkit.errors import DataError
 
 BATCH = 4096  # rows decoded at a time, at most
@@ -26,13 +26,12 @@ class ArrowRows(Sequence[dict[str, Any]]):
     Args:
         files: in order.
         columns: what a row has; all of the files' columns where None.
-        owned: the files are temporary and vanish with this object.
 
     Raises:
         DataError: a file is missing, truncated or no Arrow file.
     """
 
-    def __init__(self, files: Sequence[Path], columns: Sequence[str] | None = None, *, owned: bool = False) -> None:
+    def __init__(self, files: Sequence[Path], columns: Sequence[str] | None = None) -> None:
         self.files = tuple(files)
         self.batches: list[pa.RecordBatch] = []
         for path in self.files:
@@ -41,8 +40,6 @@ class ArrowRows(Sequence[dict[str, Any]]):
         self.columns = tuple(columns if columns is not None else self.schema.names if self.schema else ())
         self._ends = np.cumsum([len(batch) for batch in self.batches], dtype=np.int64)
         self._parts = [[batch.column(name) for name in self.columns] for batch in self.batches]
-        if owned:
-            weakref.finalize(self, _remove, os.getpid(), self.files)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -96,27 +93,30 @@ def _step(columns: Sequence[pa.Array]) -> int:
 def spooled(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> ArrowRows:
     """Rows of a source that has no random access (Parquet, CSV), decoded once into a temporary Arrow file.
 
-    The file lies in the system's folder for temporary files (TMPDIR) and is removed with the rows.
+    The file lies in the system's folder for temporary files (TMPDIR) and is removed with the rows. What killed
+    processes have left there goes first.
 
     Raises:
         DataError: there is no room for it.
     """
-    handle, name = tempfile.mkstemp(prefix="adaptkit-", suffix=".arrow")
+    path, handle = scratch_file("adaptkit-", ".arrow")
     try:
-        with os.fdopen(handle, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        with path.open("wb") as file, pa.ipc.new_file(file, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-        return ArrowRows([Path(name)], schema.names, owned=True)
+        rows = ArrowRows([path], schema.names)
     except OSError as error:
-        _remove(os.getpid(), [Path(name)])
+        _remove(os.getpid(), path, handle)
         raise DataError(
             f"the rows cannot be unpacked: {error.strerror or error}.",
-            where=name,
+            where=str(path),
             hint="Point TMPDIR to a folder with more room.",
         ) from None
     except BaseException:
-        _remove(os.getpid(), [Path(name)])
+        _remove(os.getpid(), path, handle)
         raise
+    weakref.finalize(rows, _remove, os.getpid(), path, handle)
+    return rows
 
 
 def unpacked_parquet(path: Path, columns: Callable[[pa.Schema], list[str]]) -> ArrowRows:
@@ -185,7 +185,8 @@ def _batches(path: Path) -> list[pa.RecordBatch]:
         raise DataError(f"is not a readable Arrow file: {error}.", where=str(path)) from None
 
 
-def _remove(process: int, files: Sequence[Path]) -> None:
-    if os.getpid() == process:  # not in a forked worker, whose parent still reads them
-        for path in files:
-            path.unlink(missing_ok=True)
+def _remove(process: int, path: Path, handle: int | None) -> None:
+    if os.getpid() == process:  # not in a forked worker, whose parent still reads it
+        path.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)

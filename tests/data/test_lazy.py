@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from adaptkit.data.lazy_arrow import spooled
 from adaptkit.data.rows import FORMATS, Column
 from adaptkit.data.sample import DataSet, Samples
 from adaptkit.formats.tables import Csv, Jsonl, Parquet
@@ -75,7 +81,6 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, write: Callable[[Pat
 
 def test_temporary_files_go_when_the_rows_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import gc
-    import tempfile
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
     (tmp_path / "spool").mkdir()
@@ -87,3 +92,59 @@ def test_temporary_files_go_when_the_rows_go(tmp_path: Path, monkeypatch: pytest
     del table
     gc.collect()
     assert not list((tmp_path / "spool").iterdir())
+
+
+SPOOLING = """
+import os, sys, time, pyarrow as pa
+from adaptkit.data.lazy_arrow import spooled
+rows = spooled([pa.record_batch({"x": [1, 2, 3]})], pa.schema([("x", pa.int64())]))
+child = os.fork() if sys.argv[1] == "with a worker" else 1
+os.write(1, f"{os.getpid()}\\n".encode())
+time.sleep(600)
+"""
+
+
+def spooling(folder: Path, word: str) -> tuple[subprocess.Popen[str], set[int]]:
+    """A process that has unpacked rows into the folder, and lives; and its workers."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPOOLING, word],
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    told = {int(process.stdout.readline()) for _ in range(2 if word == "with a worker" else 1)}
+    process.stdout.close()
+    return process, told - {process.pid}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="nothing is swept there")
+def test_what_killed_processes_have_unpacked_is_swept_and_nothing_of_living_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    other = folder / "adaptkit-notes.txt"
+    other.write_text("mine")
+    living, _ = spooling(folder, "alone")
+    (kept,) = folder.glob("*.arrow")
+    (killed, _), (orphaning, workers) = spooling(folder, "alone"), spooling(folder, "with a worker")
+    try:
+        assert len(list(folder.glob("*.arrow"))) == 3
+        for process in (killed, orphaning):
+            process.kill()
+            process.wait()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        rows = spooled([pa.record_batch({"x": [4]})], pa.schema([("x", pa.int64())]))
+        assert [row["x"] for row in rows] == [4]
+        assert kept in set(folder.glob("*.arrow"))
+        assert len(list(folder.glob("*.arrow"))) == 3  # of the living one, of a worker that outlived its parent, ours
+    finally:
+        for pid in (*workers, living.pid):
+            os.kill(pid, signal.SIGKILL)
+        living.wait()
+    del rows
+    again = spooled([pa.record_batch({"x": [5]})], pa.schema([("x", pa.int64())]))
+    assert len(list(folder.glob("*.arrow"))) == 1
+    assert again[0] == {"x": 5}
+    assert other.read_text() == "mine"
