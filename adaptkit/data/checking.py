@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from adaptkit.data.label_warnings import label_warnings, some
+from adaptkit.data.label_warnings import constant_number, label_warnings, some
 from adaptkit.data.leaks import Marks, digest, shared
 from adaptkit.data.moments import Moments
 from adaptkit.data.paths import digest_of, inside, named_file
@@ -233,9 +233,7 @@ def _judge(found: Findings) -> None:
             if len(column.get("widths", ())) > 1:
                 widths = ", ".join(map(str, column["widths"]))
                 found.problems.append(Problem(f"{name} has vectors of different widths: {widths}.", split))
-            values = column.get("values")
-            if "not_numbers" in column and values and values["min"] == values["max"]:
-                found.warnings.append(f"{split}: {name} is {values['min']:g} everywhere.")
+            found.warnings.extend(constant_number(name, split, column))
     for name in {name: None for report in found.splits.values() for name in report["columns"]}:
         columns = {split: column for split, column in found.columns(name).items() if "labels" in column}
         found.warnings.extend(label_warnings(name, columns))

@@ -1,4 +1,4 @@
-"""What is odd with labels: a split lacks some, has others than training, or has them in other shares."""
+"""What is odd with targets: a split lacks labels, has others than training, or in other shares; or all are the same."""
 
 from __future__ import annotations
 
@@ -13,32 +13,51 @@ SHOWN = 5  # labels that are named
 
 
 def label_warnings(name: str, columns: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Sentences about one column.
+    """Sentences about one column of labels: `label_changes`, and labels that are rare or not everywhere.
 
     Args:
         name: of the column.
         columns: split -> its summary, with `labels`, `present` and `per_sample`.
     """
-    counts = {split: column["labels"] for split, column in columns.items()}
-    training = counts.get("train")
-    others = {label for split, labels in counts.items() if split != "train" for label in labels}
-    for split, labels in counts.items():
-        present = columns[split]["present"]
-        if present > 1 and labels and all(count == present for count in labels.values()):
-            yield f"{split}: {name} is {some(sorted(labels))} in every sample."
-    if training is None or (others and not others & training.keys()):
-        return  # identities, such as the video of a caption, are in one split only
-    for split, labels in counts.items():
-        if unknown := sorted(labels.keys() - training.keys()):
-            yield f"{split}: {name} has labels that train lacks: {some(unknown)}."
-        if lacking := sorted(training.keys() - labels.keys()):
+    yield from label_changes(name, columns)
+    training = {} if identities(columns) else columns["train"]["labels"]
+    for split, column in columns.items():
+        if lacking := sorted(training.keys() - column["labels"].keys()):
             yield f"{split}: {name} lacks labels of train: {some(lacking)}."
-        yield from _shift(name, split, columns[split], columns["train"])
     if rare := sorted(label for label, count in training.items() if count < RARE):
         yield f"train: {name} has fewer than {RARE} samples of {some(rare)}."
     if training and max(training.values()) > UNEVEN * min(training.values()):
         common, seldom = max(training, key=training.__getitem__), min(training, key=training.__getitem__)
         yield f"train: {name} is uneven: {training[common]:,} samples of {common}, {training[seldom]:,} of {seldom}."
+
+
+def label_changes(name: str, columns: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Sentences about labels that never change, that train lacks, or that a split has in other shares than train."""
+    for split, column in columns.items():
+        present, labels = column["present"], column["labels"]
+        if present > 1 and labels and all(count == present for count in labels.values()):
+            yield f"{split}: {name} is {some(sorted(labels))} in every sample."
+    if not identities(columns):
+        training = columns["train"]
+        for split, column in columns.items():
+            if unknown := sorted(column["labels"].keys() - training["labels"].keys()):
+                yield f"{split}: {name} has labels that train lacks: {some(unknown)}."
+            yield from _shift(name, split, column, training)
+
+
+def identities(columns: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Labels that are in one split only, such as the video of a caption; or there is nothing to compare with."""
+    if "train" not in columns:
+        return True
+    others = {label for split, column in columns.items() if split != "train" for label in column["labels"]}
+    return bool(others) and not others & columns["train"]["labels"].keys()
+
+
+def constant_number(name: str, split: str, column: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence where a summary of numbers has one value only."""
+    values = column.get("values")
+    if "not_numbers" in column and values and values["min"] == values["max"]:
+        yield f"{split}: {name} is {values['min']:g} everywhere."
 
 
 def some(names: list[str]) -> str:

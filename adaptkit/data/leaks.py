@@ -46,11 +46,6 @@ class Marks:
         self.contents.append(_number(digest(whole)) if there else NOTHING)
 
 
-def digest(value: Any) -> bytes:
-    """Of what a raw value holds: equal for equal values. A file counts by its content, wherever it lies."""
-    return _hash(json.dumps(value, sort_keys=True, default=_content).encode("utf-8", "surrogatepass"))
-
-
 def shared(marks: Mapping[str, Marks], place: Place) -> Iterator[str]:
     """A sentence for each split and what it has in common with the training or the validation split.
 
@@ -95,7 +90,8 @@ def content_of(value: Any) -> str:
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
-def _content(value: Any) -> str:
+def content(value: Any) -> str:
+    """`content_of`, and of a file what lies in it."""
     if isinstance(value, ArrayPath):
         return f"{_of_file(value.file)}::{value.key}"
     if isinstance(value, Path):
@@ -104,6 +100,17 @@ def _content(value: Any) -> str:
 
 
 _of_file = lru_cache(maxsize=4096)(digest_of)  # several samples in a row read one file
+
+
+def digest(value: Any, content: Callable[[Any], str] = content) -> bytes:
+    """Of what a raw value holds: equal for equal values.
+
+    Args:
+        value: of a cell.
+        content: what stands for a value that JSON has no word for. By default a file counts by what lies in it,
+            wherever it is.
+    """
+    return _hash(json.dumps(value, sort_keys=True, default=content).encode("utf-8", "surrogatepass"))
 
 
 def _hash(content: bytes) -> bytes:

@@ -44,7 +44,13 @@ class Row:
 
 
 class Rows(Sequence[Row]):
-    """The rows of a split, each read when it is asked for."""
+    """The rows of a split, each read when it is asked for.
+
+    Attributes:
+        stored: a row is given as it lies there; else a user's code makes it, and may take its time.
+    """
+
+    stored: bool = True
 
     def row(self, index: int) -> Row:
         """The row at 0 <= index < len."""

@@ -14,6 +14,7 @@ from adaptkit.artifact.initial import sources
 from adaptkit.atomic import json_text, new_folder, sweep, write_json, write_text
 from adaptkit.data import DataSet
 from adaptkit.data.files import record_files
+from adaptkit.data.glance import glance
 from adaptkit.data.target_faults import check_targets
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
@@ -85,7 +86,7 @@ def train(
     with holding, _closing(info, plan, told), Stop() as stop:
         if resume:
             _continue(set_status(info, "running").path, begin, device, told)
-        run = _announced(Run(info.path, plan, material, initial, told, stop), device)
+        run = _announced(Run(info.path, plan, material, initial, told, stop), device, anew=not resume)
         results = [train_seed(run, seed, seed_folder(info.path, seeds, seed)) for seed in seeds]
         result = _finish(run, results, time.monotonic() - began)
         set_status(info, "finished")
@@ -158,10 +159,10 @@ def _continue(folder: Path, begin: Callable[[Path], int], device: str, told: Cal
         told.note(text)
 
 
-def _announced(run: Run, device: str) -> Run:
-    """The run itself, of which the callbacks know now."""
+def _announced(run: Run, device: str, *, anew: bool) -> Run:
+    """The run itself, of which the callbacks know now; and what is odd with its data, where it begins `anew`."""
     run.callbacks.run_started(_started(run, device))
-    for text in run.plan.notes:
+    for text in (*run.plan.notes, *(glance(run.material.data, run.plan.recipe.task) if anew else ())):
         run.callbacks.note(text)
     return run
 
