@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from adaptkit.benchmarks.table import BenchmarkTable
-from adaptkit.data.paths import inside
 from adaptkit.data.rows import Column, Row, Rows, SplitRows, files_in
-from adaptkit.data.store import Store, StoreRows, find_store
+from adaptkit.data.store import Store, StoreRows, find_store, placed
+from adaptkit.data.store_writer import FILES
 from adaptkit.errors import DataError
 from adaptkit.formats.values import absent, root_of
 from adaptkit.kinds import MODALITIES, table_of
@@ -58,7 +58,7 @@ class StoreTable(Rows):
         self.store, self.split, self.columns = store, split, columns
         self.rows: StoreRows = store.rows(split, [column.name for column in columns])
         self._kinds = {column.name: store.columns[column.name]["kind"] for column in columns}
-        self.root = store.root if "path" in self._kinds.values() else store.folder
+        self.root = store.root if set(FILES) & set(self._kinds.values()) else store.folder
         for column in columns:
             self._check(column)
 
@@ -69,8 +69,8 @@ class StoreTable(Rows):
         where = f"{self.split}.parquet:{index + 1}"
         cells = self.rows[index]
         values = {
-            name: inside(self.root, cells[name], name, where)
-            if kind == "path" and cells[name] is not None
+            name: placed(self.root, cells[name], kind, name, where)
+            if kind in FILES and cells[name] is not None
             else cells[name]
             for name, kind in self._kinds.items()
         }
@@ -82,10 +82,10 @@ class StoreTable(Rows):
 
     def files(self, names: Sequence[str]) -> Iterator[Path]:
         """Those of columns of paths; nothing else is read."""
-        for name in (name for name in names if self._kinds[name] == "path"):
+        for name in (name for name in names if self._kinds[name] in FILES):
             for cell in self.column(name):
                 if cell is not None:
-                    yield from files_in(inside(self.store.root, cell, name, self.split))
+                    yield from files_in(placed(self.store.root, cell, self._kinds[name], name, self.split))
 
     def _check(self, column: Column) -> None:
         kind = self._kinds[column.name]

@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Protocol
 from adaptkit.data.label_warnings import constant_number, label_warnings, some
 from adaptkit.data.leaks import Marks, digest, shared
 from adaptkit.data.moments import Moments
-from adaptkit.data.paths import digest_of, inside, named_file
+from adaptkit.data.paths import digest_of, named_file
 from adaptkit.data.sample import DataSet, Sample
 from adaptkit.data.stats import OF_STORES, Summary, distribution, of_tasks, summarised
-from adaptkit.data.store import Store, verify
+from adaptkit.data.store import Store, placed, verify
+from adaptkit.data.store_writer import FILES
 from adaptkit.errors import DataError, Problem, UnavailableError
 from adaptkit.recipe import TaskTable
 
@@ -252,7 +253,7 @@ def _marks(store: Store, split: str) -> Marks:
     summaries = {name: OF_STORES.get(column["kind"]) for name, column in store.columns.items()}
     for id, *values in zip(rows.column("id"), *map(rows.column, summaries), strict=True):
         found = {name: digest(value) for name, value in zip(summaries, values, strict=True)}
-        targets = {name: found.pop(name) for name, of in summaries.items() if of in ("labels", "numbers")}
+        targets = {name: found.pop(name) for name, of in summaries.items() if of in ("labels", "answers", "numbers")}
         marks.add(id, found, targets)
     return marks
 
@@ -260,12 +261,12 @@ def _marks(store: Store, split: str) -> Marks:
 def _check_paths(store: Store, split: str, found: Findings) -> None:
     """Files that went away since the import."""
     for name, column in store.columns.items():
-        if column["kind"] == "path":
+        if column["kind"] in FILES:
             lost = 0
             for index, path in enumerate(store.rows(split, [name]).column(name)):
                 try:
                     if path is not None:
-                        inside(store.root, path, name, f"{split}.parquet:{index + 1}")
+                        placed(store.root, path, column["kind"], name, f"{split}.parquet:{index + 1}")
                 except DataError as error:
                     lost += 1
                     if lost <= SHOWN:

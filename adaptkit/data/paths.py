@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from adaptkit.errors import DataError
 
@@ -47,6 +48,17 @@ def inside(root: Path, relative: str, name: str, where: str, *, folders: bool = 
     if stat.S_ISDIR(mode) and (astray := next(_astray(root, path, deep=False), None)) is not None:
         raise DataError(f"{name} = {relative!r}: {astray.name} in it {_why(astray, root)}.", where=where)
     return path
+
+
+def array_inside(root: Path, relative: str, name: str, where: str, *, folders: bool = False) -> Path | ArrayPath:
+    """The file of `inside`, or the array in it that `FILE::KEY` names.
+
+    Raises:
+        DataError: the file leaves the root, or does not exist.
+    """
+    file, mark, key = relative.partition("::")
+    path = inside(root, file, name, where, folders=folders)
+    return ArrayPath(path, key) if mark else path
 
 
 def named_file(root: Path, name: str, key: str) -> Path:
@@ -93,6 +105,11 @@ class ArrayPath:
 
     def __str__(self) -> str:
         return f"{self.file}::{self.key}"
+
+
+def are_files(value: Any) -> bool:
+    """A list of files or of arrays in files, which belong together."""
+    return isinstance(value, list) and bool(value) and all(isinstance(part, Path | ArrayPath) for part in value)
 
 
 def digest_of(path: Path) -> str:

@@ -76,8 +76,10 @@ class Rows(Sequence[Row]):
 
 
 def files_in(value: Any) -> Iterator[Path]:
-    """The file that a value is; of a folder, all files in it."""
-    if isinstance(value, ArrayPath):
+    """The file that a value is; of a folder, all files in it; of a list, those of its entries."""
+    if isinstance(value, list):
+        yield from (file for entry in value if isinstance(entry, ArrayPath | Path) for file in files_in(entry))
+    elif isinstance(value, ArrayPath):
         yield value.file
     elif isinstance(value, Path):
         yield from sorted(file for file in value.rglob("*") if file.is_file()) if value.is_dir() else (value,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptkit.data.paths import ArrayPath
+from adaptkit.data.paths import ArrayPath, are_files
 
 if TYPE_CHECKING:
     from adaptkit.data.sample import DataSet
@@ -126,6 +126,24 @@ class Labels(Gaps):
         }
 
 
+class Answers(Gaps):
+    """Several texts per sample, maybe with a score each: how many, and how many different ones there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sizes, self._different, self._empty = array("q"), set[int](), 0
+
+    def see(self, value: Any) -> None:
+        entries = [value] if isinstance(value, str) else list(value)  # of a table answer -> score, its answers
+        texts = [entry.get("answer", "") if isinstance(entry, Mapping) else entry for entry in entries]
+        self._sizes.append(len(texts))
+        self._different.update(map(hash, texts))
+        self._empty += not any(str(text).strip() for text in texts)
+
+    def found(self) -> Summary:
+        return {"per_sample": distribution(self._sizes), "different": len(self._different), "empty": self._empty}
+
+
 class Numbers(Gaps):
     """One number, or several, per sample."""
 
@@ -156,6 +174,7 @@ SUMMARIES: Mapping[str, Callable[[], Gaps]] = {
     "text": Texts,
     "vectors": Vectors,
     "labels": Labels,
+    "answers": Answers,
     "numbers": Numbers,
     "gaps": Gaps,
 }
@@ -166,6 +185,8 @@ OF_STORES: Mapping[str, str] = {
     "ints": "vectors",
     "label": "labels",
     "labels": "labels",
+    "texts": "answers",
+    "answers": "answers",
     "number": "numbers",
     "numbers": "numbers",
 }
@@ -217,7 +238,8 @@ def described(
         files = {name: Gaps() for name in modalities}
         for sample in samples:
             for name, value in sample.inputs.items():
-                of_file = isinstance(value, str | Path | ArrayPath) and isinstance(gaps[name], Vectors)
+                named = isinstance(value, str | Path | ArrayPath) or are_files(value)
+                of_file = named and isinstance(gaps[name], Vectors)
                 (files if of_file else gaps)[name].add(value)
         columns = {name: _together(table.kind, gaps[name], files[name]) for name, table in modalities.items()}
         splits[split] = {"samples": len(samples), "columns": columns | of_tasks(data, split, tasks)}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from adaptkit.data.lazy_arrow import ArrowRows, unpacked_parquet
 from adaptkit.data.lazy_features import Features
-from adaptkit.data.paths import digest_of, inside
+from adaptkit.data.paths import array_inside, digest_of, inside
 from adaptkit.data.store_writer import KINDS, META, VERSION, StoreWriter, seal
 from adaptkit.errors import DataError, nearest
 
@@ -128,6 +128,17 @@ class StoreRows(Sequence[dict[str, Any]]):
     def column(self, name: str) -> Iterator[Any]:
         """The values of one column; nothing else is read."""
         return iter(self.features[name]) if name in self.features else self.scalars.column(name)
+
+
+def placed(root: Path, cell: Any, kind: str, name: str, where: str) -> Any:
+    """What a cell of a column that names files stands for: a path, an array of a file, or a list of these.
+
+    Raises:
+        DataError: it leaves the root, or does not exist.
+    """
+    if kind == "arrays":
+        return [array_inside(root, entry, name, where) for entry in cell]
+    return (array_inside if kind == "array" else inside)(root, cell, name, where)
 
 
 def open_store(folder: Path, within: Path | None = None) -> Store:

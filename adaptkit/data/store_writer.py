@@ -27,6 +27,10 @@ SPLITS = ("train", "validation", "test")
 ARROW = {
     "text": pa.string(),
     "path": pa.string(),
+    "array": pa.string(),  # FILE, or FILE::KEY for one of the arrays in it
+    "arrays": pa.list_(pa.string()),  # several of them, whose vectors come one after the other
+    "texts": pa.list_(pa.string()),
+    "answers": pa.list_(pa.struct([("answer", pa.string()), ("score", pa.float64())])),
     "label": pa.string(),
     "labels": pa.list_(pa.string()),
     "number": pa.float64(),
@@ -34,6 +38,7 @@ ARROW = {
     "ints": pa.list_(pa.int64()),
 }
 KINDS = (*ARROW, "features")
+FILES = ("path", "array", "arrays")  # kinds whose values name files below the root
 
 
 class StoreWriter:
@@ -112,8 +117,8 @@ class StoreWriter:
             value = values.get(name)
             if column["kind"] == "features":
                 checked[name] = None if value is None else self._finite(value, name, where)
-            elif column["kind"] == "path" and value is not None:
-                checked[name] = str(inside(self.root, str(value), name, where).relative_to(self.root).as_posix())
+            elif column["kind"] in FILES and value is not None:
+                checked[name] = self._named(value, column["kind"], name, where)
             else:
                 checked[name] = value
         self._splits[split].add(checked, where)
@@ -129,6 +134,13 @@ class StoreWriter:
         name = os.path.relpath(resolved, self.root) if resolved.is_relative_to(self.root) else path.name
         self._sources[Path(name).as_posix()] = found = digest_of(resolved)
         return found
+
+    def _named(self, value: Any, kind: str, name: str, where: str) -> str | list[str]:
+        """The files that a value names, relative to the root."""
+        if kind == "arrays":
+            return [str(self._named(entry, "array", name, where)) for entry in value]
+        file, mark, key = str(value).partition("::") if kind == "array" else (str(value), "", "")
+        return inside(self.root, file, name, where).relative_to(self.root).as_posix() + mark + key
 
     def _finite(self, value: Any, name: str, where: str) -> np.ndarray:
         try:

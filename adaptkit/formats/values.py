@@ -8,7 +8,7 @@ from reprlib import repr
 from typing import Any
 
 from adaptkit.data.file_cells import unwrapped
-from adaptkit.data.paths import ArrayPath, inside, named_file
+from adaptkit.data.paths import ArrayPath, array_inside, inside, named_file
 from adaptkit.data.rows import Column
 from adaptkit.errors import DataError, nearest
 
@@ -57,6 +57,8 @@ def checked(value: Any, column: Column, root: Path, where: str) -> Any:
         return value if column.form.mappings else _of_mapping(value, column, root, where)
     if not isinstance(value, list | bytes):
         raise _wrong_type(value, column, where, "a path or an array")
+    if column.form.keys and isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+        return [_path(entry, column, root, where) for entry in value]
     return value
 
 
@@ -97,9 +99,8 @@ def absent(column: Column, where: str) -> DataError:
 
 
 def _path(value: str, column: Column, root: Path, where: str) -> Path | ArrayPath:
-    file, mark, key = value.partition("::") if column.form.keys else (value, "", "")
-    path = inside(root, file, column.name, where, folders=column.form.folders)
-    return ArrayPath(path, key) if mark else path
+    named = array_inside if column.form.keys else inside
+    return named(root, value, column.name, where, folders=column.form.folders)
 
 
 def _of_mapping(value: dict[str, Any], column: Column, root: Path, where: str) -> Any:

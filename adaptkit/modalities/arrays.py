@@ -1,8 +1,10 @@
-"""Arrays of numbers from files: .npy, .safetensors and HDF5. Nothing here can run code."""
+"""Arrays of numbers from files: .npy, .npz, .safetensors and HDF5. Nothing here can run code."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 from adaptkit.data.paths import ArrayPath
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.hdf5 import is_elsewhere, leaves
-from adaptkit.npy import mapped
+from adaptkit.npy import Npz, mapped
 
 HDF5 = (".h5", ".hdf5")
 LARGEST = 2**25  # numbers of one sample, 128 MiB: more is a mistake, or an attack by a small compressed file
@@ -22,7 +24,7 @@ def read_array(path: str | Path | ArrayPath, *, name: str, where: str) -> np.nda
     """The array in a file, as float32.
 
     Args:
-        path: `a.npy`, `a.safetensors` or `a.h5`; of several arrays in a file, `a.h5::key` is one of them and
+        path: `a.npy`, `a.npz`, `a.safetensors` or `a.h5`; of several arrays in a file, `a.h5::key` is one of them and
             `a.h5::key[12]` its row 12.
         name: of the modality.
         where: place of the value, for errors.
@@ -32,8 +34,38 @@ def read_array(path: str | Path | ArrayPath, *, name: str, where: str) -> np.nda
         UnavailableError: HDF5 without h5py.
     """
     file, key, row = _parts(path)
-    try:
+    with _told(file, key, row, name, where):
         array = _read(file, key, row, name, where)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise DataError(f"{name}: {file} does not hold one array of numbers.", where=where)
+    return array.astype(np.float32)
+
+
+def array_length(path: str | Path | ArrayPath, *, name: str, where: str) -> int:
+    """How many vectors there are, 1 of a vector, whatever their order, without reading the numbers.
+
+    Raises:
+        DataError: as `read_array`.
+    """
+    return prod(array_shape(path, name=name, where=where)[:-1])
+
+
+def array_shape(path: str | Path | ArrayPath, *, name: str, where: str) -> tuple[int, ...]:
+    """Its shape, from the header of its file.
+
+    Raises:
+        DataError: as `read_array`, as far as a header can tell.
+    """
+    file, key, row = _parts(path)
+    with _told(file, key, row, name, where):
+        return tuple(map(int, _read(file, key, row, name, where, only_shape=True)))
+
+
+@contextmanager
+def _told(file: str, key: str | None, row: int | None, name: str, where: str) -> Iterator[None]:
+    """Every error of reading a file, as what the user can do something about."""
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"{name}: the file {file} does not exist.", where=where) from None
     except KeyError as error:
@@ -43,26 +75,6 @@ def read_array(path: str | Path | ArrayPath, *, name: str, where: str) -> np.nda
     except (OSError, ValueError, EOFError, TypeError) as error:
         kind = Path(file).suffix or ".npy"
         raise DataError(f"{name}: {file} is not a readable {kind} array: {error}.", where=where) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise DataError(f"{name}: {file} does not hold one array of numbers.", where=where)
-    return array.astype(np.float32)
-
-
-def array_length(path: str | Path | ArrayPath, *, name: str, where: str) -> int:
-    """Length of the first dimension, 1 of a vector; of .npy and HDF5 without reading the numbers.
-
-    Raises:
-        DataError: as `read_array`.
-    """
-    file = _parts(path)[0]
-    if Path(file).suffix == ".npy":
-        try:
-            shape = mapped(file).shape
-        except (OSError, ValueError, EOFError):
-            shape = read_array(path, name=name, where=where).shape  # for its error
-    else:
-        shape = read_array(path, name=name, where=where).shape
-    return shape[0] if len(shape) > 1 else 1
 
 
 def _parts(path: str | Path | ArrayPath) -> tuple[str, str | None, int | None]:
@@ -77,14 +89,31 @@ def _parts(path: str | Path | ArrayPath) -> tuple[str, str | None, int | None]:
     return (file, found[1], int(found[2])) if found else (file, rest, None)
 
 
-def _read(file: str, key: str | None, row: int | None, name: str, where: str) -> Any:
+def _read(file: str, key: str | None, row: int | None, name: str, where: str, *, only_shape: bool = False) -> Any:
+    """The array, or its shape."""
     suffix = Path(file).suffix
     if suffix == ".safetensors":
-        return _from_safetensors(file, key, row)
+        return _from_safetensors(file, key, row, only_shape)
     if suffix in HDF5:
-        return _from_hdf5(file, key, row, name, where)
+        return _from_hdf5(file, key, row, name, where, only_shape)
+    if suffix == ".npz":
+        return _from_npz(file, key, row, only_shape)
     array = mapped(file)
+    if only_shape:
+        return array.shape
     return np.array(array) if isinstance(array, np.ndarray) and _fits(array.shape) else array
+
+
+def _from_npz(file: str, key: str | None, row: int | None, only_shape: bool) -> Any:
+    with Npz(file) as opened:
+        chosen = _one_of(opened.keys, key)
+        shape = opened.shape(chosen)
+        if row is not None and (not shape or row >= shape[0]):
+            raise IndexError(row)
+        if only_shape:
+            return shape if row is None else shape[1:]
+        _fits(shape)  # all of it is unpacked, whatever is kept
+        return opened.array(chosen) if row is None else opened.array(chosen)[row]
 
 
 def _fits(shape: tuple[int, ...]) -> bool:
@@ -94,13 +123,15 @@ def _fits(shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _from_safetensors(file: str, key: str | None, row: int | None) -> np.ndarray:
+def _from_safetensors(file: str, key: str | None, row: int | None, only_shape: bool) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, framework="pt") as opened:  # numpy has no bfloat16
             chosen = _one_of(list(opened.keys()), key)
             part = opened.get_slice(chosen)
+            if only_shape:
+                return part.get_shape() if row is None else part.get_shape()[1:]
             if row is None and _fits(tuple(part.get_shape())):
                 return opened.get_tensor(chosen).float().numpy()
             if row is None or row >= part.get_shape()[0]:
@@ -110,7 +141,7 @@ def _from_safetensors(file: str, key: str | None, row: int | None) -> np.ndarray
         raise ValueError(str(error)) from error
 
 
-def _from_hdf5(file: str, key: str | None, row: int | None, name: str, where: str) -> Any:
+def _from_hdf5(file: str, key: str | None, row: int | None, name: str, where: str, only_shape: bool) -> Any:
     try:
         import h5py
     except ImportError:
@@ -128,9 +159,12 @@ def _from_hdf5(file: str, key: str | None, row: int | None, name: str, where: st
             raise KeyError(key)
         if is_elsewhere(dataset, opened):
             raise ValueError(f"{found} lies in another file")
-        _fits(dataset.shape if row is None else dataset.shape[1:])
         if row is not None and (not dataset.shape or row >= dataset.shape[0]):
             raise IndexError(row)
+        shape = dataset.shape if row is None else dataset.shape[1:]
+        if only_shape:
+            return shape
+        _fits(shape)
         return np.asarray(dataset[()] if row is None else dataset[row])
 
 

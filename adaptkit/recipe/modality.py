@@ -52,8 +52,8 @@ class ModalityTable(Table):
     Attributes:
         native: a backbone may read it as it is (route "backbone").
         sequence: read so, it is a sequence of tokens that other modalities can join.
-        summary: what `data check` and `data stats` show of its column: "text", "vectors", "labels", "numbers", or
-            "gaps" (only whether it is there).
+        summary: what `data check` and `data stats` show of its column: "text", "vectors", "labels", "answers",
+            "numbers", or "gaps" (only whether it is there).
         model_input: the form of input of models that its batches have, for a backbone or a tower: "text", "image",
             "audio", or "features" that stand for a text model's words; "" where no model reads them.
         cell_form: what a cell of its column may be.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.data.moments import Moments
-from adaptkit.data.paths import ArrayPath
+from adaptkit.data.paths import ArrayPath, are_files
 from adaptkit.errors import DataError
 from adaptkit.modalities.arrays import array_length, read_array
 from adaptkit.modalities.context import BackboneContext
@@ -35,7 +35,9 @@ from adaptkit.modalities.tower import Tower
 
 @MODALITIES.register("features")
 class FeaturesEncoder(Encoder):
-    """Vectors computed elsewhere: (W,) or (T, W) per sample, from a list, an array or a file (see `read_array`).
+    """Vectors computed elsewhere: (W,) or (T, W) per sample, from a list, an array, a file (see `read_array`) or files.
+
+    Of several files of a sample, such as those of its two images, the vectors come one after the other.
 
     A batch has `values`, (B, T, W) float32, padded with zeros at the end, and `mask`, (B, T) bool.
 
@@ -105,6 +107,8 @@ class FeaturesEncoder(Encoder):
     def length(self, value: Any) -> int:
         if isinstance(value, str | Path | ArrayPath):
             return array_length(value, name=self.name, where=str(value))
+        if are_files(value):
+            return sum(map(self.length, value))
         return len(np.atleast_2d(self._array(value, "")))
 
     def collate(self, values: list[np.ndarray | None], ids: list[str]) -> dict[str, Tensor]:
@@ -140,11 +144,20 @@ class FeaturesEncoder(Encoder):
     def _array(self, value: Any, where: str) -> np.ndarray:
         if isinstance(value, str | Path | ArrayPath):
             return read_array(value, name=self.name, where=where)
+        if are_files(value):
+            return self._joined([np.atleast_2d(self._array(part, where)) for part in value], where)
         try:
             with np.errstate(over="ignore"):  # what is too large is infinite, and refused as that
                 return np.asarray(value, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
             raise DataError(f"{self.name} is not an array of numbers.", where=where) from None
+
+    def _joined(self, parts: list[np.ndarray], where: str) -> np.ndarray:
+        """(T1, W), (T2, W), ... -> (T1 + T2 + ..., W)."""
+        if len({part.shape[1:] for part in parts}) > 1:
+            shapes = ", ".join(str(part.shape) for part in parts)
+            raise DataError(f"the files of {self.name} have shapes {shapes}, which make no sequence.", where=where)
+        return np.concatenate(parts)
 
 
 def padded(values: list[np.ndarray | None], width: int) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ class FeaturesModality(ModalityTable):
     summary: ClassVar[str] = "vectors"
     model_input: ClassVar[str] = "features"
     cell_form: ClassVar[CellForm] = ARRAY
-    reads: ClassVar[tuple[str, ...]] = ("features", "numbers", "number", "path")
+    reads: ClassVar[tuple[str, ...]] = ("features", "numbers", "number", "path", "array", "arrays")
 
     width: Count = Field(examples=[4096], description="E, length of one vector.")
     max_tokens: Count | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from adaptkit.anatomy import tokenizer_identity
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, kept, present_of, shared, tower_of
+from adaptkit.modalities.text.parts import Parts
 from adaptkit.modalities.text.table import TextModality
 from adaptkit.modalities.tower import Tower
 
@@ -29,6 +31,7 @@ class TextEncoder(Encoder):
         tokenizer: gives the tokenizer when first needed; a tower brings its own.
         max_tokens: longest text, special tokens included.
         keep: which tokens of a longer one are kept beside the special ones: `first`, `last` or `middle`.
+        parts: how the cells of several columns make the text, where it has several.
         tower: reads the text; None for the backbone.
     """
 
@@ -40,12 +43,13 @@ class TextEncoder(Encoder):
         *,
         max_tokens: int | None = None,
         keep: str = "first",
+        parts: Parts | None = None,
         tower: Tower | None = None,
         **common: Any,
     ) -> None:
         width = 0 if tower is None else tower.width
         super().__init__(width=width, tokens=max_tokens, native=tower is None, tower=tower, **common)
-        self._load, self.keep = tokenizer, keep
+        self._load, self.keep, self.parts = tokenizer, keep, parts
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> TextEncoder:
@@ -65,6 +69,7 @@ class TextEncoder(Encoder):
             context.tokenizer,
             max_tokens=min(limits, default=None),
             keep=modality.keep,
+            parts=Parts(modality.parts, tuple(modality.cut), modality.keep) if modality.parts else None,
             tower=tower,
             **shared(modality, name),
         )
@@ -93,6 +98,26 @@ class TextEncoder(Encoder):
         return {"tokenizer": tokenizer_identity(self.tokenizer)}
 
     def read(self, value: Any, where: str) -> str:
+        if self.parts is None or isinstance(value, str):
+            return self._whole(value, where)
+        cells = self.parts.read(value, self.name, where)
+        text = self._whole(self.parts.joined(cells), where)
+        if not self.parts.cut or self.limit is None:
+            return text
+        fitted = self.parts.fitted(cells, self.limit, self._tokens, self._tokens_of)
+        if fitted is None:
+            raise DataError(
+                f"{self.name} has more than {self.limit} tokens even without {', '.join(self.parts.cut)}.",
+                where=where,
+                hint=f"Raise modality.{self.name}.max_tokens, or name more parts in cut.",
+            )
+        return fitted
+
+    def length(self, value: Any) -> int:
+        whole = value if self.parts is None or isinstance(value, str) else self.parts.read(value, self.name, "")
+        return self._tokens(whole if self.parts is None or isinstance(whole, str) else self.parts.joined(whole))
+
+    def _whole(self, value: Any, where: str) -> str:
         if not isinstance(value, str):
             raise DataError(f"{self.name} is of type {type(value).__name__}, not text.", where=where)
         try:
@@ -101,8 +126,14 @@ class TextEncoder(Encoder):
             raise DataError(f"{self.name} has half of a character at {error.start}.", where=where) from None
         return value
 
-    def length(self, value: Any) -> int:
-        return len(self.tokenizer(self.read(value, ""), verbose=False)["input_ids"])
+    def _tokens(self, text: str) -> int:
+        """How many tokens a text has, special ones included."""
+        return len(self.tokenizer(self._whole(text, ""), verbose=False)["input_ids"])
+
+    def _tokens_of(self, words: Sequence[str]) -> list[int]:
+        """How many tokens each of some words has by itself."""
+        rows = self.tokenizer(list(words), add_special_tokens=False, verbose=False)["input_ids"] if words else []
+        return [len(row) for row in rows]
 
     def collate(self, values: list[str | None], ids: list[str]) -> dict[str, Tensor]:
         texts = ["" if value is None else value for value in values]

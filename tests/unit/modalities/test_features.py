@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -106,11 +107,17 @@ def test_files_that_are_no_arrays_are_refused_and_never_unpickled(tmp_path: Path
     (tmp_path / "pickle.npy").write_bytes(pickle.dumps(Bomb()))
     np.save(tmp_path / "object.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
     np.save(tmp_path / "text.npy", np.array(["a"]))
-    np.savez(tmp_path / "many.npz", a=A)
+    np.savez(tmp_path / "many.npz", a=A, b=A)
+    np.savez(tmp_path / "object.npz", np.array([Bomb()], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "cut.npz", a=A)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:-40])
+    with ZipFile(tmp_path / "pickle.npz", "w") as archive:
+        archive.writestr("a.npy", pickle.dumps(Bomb()))
     (tmp_path / "empty.npy").write_bytes(b"")
     np.save(tmp_path / "cut.npy", A)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-4])
-    for name in ("pickle.npy", "object.npy", "text.npy", "many.npz", "empty.npy", "cut.npy", "nowhere.npy"):
+    named = ("pickle.npy", "object.npy", "text.npy", "empty.npy", "cut.npy", "nowhere.npy")
+    for name in (*named, "pickle.npz", "object.npz", "many.npz", "cut.npz", "nowhere.npz"):
         with pytest.raises(DataError, match=f"sample 7  video: .*{name}"):
             encoder().prepare(tmp_path / name, "sample 7")
     assert not (tmp_path / "exploded").exists()

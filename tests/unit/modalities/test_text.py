@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities import BackboneContext, Encoder
@@ -135,3 +137,69 @@ def test_a_towers_own_limit_and_pooling(tiny_bert: Path) -> None:
     side = encoder(encoder.collate([TEXT, "red"], ["a", "b"]))
     assert side.tensor.shape == (2, 1, 16)
     torch.testing.assert_close(side.tensor[1, 0], encoder.vectors(encoder.collate(["red"], ["b"]))[0][0].mean(0))
+
+
+PARTS = {"subs": "( {} )", "question": "{} ?"}
+
+
+def cut_to(folder: Path, limit: int, subs: str | None, question: str | None, **keys: Any) -> str:
+    encoder = build(folder, max_tokens=limit, parts=PARTS, cut=["subs"], **keys)
+    prepared = encoder.prepare({"subs": subs, "question": question}, "sample 3")
+    assert encoder.length({"subs": subs, "question": question}) >= encoder.length(prepared)
+    return words(encoder, prepared)
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [
+        ("first", "[CLS] [UNK] is it [UNK] red? [SEP]"),
+        ("last", "[CLS] [UNK] it red [UNK] red? [SEP]"),
+        ("middle", "[CLS] [UNK] it big [UNK] red? [SEP]"),
+    ],
+)
+def test_the_parts_that_are_named_give_way_and_the_others_never(tiny_bert: Path, keep: str, expected: str) -> None:
+    assert cut_to(tiny_bert, 8, "is it big it red", "red", keep=keep) == expected
+
+
+def test_what_fits_is_whole_and_what_is_absent_leaves_nothing_behind(tiny_bert: Path) -> None:
+    assert cut_to(tiny_bert, 20, "is it big", "red") == "[CLS] [UNK] is it big [UNK] red? [SEP]"
+    assert cut_to(tiny_bert, 20, None, "red") == "[CLS] red? [SEP]"
+    assert cut_to(tiny_bert, 20, " ", "red") == "[CLS] red? [SEP]"
+    assert cut_to(tiny_bert, 4, "is it big", "red") == "[CLS] red? [SEP]"  # its label goes with the last word
+    encoder = build(tiny_bert, parts=PARTS, missing="zero")
+    assert encoder.prepare({"subs": None, "question": None}, "s") == ""
+    assert encoder.prepare(None, "s") is None
+
+
+def test_a_text_that_is_too_long_without_what_may_go_is_an_error(tiny_bert: Path) -> None:
+    message = "sample 3  question has more than 5 tokens even without subs. Raise modality.question.max_tokens, or name"
+    with pytest.raises(DataError, match=message):
+        cut_to(tiny_bert, 5, "is it", "is it big")
+    encoder = build(tiny_bert, max_tokens=5, parts=PARTS)  # no part may go: as a whole, by keep
+    assert words(encoder, encoder.prepare({"question": "is it big"}, "s")) == "[CLS] is it big [SEP]"
+
+
+def test_parts_that_are_no_texts_are_refused(tiny_bert: Path) -> None:
+    encoder = build(tiny_bert, parts=PARTS, cut=["subs"])
+    with pytest.raises(DataError, match="sample 3  question: subs is of type int, not text"):
+        encoder.prepare({"subs": 3}, "sample 3")
+    with pytest.raises(DataError, match="sample 3  question has no part 'answer'"):
+        encoder.prepare({"answer": "red"}, "sample 3")
+    with pytest.raises(DataError, match="sample 3  question is of type list"):
+        encoder.prepare(["red"], "sample 3")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(["is", "it", "big", "red", "bigger", "xyzzy"]), max_size=40), st.integers(8, 30), st.data()
+)
+def test_no_sample_is_longer_than_the_limit_and_as_much_is_kept_as_fits(
+    tiny_bert: Path, subs: list[str], limit: int, data: st.DataObject
+) -> None:
+    keep = data.draw(st.sampled_from(["first", "last", "middle"]))
+    encoder = build(tiny_bert, max_tokens=limit, parts=PARTS, cut=["subs"], keep=keep)
+    text = encoder.prepare({"subs": " ".join(subs), "question": "is it big"}, "s")
+    assert text.endswith("is it big ?")
+    assert encoder.length(text) <= limit
+    left = text.removesuffix("is it big ?").strip("() ").split()
+    assert left == subs or encoder.length(f"( {' '.join([*left, 'xyzzy'])} ) is it big ?") > limit
