@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -21,6 +21,7 @@ from adaptkit.recipe import TaskTable
 
 SHOWN = 5  # problems of one kind and split that are told one by one
 HARDLY, NOT_AT_ALL = 0.05, 1e-9  # share of the energy of vectors that varies
+UNLIKE = 30  # times the median deviation of a channel: from here on the others are no longer heard
 
 
 @dataclass
@@ -189,9 +190,10 @@ class _Reader:
                 f"{self.split}: {of} have more than {limit:,} {self.encoder.unit} and are cut; {share:.1%} is lost."
             )
         constant = self.constant and len(self.lengths) > 1
-        varying = None if self.moments is None or len(self.lengths) < 2 else self.moments.varying
-        if self.split == "train" and varying is not None and varying < HARDLY and not constant:
-            self.report.warnings.append(hardly_varies(self.name, varying))
+        moments = self.moments if len(self.lengths) > 1 else None
+        varying = None if moments is None else moments.varying
+        if self.split == "train" and moments is not None and not constant:
+            self.report.warnings += wants_standardising(self.name, moments)
         return {
             "kind": self.encoder.unit,
             "present": len(self.lengths) if not self.unavailable else 0,
@@ -205,14 +207,15 @@ class _Reader:
         } | ({} if varying is None else {"varying": round(varying, 6)})
 
 
-def hardly_varies(name: str, varying: float) -> str:
-    """What differs between samples drowns in what they have in common; a fusion that multiplies cannot learn of it."""
+def wants_standardising(name: str, moments: Moments) -> Iterator[str]:
+    """Where it was measured to help: what differs drowns in what all have in common, or in one channel."""
+    key, varying, unlike = f"Write modality.{name}.standardise = true.", moments.varying, moments.unlike
     if varying < NOT_AT_ALL:
-        return f"train: {name} is the same in every vector."
-    return (
-        f"train: {name} hardly varies: {varying:.1%} of its energy differs between vectors. "
-        f"Write modality.{name}.standardise = true."
-    )
+        yield f"train: {name} is the same in every vector."
+    elif varying < HARDLY:
+        yield f"train: {name} hardly varies: {varying:.1%} of its energy differs between vectors. {key}"
+    elif unlike > UNLIKE:
+        yield f"train: {name} has channels of unlike scale, the largest {unlike:,.0f} times their median. {key}"
 
 
 def _judge(found: Findings) -> None:

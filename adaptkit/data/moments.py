@@ -40,8 +40,19 @@ class Moments:
     @property
     def scale(self) -> np.ndarray:
         """(W,) standard deviation; 1 of a channel that is constant, up to the rounding of float32."""
+        deviation, varies = self._deviation()
+        return np.where(varies, deviation, 1.0)
+
+    @property
+    def unlike(self) -> float:
+        """The largest standard deviation of a channel over the median of those that vary; 1 where none does."""
+        deviation, varies = self._deviation()
+        return float(deviation[varies].max() / np.median(deviation[varies])) if varies.any() else 1.0
+
+    def _deviation(self) -> tuple[np.ndarray, np.ndarray]:
+        """(W,) standard deviation, and (W,) bool, whether it is more than the rounding of float32."""
         deviation = np.sqrt(self._squares / np.maximum(self.count, 1))
-        return np.where(deviation <= np.maximum(ROUNDING * self._largest, SMALLEST), 1.0, deviation)
+        return deviation, deviation > np.maximum(ROUNDING * self._largest, SMALLEST)
 
     @property
     def varying(self) -> float:

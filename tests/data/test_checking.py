@@ -84,6 +84,17 @@ def test_vectors_that_hardly_vary_are_told_with_the_key_that_helps() -> None:
     assert "varying" not in checked(train=cells).splits["train"]["columns"]["x"]
 
 
+@pytest.mark.parametrize("largest", [1, 10, 1000])
+def test_channels_of_unlike_scale_are_told_with_the_key_that_helps(largest: float) -> None:
+    rng = np.random.default_rng(0)
+    scales = np.array([0.5, 1, 1, 1, 2, largest, 0])  # of the last one nothing differs
+    cells = [(rng.normal(size=(2, 7)) * scales, "a") for _ in range(200)]
+    found = check_samples(data(train=cells, test=cells), {"x": Reader(None, True)}, {"y": TABLES["classification"]})
+    told = [text for text in found.warnings if text.startswith("train: x")]
+    assert len(told) == (largest == 1000)
+    assert all("channels of unlike scale, the largest " in text and "x.standardise = true" in text for text in told)
+
+
 def test_only_the_first_samples_that_cannot_be_read_are_told_one_by_one() -> None:
     found = checked(train=[("text", "a")] * 8)
     assert len(found.problems) == 6

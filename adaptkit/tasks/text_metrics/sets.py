@@ -35,9 +35,9 @@ class TextMetrics(MetricSet):
 
 
 def _vqa_metrics(version: Version, words: str) -> tuple[Metric, ...]:
-    of = ("of all questions", *(f"of those of answer type {each}" for each in ANSWER_TYPES))
+    of = ("", *(f" of answer type {each}" for each in ANSWER_TYPES))
     return tuple(
-        Metric(_vqa_name(part, version), f"VQA v2: soft accuracy {what}, {words}")
+        Metric(_vqa_name(part, version), f"VQA v2: soft accuracy{what}, official code {words}")
         for part, what in zip(PARTS, of, strict=True)
     )
 
@@ -51,8 +51,8 @@ class VqaMetrics(TextMetrics):
     """VQA v2: soft accuracy over ten annotators, leaving out one each, under both versions of the official code."""
 
     metrics: ClassVar[tuple[Metric, ...]] = (
-        *_vqa_metrics("official", "the official code since 2021"),
-        *_vqa_metrics("pre2021", "the official code before 2021, which most ports copy"),
+        *_vqa_metrics("official", "since 2021"),
+        *_vqa_metrics("pre2021", "before 2021, which most copy"),
     )
 
     def of_texts(self, texts: Sequence[str], targets: Sequence[Any]) -> Found:
