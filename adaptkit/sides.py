@@ -82,6 +82,7 @@ class _Running(threading.local):
     spans: Mapping[str, tuple[int, int | None]] = {}
     towers: dict[str, Side] | None = None
     counts: Mapping[str, Tensor] = {}
+    behind: Tensor | None = None
 
 
 _running = _Running()
@@ -95,6 +96,7 @@ def use_sides(
     task: str | None = None,
     spans: Mapping[str, tuple[int, int | None]] | None = None,
     blocks: dict[str, Side] | None = None,
+    behind: Tensor | None = None,
 ) -> Iterator[None]:
     """Lay out the sides of one forward: `with use_sides({"poster": vectors}): model(**inputs)`.
 
@@ -104,9 +106,10 @@ def use_sides(
         task: the task of this batch, for adapters that have one copy per task.
         spans: modality -> (start, stop) of its tokens in the stream, for sides "span:NAME".
         blocks: what blocks of other models returned already, for sides "NAME@block.out"; those that run now are added.
+        behind: (B, N, D) vectors that take the place of an encoder's last tokens (`surgery.behind`).
     """
     given = {name: side if isinstance(side, Side) else Side.of(side) for name, side in sides.items()}
-    with _laid_out(given, masks or {}, task, spans or {}, {} if blocks is None else blocks, {}):
+    with _laid_out(given, masks or {}, task, spans or {}, {} if blocks is None else blocks, {}, behind):
         yield
 
 
@@ -133,14 +136,16 @@ def _laid_out(
     spans: Mapping[str, tuple[int, int | None]],
     towers: dict[str, Side] | None,
     counts: Mapping[str, Tensor],
+    behind: Tensor | None,
 ) -> Iterator[None]:
     now = _running
-    before = now.sides, now.masks, now.task, now.spans, now.towers, now.counts
+    before = now.sides, now.masks, now.task, now.spans, now.towers, now.counts, now.behind
     now.sides, now.masks, now.task, now.spans, now.towers, now.counts = sides, masks, task, spans, towers, counts
+    now.behind = behind
     try:
         yield
     finally:
-        now.sides, now.masks, now.task, now.spans, now.towers, now.counts = before
+        now.sides, now.masks, now.task, now.spans, now.towers, now.counts, now.behind = before
 
 
 def read(names: tuple[str, ...], stack: str = "") -> Sides:
@@ -202,7 +207,7 @@ def span(name: str, stream: Tensor, counts: Tensor | None, shift: int = 0) -> Si
             hint="Run the backbone inside `with ak.use_sides({}, spans={name: (start, stop)}):`.",
         )
     start, stop = _running.spans[name]
-    start, stop = start + shift, None if stop is None else stop + shift
+    start, stop = shifted((start, stop), shift)
     part = stream[:, start:stop]
     if part.shape[1] == 0:
         raise SiteError(
@@ -221,10 +226,18 @@ def lengthen(stack: str, before: int, after: int) -> None:
     if mask is not None:
         _running.masks = {**_running.masks, stack: functional.pad(mask, (before, after), value=True)}
     if before and _running.spans:
-        _running.spans = {
-            name: (start + before, None if stop is None else stop + before)
-            for name, (start, stop) in _running.spans.items()
-        }
+        _running.spans = {name: shifted(found, before) for name, found in _running.spans.items()}
+
+
+def shifted(span: tuple[int, int | None], by: int) -> tuple[int, int | None]:
+    """Where a span is once so many tokens came before the sequence; what counts from the end stays."""
+    start, stop = span
+    return start + by if start >= 0 else start, stop if stop is None or stop < 0 else stop + by
+
+
+def behind() -> Tensor | None:
+    """(B, N, D) what takes the place of an encoder's last tokens; None for nothing."""
+    return _running.behind
 
 
 def capture(place: str, states: Tensor, stack: str) -> None:
@@ -265,6 +278,6 @@ def checkpoint_contexts() -> tuple[AbstractContextManager[None], AbstractContext
     The recomputation runs inside backward, long after `use_sides` ended, on a GPU in another thread.
     """
     now = _running
-    if now.sides is None and not now.counts:
+    if now.sides is None and not now.counts and now.behind is None:
         return nullcontext(), nullcontext()
-    return nullcontext(), _laid_out(now.sides, now.masks, now.task, now.spans, now.towers, now.counts)
+    return nullcontext(), _laid_out(now.sides, now.masks, now.task, now.spans, now.towers, now.counts, now.behind)

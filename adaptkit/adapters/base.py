@@ -114,6 +114,7 @@ class Adapter(nn.Module):
         free_keys: keys that may be other ones than those of the adapter it starts from (`init_from`): they say how it
             starts and learns, or a size that its tensors show. What is not named is part of its function.
         halves: names of the submodules or parameters that tasks share in half-shared adapters: (down, up).
+        of_all_tasks: paths of the submodules that the copies of all tasks have in common in any case.
         keeps_length: it returns as many tokens as it gets.
         changes_input: it works on what its host reads, not on what it returns.
         reads_earlier: it has to know which tokens came before those of the stream (`sides.before`).
@@ -138,6 +139,7 @@ class Adapter(nn.Module):
     free_keys: ClassVar[frozenset[str]] = frozenset({"dropout", "init", "bottleneck", "reduction_factor"})
     halves: ClassVar[tuple[tuple[str, ...], tuple[str, ...]] | None] = None
 
+    of_all_tasks: tuple[str, ...] = ()
     keeps_length: bool = True
     changes_input: bool = False
     reads_earlier: bool = False

@@ -24,7 +24,7 @@ class Funnel(Adapter):
         host: the stream, (B, T, D); `host.read_width` is C.
         down: (B, T, C) -> (B, T, P).
         up: (B, T, P) -> (B, T, D).
-        activation, scale, norm_before, norm_after, dropout: as in `Bottleneck`.
+        activation, scale, norm_before, norm_after, norms, dropout: as in `Bottleneck`.
     """
 
     reads_any_width = True
@@ -40,12 +40,14 @@ class Funnel(Adapter):
         scale: Positive | Literal["learned"],
         norm_before: bool,
         norm_after: bool,
+        norms: Literal["own", "tasks"],
         dropout: Share,
     ) -> None:
         super().__init__()
         self.norm_before = nn.LayerNorm(width_read(host)) if norm_before else nn.Identity()
         self.down, self.up = down, up
         self.norm_after = nn.LayerNorm(host.width) if norm_after else nn.Identity()
+        self.of_all_tasks = ("norm_before", "norm_after") if norms == "tasks" else ()
         self.dropout = nn.Dropout(dropout)
         self.scale = nn.Parameter(torch.ones(())) if scale == "learned" else scale
         self.act = base.activation(activation)
@@ -75,6 +77,7 @@ class Bottleneck(Funnel):
         scale: factor of the adapter's output, or "learned" (one scalar per adapter, starting at 1).
         norm_before: LayerNorm on what the adapter reads.
         norm_after: LayerNorm on what it adds.
+        norms: where tasks have copies, each norm is the copy's "own", or one of a place for all "tasks", as published.
         dropout: probability of dropping a bottleneck unit in training.
         init: "identity" (up-projection zero) or "published" (both N(0, 0.02), so not the identity).
 
@@ -98,6 +101,7 @@ class Bottleneck(Funnel):
         scale: Positive | Literal["learned"] = 1.0,
         norm_before: bool = False,
         norm_after: bool = False,
+        norms: Literal["own", "tasks"] = "own",
         dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
@@ -112,6 +116,7 @@ class Bottleneck(Funnel):
             scale=scale,
             norm_before=norm_before,
             norm_after=norm_after,
+            norms=norms,
             dropout=dropout,
         )
 

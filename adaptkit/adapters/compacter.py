@@ -8,7 +8,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from adaptkit.adapters.base import ADAPTERS, Placement, Shape, check_positive
+from adaptkit.adapters.base import ADAPTERS, Shape, check_positive
 from adaptkit.adapters.bottleneck import Funnel, units_of, width_read
 from adaptkit.adapters.low_rank import GLOROT_GAIN
 from adaptkit.errors import SiteError
@@ -113,6 +113,7 @@ class Compacter(Funnel):
         scale: factor of the adapter's output, or "learned" (one scalar per adapter, starting at 1).
         norm_before: LayerNorm on what the adapter reads.
         norm_after: LayerNorm on what it adds.
+        norms: where tasks have copies, each norm is the copy's "own", or one of a place for all "tasks", as published.
         dropout: probability of dropping a bottleneck unit in training.
         init: "identity", or "published" (all weights Glorot-uniform with gain sqrt 2, so not the identity).
 
@@ -144,6 +145,7 @@ class Compacter(Funnel):
         scale: Positive | Literal["learned"] = 1.0,
         norm_before: bool = False,
         norm_after: bool = False,
+        norms: Literal["own", "tasks"] = "own",
         dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
@@ -170,19 +172,19 @@ class Compacter(Funnel):
             scale=scale,
             norm_before=norm_before,
             norm_after=norm_after,
+            norms=norms,
             dropout=dropout,
         )
         self.sharing = rule
+        if rule == "tasks":
+            self.of_all_tasks += ("down.rule", "up.rule")
 
     @classmethod
     def tie(cls, adapters: Sequence[Self]) -> None:
-        """One rule for all adapters, or for the copies that tasks have of one adapter."""
-        first: dict[Placement, Self] = {}
+        """One rule for all adapters of a table, of all layers and tasks."""
         for adapter in adapters:
-            placement = Placement() if adapter.sharing == "shared" else adapter.placement
-            owner = first.setdefault(placement, adapter)
-            if adapter.sharing != "own":
-                adapter.down.rule, adapter.up.rule = owner.down.rule, owner.up.rule
+            if adapter.sharing == "shared":
+                adapter.down.rule, adapter.up.rule = adapters[0].down.rule, adapters[0].up.rule
 
 
 def glorot(*shape: int) -> nn.Parameter:

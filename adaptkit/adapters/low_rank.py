@@ -51,6 +51,7 @@ class LowRank(Funnel):
         scale: factor of the adapter's output, or "learned" (one scalar per adapter, starting at 1).
         norm_before: LayerNorm on what the adapter reads.
         norm_after: LayerNorm on what it adds.
+        norms: where tasks have copies, each norm is the copy's "own", or one of a place for all "tasks", as published.
         dropout: probability of dropping a bottleneck unit in training.
         init: "identity", or "published" (all factors Glorot-uniform with gain sqrt 2, so not the identity).
 
@@ -75,6 +76,7 @@ class LowRank(Funnel):
         scale: Positive | Literal["learned"] = 1.0,
         norm_before: bool = False,
         norm_after: bool = False,
+        norms: Literal["own", "tasks"] = "own",
         dropout: Share = 0.0,
         init: Literal["identity", "published"] = "identity",
     ) -> None:
@@ -96,5 +98,6 @@ class LowRank(Funnel):
             scale=scale,
             norm_before=norm_before,
             norm_after=norm_after,
+            norms=norms,
             dropout=dropout,
         )

@@ -55,6 +55,8 @@ class PerTask(Adapter):
         first = next(iter(copies.values()))
         for name in DECLARED:
             setattr(self, name, getattr(first, name))
+        for path in first.of_all_tasks:
+            share(path, list(copies.values()))
         if sharing != "multiple":
             share_half(list(copies.values()), sharing)
 
@@ -109,9 +111,17 @@ def check_tasks(tasks: Mapping[str, Adapter]) -> None:
             )
 
 
-def share_half(copies: list[Adapter], sharing: Literal["half_shared_up", "half_shared_down"]) -> None:
-    """Replace one half of every copy by that of the first: the same modules or parameters, not equal ones."""
+def share(path: str, copies: list[Adapter]) -> None:
+    """Replace a submodule or parameter of every copy by that of the first: the same one, not an equal one."""
     first, *others = copies
+    home, _, name = path.rpartition(".")
+    for copy in others:
+        setattr(copy.get_submodule(home), name, getattr(first.get_submodule(home), name))
+
+
+def share_half(copies: list[Adapter], sharing: Literal["half_shared_up", "half_shared_down"]) -> None:
+    """Replace one half of every copy by that of the first."""
+    first = copies[0]
     if first.halves is None:
         raise SiteError(
             f"{type(first).__name__} has no halves that tasks could share.",
@@ -119,5 +129,4 @@ def share_half(copies: list[Adapter], sharing: Literal["half_shared_up", "half_s
         )
     down, up = first.halves
     for name in up if sharing == "half_shared_up" else down:
-        for copy in others:
-            setattr(copy, name, getattr(first, name))
+        share(name, copies)

@@ -9,6 +9,7 @@ from adaptkit.kinds.registry import Kinds
 ADAPTERS: Kinds[Any] = Kinds("adapter", "adapters")
 MODALITIES: Kinds[Any] = Kinds("modality", "modalities", noun="modality kind")
 ENCODERS: Kinds[Any] = Kinds("encoder", "modalities")
+PROJECTIONS: Kinds[Any] = Kinds("projection", "modalities")
 FUSIONS: Kinds[Any] = Kinds("fusion", "fusions")
 FORMATS: Kinds[Any] = Kinds("format", "formats", "benchmarks", noun="data format")
 BENCHMARKS: Kinds[Any] = Kinds("benchmark", "benchmarks", keyed=False)
@@ -24,6 +25,7 @@ POINTS = (
     ADAPTERS,
     MODALITIES,
     ENCODERS,
+    PROJECTIONS,
     FUSIONS,
     FORMATS,
     BENCHMARKS,

@@ -10,6 +10,8 @@ _HOMES = {
     "BackboneContext": "context",
     "ENCODERS": "token_encoder",
     "TokenEncoder": "token_encoder",
+    "PROJECTIONS": "projection",
+    "TokenProjection": "projection",
     "Encoder": "encoder",
     **homes_of("modalities"),
 }

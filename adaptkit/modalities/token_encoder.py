@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from adaptkit import kinds
@@ -41,6 +42,14 @@ class TokenEncoder(nn.Module):
             RecipeError: a combination that cannot work.
         """
         return cls(shape, **modality.encoder.options)  # type: ignore[call-arg]
+
+    def laid_out(self, array: np.ndarray, where: str) -> np.ndarray:
+        """The array of one sample as the sequence (T, E) that it is part of a batch in.
+
+        Raises:
+            DataError: it is not what this encoder makes tokens of.
+        """
+        return array
 
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors and those that count.

@@ -1,127 +1,125 @@
-"""Grid features of a vision model as tokens of a language model (VL-T5, VL-BART, VL-Adapter)."""
+"""Features of images or frames as tokens of a language model (VL-T5, VL-BART, VL-Adapter)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import isqrt
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adaptkit.errors import DataError
+from adaptkit.errors import RecipeError
+from adaptkit.kinds import Count, Share
+from adaptkit.modalities.projection import PROJECTIONS, TokenProjection
 
-# B batch, N tokens, F width of a feature, D width of the language model, I images of a sample
+# B batch, T tokens, F width of a feature, E width of a vector: F, and 4 numbers of its box where it has one,
+# D width of the language model, V its words
+
+BOX = 4  # x1, x2, y1, y2, as shares of the image
 
 
-class VisualEmbedding(nn.Module):
+@PROJECTIONS.register("visual_embedding")
+class VisualEmbedding(TokenProjection):
     """Feature, box, image and object embeddings of visual tokens, added up (Cho et al. 2021, VL-T5, section 3.1).
 
-        v = LN(W_f f + b_f) + LN(W_b [box; area] + b_b) + image_i + words_(V-1-o)
+        v = LN(W_f f + b_f) + LN(W_b [box; area] + b_b) + image_i + object_o
 
-    The o-th object takes its vector from the end of the language model's own word table, where VL-T5 appends one
-    token for each. Grid features have no boxes: all zeros.
+    Published, object o takes its vector from the end of the language model's own word table, row V - 1 - o, where
+    VL-T5 appends one word for each (`backbone.added_tokens`). Where that table is frozen those are random vectors for
+    good, and `objects = "trained"` gives a table of its own in their place.
 
     Args:
-        feature_width: F.
-        words: the language model's word embedding, V rows of width D. It is not copied, so it stays tied and frozen
-            or trained as it is there.
-        images: how many images a sample may have.
+        width: E.
+        out: D.
+        tokens: most tokens of a sample.
+        per_image: how many tokens an image has; the images of a sample follow each other. Default: a sample is one.
+        images: how many images are told apart.
+        boxes: "zeros", as grid features have them; "last": the last four numbers of every vector, x1, x2, y1, y2.
+        objects: which one of its image a token is: rows of the "words", a table of its own that is "trained", "none".
         normalise: the features and the boxes "each", or their "sum" with the other two, or "none".
-        norm: makes the norm of a width: LayerNorm for BART, RMSNorm (eps 1e-6) for T5.
+        norm: "layer" (BART) or "rms", without mean and bias (T5).
+        dropout: probability of dropping a number of a token in training.
+
+    Raises:
+        RecipeError: more tokens than the images have, or vectors without room for a box.
     """
+
+    reads_words = True
 
     def __init__(
         self,
-        feature_width: int,
-        words: nn.Embedding,
+        width: int,
+        out: int,
+        tokens: int,
         *,
-        images: int = 2,
+        per_image: Count | None = None,
+        images: Count = 2,
+        boxes: Literal["zeros", "last"] = "zeros",
+        objects: Literal["words", "trained", "none"] = "words",
         normalise: Literal["each", "sum", "none"] = "each",
-        norm: Callable[[int], nn.Module] = nn.LayerNorm,
+        norm: Literal["layer", "rms"] = "layer",
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
-        width, each = words.embedding_dim, normalise == "each"
-        self.feature = nn.Linear(feature_width, width)
-        self.feature_norm = norm(width) if each else nn.Identity()
-        self.box = nn.Linear(5, width)
-        self.box_norm = norm(width) if each else nn.Identity()
-        self.image = nn.Embedding(images, width)
-        self.words = words
-        self.norm = norm(width) if normalise == "sum" else nn.Identity()
+        self.per_image = tokens if per_image is None else per_image
+        check_images(tokens, self.per_image, images)
+        self.box_numbers = BOX if boxes == "last" else 0
+        if width <= self.box_numbers:
+            raise RecipeError(f"vectors of {width} numbers have no feature besides their box.", hint='boxes = "zeros"')
 
-    def forward(
-        self,
-        features: Tensor,
-        boxes: Tensor | None = None,
-        image_ids: Tensor | None = None,
-        object_ids: Tensor | None = None,
+        def normed(when: str) -> nn.Module:
+            if normalise != when:
+                return nn.Identity()
+            return nn.LayerNorm(out) if norm == "layer" else nn.RMSNorm(out, eps=1e-6)
+
+        self.feature, self.feature_norm = nn.Linear(width - self.box_numbers, out), normed("each")
+        self.box, self.box_norm = nn.Linear(BOX + 1, out), normed("each")
+        self.image, self.norm = nn.Embedding(images, out), normed("sum")
+        self.objects, self.dropout = objects, nn.Dropout(dropout)
+        if objects == "trained":
+            self.object = nn.Embedding(self.per_image, out)
+
+    def forward(self, vectors: Tensor, words: Tensor | None = None) -> Tensor:
+        places = torch.arange(vectors.shape[1], device=vectors.device)  # (T,)
+        features, boxes = vectors, None
+        if self.box_numbers:
+            features, boxes = vectors[..., :-BOX], vectors[..., -BOX:]
+        return self.embedded(features, boxes, places // self.per_image, places % self.per_image, words)
+
+    def embedded(
+        self, features: Tensor, boxes: Tensor | None, image_ids: Tensor, object_ids: Tensor, words: Tensor | None
     ) -> Tensor:
-        """Tokens for the language model.
+        """(B, T, D) tokens.
 
         Args:
-            features: (B, N, F).
-            boxes: (B, N, 4), x1, x2, y1, y2 as shares of the image; zeros by default.
-            image_ids: (B, N) or (N,), which image of the sample a token belongs to; the first by default.
-            object_ids: (B, N) or (N,), which object of its image a token is; 0, 1, .. N-1 by default.
-
-        Returns:
-            (B, N, D)
+            features: (B, T, F).
+            boxes: (B, T, 4), x1, x2, y1, y2; None for zeros.
+            image_ids: (B, T) or (T,), which image of the sample a token belongs to.
+            object_ids: (B, T) or (T,), which object of its image it is.
+            words: (V, D).
         """
-        tokens = features.shape[1]
         if boxes is None:
-            boxes = features.new_zeros(*features.shape[:2], 4)
-        if image_ids is None:
-            image_ids = torch.zeros(tokens, dtype=torch.long, device=features.device)
-        if object_ids is None:
-            object_ids = torch.arange(tokens, device=features.device)
+            boxes = features.new_zeros(*features.shape[:2], BOX)
         x1, x2, y1, y2 = boxes.unbind(-1)
-        placed = torch.cat([boxes, ((y2 - y1) * (x2 - x1)).unsqueeze(-1)], dim=-1)  # (B, N, 5)
-        order = self.image(image_ids) + self.words(self.words.num_embeddings - 1 - object_ids)
-        return self.norm(self.feature_norm(self.feature(features)) + self.box_norm(self.box(placed)) + order)
+        placed = torch.cat([boxes, ((y2 - y1) * (x2 - x1)).unsqueeze(-1)], dim=-1)  # (B, T, 5)
+        seen = self.feature_norm(self.feature(features)) + self.box_norm(self.box(placed))
+        order = self.image(image_ids) + self._object(object_ids, words)
+        return self.dropout(self.norm(seen + order.to(seen.dtype)))
+
+    def _object(self, ids: Tensor, words: Tensor | None) -> Tensor | float:
+        """(B, T, D) or (T, D); 0 where objects are not told apart."""
+        if self.objects == "none":
+            return 0.0
+        if self.objects == "trained":
+            return self.object(ids)
+        assert words is not None, "the backbone of route tokens has words"
+        return functional.embedding(len(words) - 1 - ids, words)
 
 
-class GridPool(nn.Module):
-    """Fewer tokens of a square grid: 7 x 7 -> 6 x 6 cells by adaptive max pooling, as VL-Adapter has it.
-
-    Args:
-        tokens: N', how many are left of every image; a square number.
-
-    Raises:
-        DataError: that is no square number.
-    """
-
-    def __init__(self, tokens: int = 36) -> None:
-        super().__init__()
-        self.tokens, self.edge = tokens, edge_of(tokens)
-
-    def forward(self, features: Tensor, images: int = 1) -> Tensor:
-        """(B, I·N, F) -> (B, I·N', F), the tokens of every image in rows from the top left.
-
-        Raises:
-            DataError: the tokens are not one square grid for each image.
-        """
-        if features.shape[1] % images:
-            raise DataError(f"{features.shape[1]} tokens cannot be those of {images} images of one size.")
-        per_image = features.unflatten(1, (images, -1)).flatten(0, 1)  # (B·I, N, F)
-        edge = edge_of(per_image.shape[1])
-        grid = per_image.transpose(1, 2).unflatten(2, (edge, edge))  # (B·I, F, edge, edge)
-        pooled = functional.adaptive_max_pool2d(grid, self.edge).flatten(2).transpose(1, 2)  # (B·I, N', F)
-        return pooled.unflatten(0, (-1, images)).flatten(1, 2)
-
-    def ids(self, images: int = 1) -> tuple[Tensor, Tensor]:
-        """For `VisualEmbedding`: (I·N',) image and object ids of what `forward` returns."""
-        return torch.arange(images).repeat_interleave(self.tokens), torch.arange(self.tokens).repeat(images)
-
-
-def edge_of(tokens: int) -> int:
-    """Edge of a square grid.
-
-    Raises:
-        DataError: it is none.
-    """
-    edge = isqrt(tokens)
-    if edge * edge != tokens or not tokens:
-        raise DataError(f"{tokens} tokens are no square grid.", hint="Give rows x columns of equal number, such as 49.")
-    return edge
+def check_images(tokens: int, per_image: int, images: int) -> None:
+    """Raise RecipeError unless the tokens are those of so many images at most."""
+    if tokens > per_image * images or tokens % per_image:
+        raise RecipeError(
+            f"{tokens} tokens of a sample are not those of up to {images} images of {per_image}.",
+            hint=f"Write max_tokens = {per_image * images} (before pooling accordingly more), or per_image and images.",
+        )

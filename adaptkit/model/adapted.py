@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
-from adaptkit.anatomy.calling.forward import Call, Prefix, prepare, run
+from adaptkit.anatomy.calling.forward import Call, prepare, run
 from adaptkit.fusions.base import BACKBONE
 from adaptkit.modalities.encoder import Encoder, drawn_present
 from adaptkit.model.exchange import Blocks, Exchange, Show, refuse_compiling
 from adaptkit.model.inference import Predicts
-from adaptkit.model.prefix import Arrangement, mmbt_prefix, plain_prefix
+from adaptkit.model.prefix import InputSequence, projected
 from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
 from adaptkit.plan.mmbt import build_segments
 from adaptkit.plan.readout import build_fusion, build_heads
-from adaptkit.plan.streams import build_encoders, build_projections, spans_of
+from adaptkit.plan.streams import build_encoders, build_projections
 from adaptkit.sides import Side
 from adaptkit.surgery import Graft, Receipt, adapters_of, insert
 
@@ -39,12 +39,14 @@ class Encoded:
     Attributes:
         streams: modality -> its vectors.
         call: what the backbone reads.
+        spans: modality -> (start, stop) of its tokens in that.
         blocks: what blocks of towers returned, for adapters that read them.
         later: modality -> its batch, of those whose towers run in step with the backbone.
     """
 
     streams: Mapping[str, Side]
     call: Call
+    spans: Mapping[str, tuple[int, int | None]]
     blocks: Mapping[str, Side]
     later: Inputs
 
@@ -66,7 +68,7 @@ class AdaptedModel(Predicts, TrainableState):
         encoders: modality -> encoder.
         projections: modality of route "tokens" -> its way into the input sequence.
         segments: modality -> its segment embedding, for `prefix = "mmbt"`.
-        arrangement: what that takes of the backbone; None for other prefixes.
+        sequence: how the modalities of route "tokens" are arranged around the text.
         fusion: the place after the backbone; carries the adapters of the site "fusion".
         join: how the backbone's vector meets the modalities that no adapter reads: `[fusion]`.
         heads: task -> head.
@@ -82,11 +84,10 @@ class AdaptedModel(Predicts, TrainableState):
         self.encoders = nn.ModuleDict(encoders)
         self.projections = nn.ModuleDict(build_projections(plan.recipe, encoders, backbone))
         self.segments = build_segments(plan.recipe, plan.ref, backbone)
-        self.arrangement = Arrangement.of(plan, backbone)
         self.fusion = nn.Identity()
         self.join = build_fusion(plan.recipe, encoders, plan.spec, plan.width, plan.pool)
         self.heads = nn.ModuleDict(build_heads(plan.recipe, encoders, plan.head_width, plan.outputs))
-        self.spans = spans_of(plan.recipe, encoders)
+        self.sequence = InputSequence.of(plan, backbone, encoders)
         models = self.models
 
         def graft(model: nn.Module, grafts: tuple[Graft, ...], unfrozen: tuple[str, ...]) -> Receipt:
@@ -153,8 +154,10 @@ class AdaptedModel(Predicts, TrainableState):
         """The vector that heads read, (B, W): the stream, and the modalities that join it."""
 
         def backbone(blocks: dict[str, Side]) -> tuple[Tensor, Tensor]:
-            call = encoded.call
-            with sides.use_sides(encoded.streams, call.masks, task=task, spans=self.spans, blocks=blocks):
+            call, spans = encoded.call, encoded.spans
+            with sides.use_sides(
+                encoded.streams, call.masks, task=task, spans=spans, blocks=blocks, behind=call.behind
+            ):
                 return run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
 
         streams, blocks = dict(encoded.streams), dict(encoded.blocks)
@@ -162,7 +165,7 @@ class AdaptedModel(Predicts, TrainableState):
             sequence, mask = self._in_step(encoded.later, streams, blocks, task, backbone)
         else:
             sequence, mask = backbone(blocks)
-        with sides.use_sides(streams, {"fusion": mask}, task=task, spans=self.spans, blocks=blocks):
+        with sides.use_sides(streams, {"fusion": mask}, task=task, spans=encoded.spans, blocks=blocks):
             fused = self.fusion(sequence)
         if not all(adapter.keeps_length for adapter in adapters_of(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
@@ -183,9 +186,11 @@ class AdaptedModel(Predicts, TrainableState):
             name = "".join(group)
             streams[name] = self._encoded(name, given[name], streams, task, blocks)
             blocks |= of_samples(name, blocks, streams[name].present)
-        call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), self.prefix(streams))
+        parts = projected(dict(self.projections.items()), self.backbone, streams)
+        prefix = self.sequence.prefix(parts, self.backbone, dict(self.segments.items()))
+        call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), prefix)
         later = {name: with_presence(inputs[name], name in drop) for name in last if name}
-        return Encoded(streams, call, blocks, later)
+        return Encoded(streams, call, self.sequence.spans(parts), blocks, later)
 
     def _encoded(
         self, name: str, given: Mapping[str, Tensor], streams: Mapping[str, Side], task: str | None, blocks: Blocks
@@ -215,14 +220,6 @@ class AdaptedModel(Predicts, TrainableState):
         found = results.pop("", None)
         streams |= results
         return found
-
-    def prefix(self, streams: Mapping[str, Side]) -> Prefix | None:
-        """What goes before the text: the modalities of route "tokens", in recipe order; None for none."""
-        lengths = {name: encoder.tokens for name, encoder in self.named_encoders()}
-        projections = dict(self.projections.items())
-        if self.arrangement is None:
-            return plain_prefix(projections, streams, lengths)
-        return mmbt_prefix(self.arrangement, self.backbone, projections, dict(self.segments.items()), streams, lengths)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, in which the frozen part stays as it is: without dropout, with fixed batch statistics."""

@@ -11,7 +11,7 @@ from adaptkit.anatomy import InputSpec, ModelRef
 from adaptkit.anatomy.calling.segments import Segments
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities.encoder import Encoder
-from adaptkit.plan.streams import spans_of
+from adaptkit.plan.streams import spans_of, token_lengths
 from adaptkit.recipe import Recipe
 
 SPREAD = 0.01  # standard deviation of a fresh segment around the mean of the published rows
@@ -36,7 +36,7 @@ def check_mmbt(
                 hint='Write kind = "prefix" at "attn.kv", or prefix = "plain".',
             )
     before = 0
-    for name, (start, stop) in spans_of(recipe, encoders).items():
+    for name, (start, stop) in spans_of(recipe, token_lengths(recipe, encoders)).items():
         if stop is None or spec.max_tokens is None:
             continue
         length, before = stop + 1 - before, stop + 1  # with [SEP], the first one with [CLS]

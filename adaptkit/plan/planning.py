@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -197,10 +197,13 @@ def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec
     backbone = recipe.backbone
     where = recipe.where("backbone.model")
     ref = resolve(backbone.model, base=recipe.base, revision=backbone.revision, config=backbone.config, where=where)
+    ref = replace(ref, added_tokens=backbone.added_tokens or 0)
     try:
         model = skeleton(ref)
     except RecipeError as error:
         first = error.problems[0]
+        if first.where == "backbone.added_tokens":
+            raise
         place = recipe.where("backbone.config" if ref.settings is not None else "backbone.model")
         raise RecipeError(first.message, where=first.where or place, hint=first.hint) from error
     spec = input_spec(model, ref)

@@ -16,7 +16,11 @@ from adaptkit.anatomy.calling.segments import input_width
 from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import Encoder
+from adaptkit.modalities.projection import TokenProjection
 from adaptkit.recipe import Recipe
+
+# What configurations of transformers call the size of the window that an attention sees.
+WINDOWS = ("attention_window", "local_radius", "block_size")
 
 
 def build_encoders(recipe: Recipe, ref: ModelRef, model: nn.Module, spec: InputSpec, width: int) -> dict[str, Encoder]:
@@ -43,11 +47,30 @@ def build_encoders(recipe: Recipe, ref: ModelRef, model: nn.Module, spec: InputS
         if modality.route != "backbone"
     }
     check_native(recipe, ref, spec)
+    check_behind(recipe, ref, model, spec)
     room = text_room(recipe, spec, encoders)
     for name, modality in recipe.modality.items():
         if modality.route == "backbone":
             encoders[name] = Encoder.build(modality, name, context(max_tokens=room))
     return {name: encoders[name] for name in recipe.modality}
+
+
+def check_behind(recipe: Recipe, ref: ModelRef, model: Any, spec: InputSpec) -> None:
+    """Raise RecipeError where tokens cannot stand behind the text without a position.
+
+    A stack that reads from left to right would take them for what comes next, and one that attends within windows for
+    the neighbours of the last words.
+    """
+    if recipe.backbone.tokens != "behind":
+        return
+    windows = [key for key in WINDOWS if getattr(getattr(model, "config", None), key, None) is not None]
+    why = "has none" if spec.form != "encoder_decoder" else f"attends within windows ({windows[0]})" if windows else ""
+    if why:
+        raise RecipeError(
+            f'tokens = "behind" needs an encoder in which words see each other everywhere; {ref.name} {why}.',
+            where=recipe.where("backbone.tokens"),
+            hint='Write tokens = "before", or take a backbone such as bart-base or t5-base.',
+        )
 
 
 def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
@@ -79,8 +102,9 @@ def prefix_length(recipe: Recipe, encoders: Mapping[str, Encoder]) -> int:
     Raises:
         RecipeError: a modality whose length only the data knows.
     """
-    stops = [stop for _, stop in spans_of(recipe, encoders).values() if stop is not None]
-    return max(stops) + ends_of(recipe) if stops else 0
+    lengths = token_lengths(recipe, encoders)
+    ends = ends_of(recipe)
+    return ends + sum(length + ends for length in lengths.values()) if lengths else 0
 
 
 def ends_of(recipe: Recipe) -> int:
@@ -144,14 +168,16 @@ def check_without_text(recipe: Recipe, spec: InputSpec, length: int) -> None:
         )
 
 
-def build_projections(recipe: Recipe, encoders: Mapping[str, Encoder], backbone: nn.Module) -> dict[str, nn.Linear]:
-    """Linear(E, D) to the width of the backbone's input embeddings, for every modality of route "tokens"."""
-    tokens = {name: modality for name, modality in recipe.modality.items() if modality.route == "tokens"}
-    width = input_width(backbone) if tokens else 0
-    projections = {name: nn.Linear(encoders[name].width, width) for name in tokens}
-    for name, projection in projections.items():
-        projection.requires_grad_(tokens[name].train)
-    return projections
+def build_projections(
+    recipe: Recipe, encoders: Mapping[str, Encoder], backbone: nn.Module
+) -> dict[str, TokenProjection]:
+    """The way to the backbone's input embeddings, for every modality of route "tokens"."""
+    lengths = token_lengths(recipe, encoders)
+    width = input_width(backbone) if lengths else 0
+    return {
+        name: TokenProjection.of(recipe.modality[name], name, encoders[name].width, width, length)
+        for name, length in lengths.items()
+    }
 
 
 def side_shapes(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, Shape]:
@@ -170,34 +196,51 @@ def span_shapes(recipe: Recipe, encoders: Mapping[str, Encoder], width: int) -> 
 
 
 def sequence_parts(recipe: Recipe) -> list[str]:
-    """The modalities in the backbone's input sequence, in their order there: the prefix, then the text."""
-    return [name for name, modality in recipe.modality.items() if modality.route == "tokens"] + [
-        name for name, modality in recipe.modality.items() if modality.route == "backbone" and modality.sequence
-    ]
+    """The modalities in the backbone's input sequence, in their order there: the text last, or first."""
+    before = [name for name, modality in recipe.modality.items() if modality.route == "tokens"]
+    text = [name for name, modality in recipe.modality.items() if modality.route == "backbone" and modality.sequence]
+    return text + before if recipe.backbone.tokens == "behind" else before + text
 
 
-def spans_of(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, tuple[int, int | None]]:
-    """Modality -> (start, stop) of its tokens in the backbone's sequence; the text goes on to the end.
+def token_lengths(recipe: Recipe, encoders: Mapping[str, Encoder]) -> dict[str, int]:
+    """Modality of route "tokens" -> N, the most tokens of a sample.
 
     Raises:
-        RecipeError: a modality before the text, whose length only the data knows.
+        RecipeError: a modality whose length only the data knows.
     """
-    ends = ends_of(recipe)
-    spans: dict[str, tuple[int, int | None]] = {}
-    start = ends
-    for name in sequence_parts(recipe):
-        if recipe.modality[name].route == "backbone":
-            spans[name] = start, None
+    lengths: dict[str, int] = {}
+    for name, modality in recipe.modality.items():
+        if modality.route != "tokens":
             continue
         length = encoders[name].tokens
         if length is None:
             raise RecipeError(
-                f'modality.{name}: route = "tokens" puts it before the text, and its length is not known.',
+                f'modality.{name}: route = "tokens" makes it part of the input, and its length is not known.',
                 where=recipe.where(f"modality.{name}"),
                 hint="Write max_tokens (or pool) there.",
             )
-        spans[name] = start, start + length
-        start += length + ends
+        lengths[name] = length
+    return lengths
+
+
+def spans_of(recipe: Recipe, lengths: Mapping[str, int]) -> dict[str, tuple[int, int | None]]:
+    """Modality -> (start, stop) of its tokens in the backbone's sequence; negative ones count from its end.
+
+    Args:
+        recipe: with the order of the modalities.
+        lengths: modality of route "tokens" -> how many it has.
+    """
+    parts, ends = sequence_parts(recipe), ends_of(recipe)
+    behind = recipe.backbone.tokens == "behind"
+    spans: dict[str, tuple[int, int | None]] = {}
+    start = -sum(lengths.values()) if behind else ends
+    for name in parts:
+        if recipe.modality[name].route == "backbone":
+            spans[name] = (0, start or None) if behind else (start, None)
+            continue
+        stop = start + lengths[name]
+        spans[name] = start, (stop or None) if behind else stop
+        start = stop + ends
     return spans
 
 

@@ -42,6 +42,12 @@ class Backbone(Table):
         examples=[128],
         description="Longest text in tokens; default: what the backbone allows.",
     )
+    added_tokens: Count | None = Field(
+        default=None,
+        examples=[200],
+        description="Rows that are added to the table of words, drawn at random from a fixed seed, as VL-T5 adds them "
+        "for objects. They move where `train` names the table. Default: none.",
+    )
     dropout: Literal["off", "keep"] = Field(
         default="off",
         description='Dropout inside the frozen backbone: none, or "keep" as its configuration has it.',
@@ -61,6 +67,12 @@ class Backbone(Table):
         default="plain",
         description='How modalities of route "tokens" go before the text: "plain" as they are; "mmbt" between [CLS] '
         "and [SEP], with a segment embedding of their own and positions that restart.",
+    )
+    tokens: Literal["before", "behind"] = Field(
+        default="before",
+        description='Where modalities of route "tokens" stand in the input: "before" the text, or "behind" it, as in '
+        "VL-T5 and VL-BART: past the position embeddings and the norm of the words, and without relative positions. "
+        '"behind" is for models with an encoder and a decoder.',
     )
     precision: Literal["float32", "bfloat16", "float16", "shipped"] = Field(
         default="shipped", description="Number format that the frozen weights are kept in."
@@ -85,6 +97,22 @@ class Backbone(Table):
         if table["prefix"] == "mmbt" and "tokens" not in routes:
             hint = 'Give one route = "tokens", or leave prefix out.'
             yield Finding((*path, "prefix"), "no modality goes before the text.", hint)
+        if table["tokens"] == "behind":
+            yield from _check_behind(path, table, recipe)
         if BACKBONE in joined_names(recipe):
             message = "the backbone's own vector has this name where they meet."
             yield Finding(("modality", BACKBONE), message, "Give the modality another name.")
+
+
+def _check_behind(path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+    """Something stands behind a text."""
+    place = (*path, "tokens")
+    routes = [modality["route"] for modality in recipe.modalities.values()]
+    if "tokens" not in routes:
+        yield Finding(place, "no modality has the route tokens.", 'Give one route = "tokens", or leave tokens out.')
+    elif "backbone" not in routes:
+        yield Finding(
+            place, "there is no text to stand behind.", 'Leave tokens out, or give a text route = "backbone".'
+        )
+    if table["prefix"] != "plain":
+        yield Finding(place, 'prefix = "mmbt" goes before the text.', "Leave one of the two out.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from adaptkit.kinds import ENCODERS, Share
+from adaptkit.kinds import ENCODERS, PROJECTIONS, Share
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.adapter import own_keys
 from adaptkit.recipe.cells import VALUE, CellForm
@@ -41,6 +41,17 @@ class EncoderSpec(Table):
         return own_keys(self, EncoderSpec)
 
 
+class ProjectionSpec(Table):
+    """What makes input tokens of the vectors, on route "tokens"."""
+
+    kind: str = Field(default="linear", description="Which projection.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of its class."""
+        return own_keys(self, ProjectionSpec)
+
+
 def encoder_for(modality: str) -> OfKind:
     """Annotates `encoder` in the table of a kind of modality: those that serve it."""
     return OfKind(ENCODERS, short=True, having=("modality", modality))
@@ -71,7 +82,7 @@ class ModalityTable(Table):
     free_keys: ClassVar[frozenset[str]] = frozenset(
         {
             *("route", "column", "missing", "modality_dropout", "train", "max_tokens", "keep", "seconds"),
-            *("tower", "size", "channels", "mean", "std", "sampling_rate"),
+            *("projection", "tower", "size", "channels", "mean", "std", "sampling_rate"),
         }
     )
 
@@ -89,6 +100,9 @@ class ModalityTable(Table):
     modality_dropout: Share = Field(
         default=0.0,
         description='Share of samples whose value is dropped in training; needs "missing".',
+    )
+    projection: Annotated[ProjectionSpec, OfKind(PROJECTIONS, short=True)] = Field(
+        default=ProjectionSpec(), description='On route "tokens": what makes input tokens of the vectors.'
     )
     train: bool = Field(
         default=True,
@@ -122,6 +136,9 @@ class ModalityTable(Table):
         if route == "query" and name not in asked(recipe):
             hint = f"Write query = {in_toml(name)} in a task that has this key, or give it another route."
             yield Finding((*path, "route"), "no task reads this query.", hint)
+        if route != "tokens" and kind_of(table["projection"]) != kind_of(cls.model_fields["projection"].default):
+            hint = 'Leave projection out, or write route = "tokens".'
+            yield Finding((*path, "projection"), "only vectors that become input tokens are projected.", hint)
         if table.get("tower") is not None and table.is_written("encoder"):
             yield from cls._check_encoder(path, table)
         dropout = table["modality_dropout"]

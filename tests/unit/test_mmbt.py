@@ -161,7 +161,7 @@ def test_counts_and_lengths(tiny_bert: Path) -> None:
 
 def test_spans_are_the_tokens_of_a_modality_and_not_its_ends(tiny_bert: Path) -> None:
     model = built(tiny_bert)
-    assert model.spans == {"poster": (1, 2), "trailer": (3, 6), "question": (7, None)}
+    assert model.sequence.spans({}) == {"poster": (1, 2), "trailer": (3, 6), "question": (7, None)}
 
 
 def test_without_a_text(tiny_bert: Path) -> None:

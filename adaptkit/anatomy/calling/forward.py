@@ -28,16 +28,18 @@ class Call:
         inputs: keyword arguments of the backbone.
         masks: stack name -> (B, T) bool, the tokens of its stream that count.
         mask: (B, T) bool of the hidden states that come out; None where all count.
+        behind: (B, N, D) what stands behind the text, for `sides.use_sides`; None for nothing.
     """
 
     inputs: Mapping[str, Any]
     masks: Mapping[str, Tensor] = field(default_factory=dict)
     mask: Tensor | None = None
+    behind: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """What goes before the text, or in place of one.
+    """What goes before the text, behind it, or in place of one.
 
     Attributes:
         tensor: (B, N, D) vectors, in place of word embeddings.
@@ -45,12 +47,14 @@ class Prefix:
         positions: (B, N) their positions; None where the backbone counts them itself. With positions the prefix has
             the [CLS] of the sequence, and the text loses its own.
         start: position of the first word, where `positions` are given.
+        behind: it stands behind the text, and has no positions.
     """
 
     tensor: Tensor
     mask: Tensor
     positions: Tensor | None = None
     start: int = 0
+    behind: bool = False
 
 
 def prepare(
@@ -93,7 +97,8 @@ def of_text(backbone: nn.Module, spec: InputSpec, text: Mapping[str, Tensor] | N
         start = torch.full((len(mask), 1), decoder_start(backbone), device=mask.device)
         ones = torch.ones_like(start, dtype=torch.bool)
         masks = {"encoder": mask, "decoder": ones}
-        return Call({**inputs, "decoder_input_ids": start, "use_cache": False}, masks, ones)
+        behind = tokens.tensor if tokens is not None and tokens.behind else None
+        return Call({**inputs, "decoder_input_ids": start, "use_cache": False}, masks, ones, behind)
     if spec.own is not None:
         return Call(spec.own.named(inputs), {"": mask}, mask)
     if spec.causal:
@@ -109,9 +114,11 @@ def pixels(spec: InputSpec, images: Tensor) -> dict[str, Tensor]:
 
 
 def prefixed(backbone: Any, text: Mapping[str, Tensor], tokens: Prefix | None) -> dict[str, Any]:
-    """The text inputs, with the tokens of other modalities before them."""
+    """The text inputs, with the tokens of other modalities before or behind them."""
     if tokens is None:
         return dict(text)
+    if tokens.behind:
+        return with_room(backbone, text, tokens)
     if tokens.positions is not None:
         text = {key: value[:, 1:] for key, value in text.items()}
     words = backbone.get_input_embeddings()(text["input_ids"])  # (B, L, D)
@@ -125,6 +132,14 @@ def prefixed(backbone: Any, text: Mapping[str, Tensor], tokens: Prefix | None) -
         count = tokens.start + torch.arange(words.shape[1], device=mask.device).expand(len(words), -1)  # (B, L)
         inputs["position_ids"] = torch.cat([tokens.positions, count], dim=1)
     return inputs
+
+
+def with_room(backbone: Any, text: Mapping[str, Tensor], tokens: Prefix) -> dict[str, Any]:
+    """The text inputs and zeros behind them: `surgery.behind` puts the tokens in their place, past the embeddings."""
+    words = backbone.get_input_embeddings()(text["input_ids"])  # (B, L, D)
+    room = words.new_zeros(len(words), tokens.tensor.shape[1], words.shape[2])
+    mask = torch.cat([text["attention_mask"], tokens.mask.to(text["attention_mask"].dtype)], dim=1)  # (B, T)
+    return {"inputs_embeds": torch.cat([words, room], dim=1), "attention_mask": mask}
 
 
 def alone(backbone: Any, tokens: Prefix | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from adaptkit.anatomy.loading.resolve import ModelRef, resolve
@@ -21,7 +22,7 @@ def skeleton(ref: ModelRef) -> nn.Module:
         RecipeError: a timm name that does not exist, an unreadable local configuration, or a callable that fails.
         UnavailableError: a hub id that is not cached, without network.
     """
-    return _library(ref).skeleton(ref)
+    return lengthened(_library(ref).skeleton(ref), ref)
 
 
 def load(
@@ -40,7 +41,31 @@ def load(
     Raises:
         UnavailableError: neither on this machine nor reachable; the hint names the roads.
     """
-    return _library(ref).load(ref, dropout=dropout, precision=precision)
+    return lengthened(_library(ref).load(ref, dropout=dropout, precision=precision), ref)
+
+
+def lengthened(model: Any, ref: ModelRef) -> nn.Module:
+    """The model with the words that were added to its table, drawn as the library draws a fresh table.
+
+    From a fixed seed, so that an artifact finds the same base again.
+
+    Raises:
+        RecipeError: it has no table of words that could be lengthened.
+    """
+    if not ref.added_tokens:
+        return model
+    if ref.library != "transformers" or model.get_input_embeddings() is None:
+        raise RecipeError(
+            f"{ref.name} has no table of words to lengthen.",
+            where="backbone.added_tokens",
+            hint="Leave added_tokens out.",
+        )
+    rows = model.get_input_embeddings().weight.shape[0]
+    rng: Any = torch.random  # it has no types
+    with rng.fork_rng(devices=[]):
+        rng.manual_seed(0)
+        model.resize_token_embeddings(rows + ref.added_tokens, mean_resizing=False)
+    return model
 
 
 def save(model: nn.Module, ref: ModelRef, folder: Path) -> None:

@@ -27,6 +27,7 @@ class ModelRef:
         alias: the bundled row this name or id belongs to, or None.
         settings: the configuration of a model with random weights, or of a callable; None for a checkpoint.
         builder: the callable; None for models of the libraries.
+        added_tokens: rows that its word table has besides the checkpoint's.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ModelRef:
     alias: Alias | None = None
     settings: Mapping[str, Any] | None = field(default=None, hash=False)
     builder: Builder | None = None
+    added_tokens: int = 0
 
 
 def resolve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ class FeaturesEncoder(Encoder):
 
     def read(self, value: Any, where: str) -> np.ndarray:
         array, width = self._array(value, where), self.feature_width
+        if self.encoder is not None and array.ndim > 1 and array.shape[-1] == width:
+            array = self.encoder.laid_out(array, where)
         if array.ndim not in (1, 2) or len(array) == 0 or array.shape[-1] != width:
             raise DataError(
                 f"{self.name} has shape {array.shape}; expected ({width},) or (T, {width}).",
@@ -105,11 +108,11 @@ class FeaturesEncoder(Encoder):
         return finite(array[kept(len(array), self.limit, self.keep)], self.name, where)  # (T, W)
 
     def length(self, value: Any) -> int:
-        if isinstance(value, str | Path | ArrayPath):
+        if isinstance(value, str | Path | ArrayPath) and self.encoder is None:
             return array_length(value, name=self.name, where=str(value))
         if are_files(value):
             return sum(map(self.length, value))
-        return len(np.atleast_2d(self._array(value, "")))
+        return prod(np.shape(self._array(value, ""))[:-1])
 
     def collate(self, values: list[np.ndarray | None], ids: list[str]) -> dict[str, Tensor]:
         vectors, mask = padded(values, self.feature_width)

@@ -173,3 +173,27 @@ def test_hyperformer(form: str) -> None:
             torch.testing.assert_close(bias, g[f"gen_{published}_{half}_bias"], **EXACT)
         out = adapter(g["x"], g["x"], of_task("gqa"))
         torch.testing.assert_close(out, g[f"y_{published}"], **EXACT)
+
+
+def test_norms_are_one_for_all_tasks_of_a_place_where_that_is_asked() -> None:
+    """As published: 372 parameters of two tasks, and 420 where each has its own."""
+
+    def count(norms: Any, sharing: Any = "multiple") -> int:
+        keys = {"bottleneck": 6, "norm_before": True, "norm_after": True, "norms": norms}
+        copies = {task: Bottleneck(Shape(12), {}, **keys) for task in ("vqa", "gqa")}
+        return sum(p.numel() for p in PerTask(copies, sharing).parameters())
+
+    assert (count("own"), count("tasks")) == (420, 372)
+    assert count("tasks", "half_shared_up") == 372 - (6 * 12 + 12)
+
+
+def test_rules_are_one_for_all_tasks_of_a_place_where_that_is_asked() -> None:
+    def count(rule: str) -> int:
+        copies = {task: ADAPTERS["compacter"](Shape(12), {}, bottleneck=6, phm_dim=3, rule=rule) for task in ("a", "b")}
+        module = PerTask(copies, "multiple")
+        type(copies["a"]).tie([*copies.values()])
+        return sum(p.numel() for p in module.parameters())
+
+    each = 27  # 3 x 3 x 3
+    assert count("own") - count("tasks") == 2 * each
+    assert count("tasks") - count("shared") == each
