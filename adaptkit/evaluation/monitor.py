@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from adaptkit.errors import UnavailableError
+from adaptkit.tasks.metric import named
 from adaptkit.tasks.task import Task
 
 
@@ -43,6 +45,19 @@ def build_monitor(tasks: Mapping[str, Task]) -> Monitor:
     )
     signs = tuple(1 if task.higher_is_better(task.monitor) else -1 for task in tasks.values())
     return Monitor(names, signs)
+
+
+def check_monitor_runs(tasks: Mapping[str, Task]) -> None:
+    """Whether what chooses the best epoch can be computed at all, before a training begins.
+
+    Raises:
+        UnavailableError: this machine lacks what a monitored metric needs.
+    """
+    for name, task in tasks.items():
+        for further in task.sets.values():
+            if task.monitor in named(further.metrics, task.labels) and (why := further.lacking()):
+                message = f"{task.monitor!r} cannot be computed on this machine: {why}."
+                raise UnavailableError(message, where=f"task.{name}.monitor", hint="Monitor another metric.")
 
 
 def metric_name(task: str, metric: str, *, several: bool) -> str:

@@ -70,6 +70,10 @@ class MetricSet:
         """
         raise NotImplementedError
 
+    def lacking(self) -> str:
+        """Why it cannot compute on this machine; "" where it can. What it gives otherwise is undefined, with a note."""
+        return ""
+
 
 def named(metrics: Iterable[Metric], labels: Sequence[str]) -> dict[str, Metric]:
     """Metrics by the names they have in a task with these labels."""

@@ -18,6 +18,7 @@ from adaptkit.data.glance import glance
 from adaptkit.data.target_faults import check_targets
 from adaptkit.errors import AdaptkitError, Diverged, Interrupted, Problem
 from adaptkit.evaluation.material import gather
+from adaptkit.evaluation.monitor import check_monitor_runs
 from adaptkit.model.memory import check_memory
 from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import Recipe, bundled_folder, digest, resolved_toml
@@ -61,7 +62,8 @@ def train(
     Raises:
         ArtifactError: an adapter's `init_from` cannot be read.
         DataError: the data is missing or does not hold what the recipe says.
-        UnavailableError: a tracker of the recipe is not installed, or the machine cannot do its precision.
+        UnavailableError: a tracker of the recipe is not installed, or the machine cannot do its precision or compute
+            what it monitors.
         RunError: the run folder exists or cannot be written, there is nothing to resume, or what is frozen moved.
         Diverged: loss, gradient or parameters are not finite; the last good state is kept.
         OutOfMemory: a batch does not fit.
@@ -76,6 +78,7 @@ def train(
     check_memory(plan, device)
     initial, material = sources(plan), gather(plan, data)
     check_targets(material.data, material.tasks)
+    check_monitor_runs(material.tasks)
     begin = partial(_begin, plan=plan, data=material.data, device=device, told=told)
     if resume:
         info = run_to_resume(runs, plan.recipe, material.data.hash, named=None if resume is True else Path(resume))

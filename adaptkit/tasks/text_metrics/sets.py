@@ -241,6 +241,9 @@ class PtbCaptionMetrics(CaptionMetrics):
         Metric("meteor[ptb]", "METEOR 1.5 of the split, as in the COCO evaluation"),
     )
 
+    def lacking(self) -> str:
+        return java.lacking(java.PTB, java.METEOR)
+
     def scores(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Values:
         tokens, known = _tokenised(texts, references, java.ptb)
         meteor, _ = java.meteor(*_joined(tokens, known))
@@ -252,6 +255,9 @@ class SpiceMetrics(CaptionMetrics):
     """SPICE of captions: with Java, the extra "captions", and the models of CoreNLP 3.6.0, which do not come along."""
 
     metrics: ClassVar[tuple[Metric, ...]] = (Metric("spice[ptb]", "SPICE: F1 of scene graphs, mean over captions"),)
+
+    def lacking(self) -> str:
+        return java.lacking(java.PTB, java.SPICE, *java.MODELS)
 
     def scores(self, texts: Sequence[str], references: Sequence[Sequence[str]]) -> Values:
         return {"spice[ptb]": java.spice(*_joined(*_tokenised(texts, references, java.ptb)))}

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from adaptkit.errors import RecipeError
+from adaptkit.errors import RecipeError, UnavailableError
 from adaptkit.evaluation import evaluate
 from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, kinds_in
 from adaptkit.recipe import TaskTable, parse_recipe, resolved_toml
@@ -150,3 +150,14 @@ def test_two_metrics_of_one_name_are_refused(own: None, monkeypatch: pytest.Monk
     monkeypatch.setattr(Exact, "metrics", (Metric("grade_error", "something else"),))
     with pytest.raises(RecipeError, match="compute 'grade_error', which is the name of another metric"):
         OrdinalTask("grade", outputs=1, sets=["grades"])
+
+
+def test_a_monitor_that_this_machine_cannot_compute_ends_before_the_training_begins(
+    own: None, tables: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Exact, "lacking", lambda self: "there is no grader")
+    with pytest.raises(UnavailableError, match=r"task.grade.monitor  'exact' cannot be computed.*: there is no grader"):
+        train(parse_recipe(tables), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    tables["task"]["grade"]["monitor"] = "grade_error"
+    train(parse_recipe(tables), runs=tmp_path / "runs")
