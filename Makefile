@@ -8,6 +8,7 @@
 # make chaos    kill -9 before and after every file operation, and at random moments (some 1,200 kills; CHAOS_ARGS="--every 20": fewer)
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
 # make fuzz     thousands of wrong recipes, artifacts and data files, each of which must end well (FUZZ_ARGS="--share 0.1": fewer)
+# make mutation small mistakes in surgery, adapters and artifact, which the tests must notice (hours; it goes on where it stopped)
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
@@ -17,8 +18,9 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 CHAOS_ARGS ?=
+MUTATION_ARGS ?=
 
-.PHONY: help install demo test check index docs recipes conformance coverage fuzz chaos clean
+.PHONY: help install demo test check index docs recipes conformance coverage fuzz chaos mutation clean
 .DELETE_ON_ERROR:
 
 help:
@@ -58,6 +60,9 @@ coverage: $(VENV)/.run
 
 fuzz: $(VENV)/.test
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
+
+mutation: $(VENV)/.dev
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation $(MUTATION_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

@@ -22,6 +22,7 @@ from adaptkit.artifact import load_artifact
 from adaptkit.artifact.format import HASH, description_sha256, sha256
 from adaptkit.errors import AdaptkitError
 from adaptkit.model import AdaptedModel
+from tests.fuzz import bytewise
 
 TENSORS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 DOCUMENTED = frozenset({3, 4, 5, 7})  # exit codes of a wrong recipe, artifact, site; of what is not to be had here
@@ -116,48 +117,20 @@ def rewrite(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
 
 
 def _bit(folder: Path, chance: random.Random) -> str:
-    path, content = _bytes(folder, chance)
-    at, bit = chance.randrange(len(content)), chance.randrange(8)
-    content[at] ^= 1 << bit
-    path.write_bytes(bytes(content))
-    return f"bit {bit} of byte {at} of {path.name}"
+    return bytewise.bit(_one(folder, chance), chance)
 
 
 def _cut(folder: Path, chance: random.Random) -> str:
-    path, content = _bytes(folder, chance)
-    at = chance.randrange(len(content))
-    path.write_bytes(bytes(content[:at]))
-    return f"{path.name} cut at byte {at}"
+    return bytewise.cut(_one(folder, chance), chance)
 
 
 def _block(folder: Path, chance: random.Random) -> str:
-    path, content = _bytes(folder, chance)
-    at, length = chance.randrange(len(content)), chance.choice((1, 16, 512))
-    kind = chance.choice(("zeroed", "repeated", "noise", "inserted"))
-    part = content[at : at + length]
-    new = {"zeroed": bytes(len(part)), "repeated": part * 2, "noise": chance.randbytes(len(part))}.get(kind, part)
-    content[at : at + (0 if kind == "inserted" else length)] = new if kind != "inserted" else chance.randbytes(length)
-    path.write_bytes(bytes(content))
-    return f"{length} bytes {kind} at byte {at} of {path.name}"
+    return bytewise.block(_one(folder, chance), chance)
 
 
 def _files(folder: Path, chance: random.Random) -> str:
-    one, other = folder / TENSORS, folder / DESCRIPTION
-    kind = chance.choice(("exchanged", "removed", "emptied", "a folder", "doubled"))
-    path = chance.choice((one, other))
-    if kind == "exchanged":
-        first, second = one.read_bytes(), other.read_bytes()
-        one.write_bytes(second)
-        other.write_bytes(first)
-    elif kind == "doubled":
-        path.write_bytes(path.read_bytes() * 2)
-    elif kind == "emptied":
-        path.write_bytes(b"")
-    else:
-        path.unlink()
-        if kind == "a folder":
-            path.mkdir()
-    return f"{path.name} {kind}"
+    path = _one(folder, chance)
+    return bytewise.whole(path, [folder / name for name in (TENSORS, DESCRIPTION) if name != path.name], chance)
 
 
 def _field(folder: Path, chance: random.Random) -> str:
@@ -230,6 +203,5 @@ def _exchange(content: Any, path: tuple[Any, ...], chance: random.Random) -> str
     return f"{path} exchanged with {other!r}"
 
 
-def _bytes(folder: Path, chance: random.Random) -> tuple[Path, bytearray]:
-    path = folder / chance.choice((TENSORS, DESCRIPTION))
-    return path, bytearray(path.read_bytes())
+def _one(folder: Path, chance: random.Random) -> Path:
+    return folder / chance.choice((TENSORS, DESCRIPTION))

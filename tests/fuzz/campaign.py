@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-MODULES = ("recipes", "damages", "data_files")
+MODULES = ("recipes", "damages", "runs", "stores", "data_files")
 SEED = 20261121
 
 
