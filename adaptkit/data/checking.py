@@ -21,7 +21,7 @@ from adaptkit.recipe import TaskTable
 
 SHOWN = 5  # problems of one kind and split that are told one by one
 HARDLY, NOT_AT_ALL = 0.05, 1e-9  # share of the energy of vectors that varies
-UNLIKE = 30  # times the median deviation of a channel: from here on the others are no longer heard
+UNLIKE = 10  # times the median deviation of a channel: from here on the others are hardly heard
 
 
 @dataclass

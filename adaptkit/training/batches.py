@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from adaptkit.data import Sample
+from adaptkit.data.checking import wants_standardising
 from adaptkit.data.collate import Collator
+from adaptkit.data.moments import Moments
 from adaptkit.errors import AdaptkitError, RunError
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.model import AdaptedModel
@@ -21,6 +25,8 @@ from adaptkit.training.rng import seeded
 
 Batch = dict[str, Any]
 Collate = Callable[[Sequence[Sample]], Batch]
+
+LOOKED_AT = 64  # samples that tell whether vectors want standardising
 
 
 def total_steps(spec: Train, samples: int) -> int:
@@ -68,6 +74,22 @@ def fit_encoders(model: AdaptedModel, samples: Sequence[Sample], spec: Train) ->
             neutralise(encoder)
         elif encoder.needs_fit:
             encoder.fit(Pass(name, encoder, samples, spec))
+
+
+def odd_vectors(model: AdaptedModel, samples: Sequence[Sample]) -> Iterator[str]:
+    """Which modalities want `standardise`, by a few samples spread over the training split; errors are told later."""
+    chosen = range(0, len(samples), max(1, len(samples) // LOOKED_AT))
+    for name, encoder in model.named_encoders():
+        if encoder.could_standardise and name not in model.plan.recipe.data.drop:
+            vectors: list[np.ndarray] = []
+            for sample in (samples[index] for index in chosen):
+                if (value := sample.inputs.get(name)) is not None:
+                    with suppress(AdaptkitError):
+                        vectors.append(encoder.prepare(value, sample.place))  # (T, W)
+            if len(vectors) > 1:
+                moments = Moments(vectors[0].shape[1])
+                moments.add(np.concatenate(vectors))
+                yield from wants_standardising(name, moments)
 
 
 def neutralise(encoder: Encoder) -> None:

@@ -25,7 +25,7 @@ from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.surgery import observe_changes
 from adaptkit.tasks.task import Task
-from adaptkit.training.batches import Batch, batch_groups, fit_encoders, total_steps
+from adaptkit.training.batches import Batch, batch_groups, fit_encoders, odd_vectors, total_steps
 from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
 from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
 from adaptkit.training.interrupt import Stop
@@ -82,7 +82,7 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
     model = build_model(plan, seed=seed)
     published = fingerprints(model)
     fit_encoders(model, run.material.data.splits["train"], spec)
-    notes = initialise(model, run.initial)
+    notes = [*initialise(model, run.initial), *odd_vectors(model, run.material.data.splits["train"])]
     for text in notes:
         run.callbacks.note(text)
     before = fingerprints(model) if model.initialised else published

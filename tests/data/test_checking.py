@@ -84,7 +84,7 @@ def test_vectors_that_hardly_vary_are_told_with_the_key_that_helps() -> None:
     assert "varying" not in checked(train=cells).splits["train"]["columns"]["x"]
 
 
-@pytest.mark.parametrize("largest", [1, 10, 1000])
+@pytest.mark.parametrize("largest", [1, 5, 1000])
 def test_channels_of_unlike_scale_are_told_with_the_key_that_helps(largest: float) -> None:
     rng = np.random.default_rng(0)
     scales = np.array([0.5, 1, 1, 1, 2, largest, 0])  # of the last one nothing differs

@@ -181,3 +181,19 @@ def test_a_dropped_modality_with_statistics_trains(tiny_recipe: Path, tmp_path: 
     recipe = load_recipe(tiny_recipe, (*keys, "data.drop=['features']", "train.epochs=1"))
     result = train(recipe, runs=tmp_path / "runs")
     assert result.metrics["test"]["loss"] is not None
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_a_training_tells_of_vectors_that_want_it(
+    tiny_recipe: Path, tiny_data: Path, tmp_path: Path, standardise: bool
+) -> None:
+    import json
+
+    rows = [json.loads(line) for line in (tiny_data / "train.jsonl").read_text().splitlines()]
+    far = [{**row, "features": [100 + number / 100 for number in row["features"]]} for row in rows]
+    (tiny_data / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in far))
+    sets = (f"modality.features.standardise={json.dumps(standardise)}", "train.epochs=1")
+    result = train(load_recipe(tiny_recipe, sets), runs=tmp_path / "runs")
+    told = [text for text in result.warnings if "features hardly varies" in text]
+    assert len(told) == (not standardise)
+    assert all("modality.features.standardise = true" in text for text in told)
