@@ -40,6 +40,7 @@ class Benchmark:
         variants: the published layouts, name -> one line; the first is what `synth` writes unless asked.
         task: the table `[task.NAME]` that papers use, in one line.
         known_sums: file name -> published SHA-256.
+        shares_root: its folder holds other data sets as well, so that its store is named after it.
     """
 
     name: ClassVar[str]
@@ -50,6 +51,7 @@ class Benchmark:
     variants: ClassVar[Mapping[str, str]] = {}
     task: ClassVar[str] = ""
     known_sums: ClassVar[Mapping[str, str]] = {}
+    shares_root: ClassVar[bool] = False
 
     def find(self, root: Path) -> str:
         """The variant that lies in this folder.
@@ -104,7 +106,8 @@ def import_benchmark(
     Args:
         name: of the benchmark.
         root: folder of the download.
-        to: folder of the store. Default: `adaptkit` below the root, `adaptkit-VARIANT` where a variant is given.
+        to: folder of the store. Default: `adaptkit` below the root, `adaptkit-VARIANT` where a variant is given;
+            `adaptkit-NAME`, `adaptkit-NAME-VARIANT` where other data sets share the root.
         variant: which layout to read, where several lie there.
         force: replace a store that is there.
         options: further keyword arguments of the benchmark's `read`.
@@ -123,7 +126,8 @@ def import_benchmark(
             )
     if not root.is_dir():
         raise DataError("the folder does not exist.", where=str(root))
-    folder = to or root / (f"{FOLDER}-{variant}" if variant else FOLDER)
+    parts = [FOLDER, name if source.shares_root else "", variant]
+    folder = to or root / "-".join(part for part in parts if part)
     check_target(folder, force=force)
     refuse_astray(root)
     found = variant or source.find(root)

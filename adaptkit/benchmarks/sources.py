@@ -54,6 +54,18 @@ def named_path(root: Path, relative: Any, where: str) -> Path:
     return path
 
 
+def folder_with(root: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
+    """The first of these folders, from the root, that has all of these files."""
+    there = (root / folder for folder in folders)
+    return next((folder for folder in there if all((folder / name).is_file() for name in names)), None)
+
+
+def not_there(root: Path, title: str, expected: str) -> DataError:
+    """The error of a folder that is not the download of a data set."""
+    found = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else "no such folder"
+    return DataError(f"{root} is not {title}: {expected} expected there (found: {found}).")
+
+
 def read_text(path: Path) -> str:
     """The contents of a text file in UTF-8, whose odd bytes become U+FFFD.
 

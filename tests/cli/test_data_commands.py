@@ -238,7 +238,7 @@ def test_every_benchmark_of_the_recipe_language_is_there() -> None:
     from adaptkit.kinds import BENCHMARKS, FORMATS
 
     assert set(BENCHMARKS) < set(FORMATS)
-    assert len(BENCHMARKS) == 8
+    assert len(BENCHMARKS) == 17
     for name, source in BENCHMARKS.items():
         assert source.name == name
         assert source.title

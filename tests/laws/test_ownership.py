@@ -20,6 +20,7 @@ EXCEPTIONS = {
     ("anatomy", frozenset({"mlp", "table", "tensor"})): "a branch of a block; where sites come from; a type",
     ("adapters", frozenset({"mlp", "residual"})): "a branch of a block; a form of Wander's product",
     ("benchmarks", frozenset({*INPUTS, "video", "features", "jsonl"})): "columns and files of published data sets",
+    ("benchmarks", frozenset({"captions", "options"})): "columns of published data sets",
     ("benchmarks", frozenset({"regression", "multilabel"})): "the tasks whose metrics a convention adds to",
     ("data", frozenset({"text", "features", "rows"})): "kinds of columns of stores, names of summaries, a folder",
     ("formats", frozenset({"text", "image", "features"})): "forms of cells, and a column of the digit questions",
