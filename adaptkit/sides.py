@@ -8,7 +8,7 @@ no adapter ever sees the vectors of another batch. Kept per thread (a `ContextVa
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adaptkit.errors import SiteError, nearest
+from adaptkit.routing import Routing
 
 # B batch, T tokens, E width of the side
 
@@ -61,7 +62,7 @@ class Sides(dict[str, Side]):
         mask: (B, T) bool, True where a token of the stream counts; None where every token does.
         before: (B, P) bool, at a later step of a generation, which of the tokens before the stream's count; None where
             the stream is a whole sequence. For adapters with `reads_earlier`.
-        task: the task this batch belongs to; None where nobody said.
+        task: the task this batch belongs to, or those of its samples; None where nobody said.
         weight: of the host, (D, C, ...), for adapters with `reads_weight`.
         bias: of the host, (D,), or None where it has none.
         blocks: what the blocks returned, each (B, T, D), in order, for adapters with `reads_blocks`.
@@ -69,16 +70,24 @@ class Sides(dict[str, Side]):
 
     mask: Tensor | None = None
     before: Tensor | None = None
-    task: str | None = None
+    task: str | Routing | None = None
     weight: Tensor | None = None
     bias: Tensor | None = None
     blocks: tuple[Tensor, ...] = ()
+
+    def of_task(self, task: str, rows: Tensor) -> Sides:
+        """What an adapter reads for these rows of its stream, which belong to one task."""
+        found = Sides({name: Side(s.tensor[rows], s.mask[rows], s.present[rows]) for name, s in self.items()})
+        found.mask, found.before = (None if part is None else part[rows] for part in (self.mask, self.before))
+        found.task, found.weight, found.bias = task, self.weight, self.bias
+        found.blocks = tuple(block[rows] for block in self.blocks)
+        return found
 
 
 class _Running(threading.local):
     sides: Mapping[str, Side] | None = None
     masks: Mapping[str, Tensor] = {}  # plain dicts, never written to: torch.compile reads them at any place
-    task: str | None = None
+    task: str | Routing | None = None
     spans: Mapping[str, tuple[int, int | None]] = {}
     towers: dict[str, Side] | None = None
     counts: Mapping[str, Tensor] = {}
@@ -93,7 +102,7 @@ def use_sides(
     sides: Mapping[str, Side | Tensor] = MappingProxyType({}),
     masks: Mapping[str, Tensor] | None = None,
     *,
-    task: str | None = None,
+    task: str | Sequence[str] | Routing | None = None,
     spans: Mapping[str, tuple[int, int | None]] | None = None,
     blocks: dict[str, Side] | None = None,
     behind: Tensor | None = None,
@@ -103,13 +112,13 @@ def use_sides(
     Args:
         sides: name -> side, or a tensor (B, E) or (B, T, E) without gaps.
         masks: name of a stack ("" where there is one) -> (B, T) bool, its tokens that count.
-        task: the task of this batch, for adapters that have one copy per task.
+        task: of this batch, or of each of its samples, for adapters that tell tasks apart.
         spans: modality -> (start, stop) of its tokens in the stream, for sides "span:NAME".
         blocks: what blocks of other models returned already, for sides "NAME@block.out"; those that run now are added.
         behind: (B, N, D) vectors that take the place of an encoder's last tokens (`surgery.behind`).
     """
     given = {name: side if isinstance(side, Side) else Side.of(side) for name, side in sides.items()}
-    with _laid_out(given, masks or {}, task, spans or {}, {} if blocks is None else blocks, {}, behind):
+    with _laid_out(given, masks or {}, Routing.of(task), spans or {}, {} if blocks is None else blocks, {}, behind):
         yield
 
 
@@ -132,7 +141,7 @@ def use_masks(masks: Mapping[str, Tensor]) -> Iterator[None]:
 def _laid_out(
     sides: Mapping[str, Side] | None,
     masks: Mapping[str, Tensor],
-    task: str | None,
+    task: str | Routing | None,
     spans: Mapping[str, tuple[int, int | None]],
     towers: dict[str, Side] | None,
     counts: Mapping[str, Tensor],

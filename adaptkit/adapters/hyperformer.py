@@ -15,6 +15,7 @@ from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
 from adaptkit.adapters.bottleneck import units_of
 from adaptkit.errors import SiteError, nearest
 from adaptkit.kinds import Count
+from adaptkit.routing import Routing
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width, P bottleneck, E width of an embedding, H hidden width, J width of the joint embedding
@@ -227,8 +228,15 @@ class Hyperformer(Adapter):
                 adapter.hypernet = hypernet
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
+        if not isinstance(sides.task, Routing):
+            return self.generated(z, sides.task)
+        task: Routing = sides.task
+        return task.joined(len(z), z.device, lambda name, rows: self.generated(z[rows], name))
+
+    def generated(self, z: Tensor, task: str | None) -> Tensor:
+        """`delta` with the weights of one task."""
         assert self.hypernet is not None, "surgery ties the adapters of one name"
-        weights = self.hypernet(self.task_index(sides.task), self)
+        weights = self.hypernet(self.task_index(task), self)
         if weights.before is not None:
             z = functional.layer_norm(z, z.shape[-1:], *weights.before)
         a = self.act(functional.linear(z, weights.down, weights.down_bias))  # (B, T, P)

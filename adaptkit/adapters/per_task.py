@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import Adapter, Placement
 from adaptkit.errors import SiteError, nearest
+from adaptkit.routing import Routing
 from adaptkit.sides import Sides
 
 # What the class of the copies declares, and whoever inserts adapters asks the wrapper about.
@@ -29,8 +30,8 @@ DECLARED = (
 class PerTask(Adapter):
     """One copy per task; the task of the batch (`sides.task`) chooses (Sung et al. 2022, VL-Adapter, section 3.2).
 
-    A whole batch belongs to one task, and the copies of other tasks get no gradient from it. Not mergeable: a weight
-    cannot depend on the task.
+    In a batch of several tasks every copy sees its own samples. The copies of other tasks get no gradient. Not
+    mergeable: a weight cannot depend on the task.
 
     Args:
         copies: task -> its adapter, all of one class.
@@ -71,27 +72,39 @@ class PerTask(Adapter):
         """Task -> its copy."""
         return cast(dict[str, Adapter], dict(self.copies.items()))
 
-    def chosen(self, sides: Sides) -> Adapter:
-        """The copy of the batch's task.
+    def chosen(self, task: str | None) -> Adapter:
+        """The copy of a task.
 
         Raises:
             SiteError: nobody said which task it is, or there is no such task.
         """
         copies = self.named_copies()
-        if sides.task is None:
+        if task is None:
             raise SiteError(
                 "the adapter has one copy per task, and the task of this batch was not given.",
                 hint=f"Run the model inside `with ak.use_sides({{...}}, task=...):`, one of {', '.join(copies)}.",
             )
-        if sides.task not in copies:
-            raise SiteError(f"the adapter has no copy for the task {sides.task!r}.", hint=nearest(sides.task, copies))
-        return copies[sides.task]
+        if task not in copies:
+            raise SiteError(f"the adapter has no copy for the task {task!r}.", hint=nearest(task, copies))
+        return copies[task]
 
     def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
-        return self.chosen(sides)(h, z, sides)
+        if not isinstance(sides.task, Routing):
+            return self.chosen(sides.task)(h, z, sides)
+
+        def of(task: str, rows: Tensor) -> Tensor:
+            return self.chosen(task)(h[rows], z[rows], sides.of_task(task, rows))
+
+        return sides.task.joined(len(h), h.device, of)
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
-        return self.chosen(sides).delta(z, sides)
+        if not isinstance(sides.task, Routing):
+            return self.chosen(sides.task).delta(z, sides)
+
+        def of(task: str, rows: Tensor) -> Tensor:
+            return self.chosen(task).delta(z[rows], sides.of_task(task, rows))
+
+        return sides.task.joined(len(z), z.device, of)
 
     def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
         for copy in self.named_copies().values():

@@ -14,6 +14,7 @@ from adaptkit.adapters.base import Adapter
 from adaptkit.anatomy.layout import as_layout, as_tokens
 from adaptkit.anatomy.site import Layout
 from adaptkit.errors import SiteError
+from adaptkit.routing import Routing
 from adaptkit.sides import Side, Sides
 from adaptkit.surgery import observing
 from adaptkit.surgery.hosts import oriented
@@ -92,6 +93,8 @@ def apply_adapter(
     start, stop = binding.columns or (0, h.shape[-1])
     part = h if binding.columns is None else h[..., start:stop]
     if binding.own_layout:
+        check_rows(binding, part)
+    if binding.own_layout:
         stream, reading = part, z if binding.reads == "input" else part
     else:
         mask = sides.mask(binding.stack)
@@ -122,6 +125,19 @@ def apply_adapter(
     if binding.columns is None:
         return changed
     return torch.cat([h[..., :start], changed, h[..., stop:]], dim=-1)
+
+
+def check_rows(binding: Binding, part: Tensor) -> None:
+    """Raise SiteError where the samples of several tasks cannot be told apart in what a projection returns."""
+    if not isinstance(sides.read(()).task, Routing):
+        return
+    mask = sides.mask(binding.stack)
+    flat = part.dim() == 2 and mask is not None and len(part) not in (len(mask), mask.numel())
+    if flat or (binding.layout == "tbd" and part.dim() == 3):
+        raise SiteError(
+            f"this projection returns {tuple(part.shape)}, whose rows are not the samples of the batch.",
+            hint="Give the tasks one after another, or choose a site of the stream such as mlp.out.",
+        )
 
 
 def change_of(adapter: Adapter, stream: Tensor, changed: Tensor, reading: Tensor, given: Sides) -> Tensor | None:

@@ -153,7 +153,7 @@ def check_fits(graft: Graft, adapter: Adapter) -> None:
         )
     if adapter.changes_input and graft.site.columns is not None:
         raise SiteError("its projection is fused with others that read the same input.", hint='Write on = "output".')
-    if graft.share and type(adapter).adopt is not Adapter.adopt:
+    if graft.share and type(each(adapter)[0]).adopt is not Adapter.adopt:
         raise SiteError(
             f"every layer has its own weight for {graft.kind} to start from, so they cannot share one adapter.",
             hint='Write share = "none".',

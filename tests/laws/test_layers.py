@@ -21,6 +21,7 @@ LAYERS = {
     "lazy": 0,
     "pooling": 0,
     "kinds": 1,
+    "routing": 0,
     "sides": 1,
     "version": 0,
     "recipe": 2,
