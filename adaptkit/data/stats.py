@@ -134,7 +134,8 @@ class Answers(Gaps):
         self._sizes, self._different, self._empty = array("q"), set[int](), 0
 
     def see(self, value: Any) -> None:
-        entries = [value] if isinstance(value, str) else list(value)  # of a table answer -> score, its answers
+        said = value.get("answers", value) if isinstance(value, Mapping) else value  # beside them other fields
+        entries = [said] if isinstance(said, str) else list(said)  # of a table answer -> score, its answers
         texts = [entry.get("answer", "") if isinstance(entry, Mapping) else entry for entry in entries]
         self._sizes.append(len(texts))
         self._different.update(map(hash, texts))
@@ -186,7 +187,7 @@ OF_STORES: Mapping[str, str] = {
     "label": "labels",
     "labels": "labels",
     "texts": "answers",
-    "answers": "answers",
+    "target": "answers",
     "number": "numbers",
     "numbers": "numbers",
 }

@@ -96,7 +96,7 @@ class Store:
         for name, found in (("rows", len(scalars)), *((name, len(part)) for name, part in ragged.items())):
             if found != count:
                 raise DataError(f"{split} has {found:,} {name}, not {count:,}.", where=str(self.folder))
-        return StoreRows(wanted, scalars, ragged)
+        return StoreRows(wanted, scalars, ragged, tuple(name for name in wanted if kinds[name] == "target"))
 
     def _file(self, name: str) -> Path:
         """One of its files, which is what was written.
@@ -114,8 +114,10 @@ class Store:
 class StoreRows(Sequence[dict[str, Any]]):
     """Rows of one split: scalars from Arrow, features from safetensors, both memory-mapped."""
 
-    def __init__(self, columns: tuple[str, ...], scalars: ArrowRows, features: Mapping[str, Features]) -> None:
-        self.columns, self.scalars, self.features = columns, scalars, dict(features)
+    def __init__(
+        self, columns: tuple[str, ...], scalars: ArrowRows, features: Mapping[str, Features], targets: tuple[str, ...]
+    ) -> None:
+        self.columns, self.scalars, self.features, self.targets = columns, scalars, dict(features), targets
 
     def __len__(self) -> int:
         return len(self.scalars)
@@ -123,11 +125,21 @@ class StoreRows(Sequence[dict[str, Any]]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return self.scalars[index] | {name: part[index] for name, part in self.features.items()}
+        scalars = self.scalars[index]
+        for name in self.targets:
+            scalars[name] = _decoded(scalars[name])
+        return scalars | {name: part[index] for name, part in self.features.items()}
 
     def column(self, name: str) -> Iterator[Any]:
         """The values of one column; nothing else is read."""
-        return iter(self.features[name]) if name in self.features else self.scalars.column(name)
+        if name in self.features:
+            return iter(self.features[name])
+        values = self.scalars.column(name)
+        return map(_decoded, values) if name in self.targets else values
+
+
+def _decoded(cell: str | None) -> Any:
+    return None if cell is None else json.loads(cell)
 
 
 def placed(root: Path, cell: Any, kind: str, name: str, where: str) -> Any:

@@ -30,7 +30,7 @@ ARROW = {
     "array": pa.string(),  # FILE, or FILE::KEY for one of the arrays in it
     "arrays": pa.list_(pa.string()),  # several of them, whose vectors come one after the other
     "texts": pa.list_(pa.string()),
-    "answers": pa.list_(pa.struct([("answer", pa.string()), ("score", pa.float64())])),
+    "target": pa.string(),  # what a task learns, of any form: plain values as JSON
     "label": pa.string(),
     "labels": pa.list_(pa.string()),
     "number": pa.float64(),
@@ -117,6 +117,8 @@ class StoreWriter:
             value = values.get(name)
             if column["kind"] == "features":
                 checked[name] = None if value is None else self._finite(value, name, where)
+            elif column["kind"] == "target" and value is not None:
+                checked[name] = json.dumps(value, ensure_ascii=False)
             elif column["kind"] in FILES and value is not None:
                 checked[name] = self._named(value, column["kind"], name, where)
             else:

@@ -72,15 +72,15 @@ def test_the_label_of_train_and_the_ten_of_the_others(vl: Path) -> None:
     store = import_benchmark("vqa", vl)
     published = json.loads((vl / "vqa" / "karpathy_train.json").read_text())
     rows = store.rows("train")
-    assert [{a["answer"]: a["score"] for a in row["answer"]} for row in rows] == [row["label"] for row in published]
+    assert [row["answer"]["answers"] for row in rows] == [row["label"] for row in published]
     assert [(row["id"], row["text"]) for row in rows] == [(str(r["question_id"]), r["sent"]) for r in published]
     for split in ("validation", "test"):
         for row in store.rows(split):
-            assert len(row["answer"]) == 10
-            assert {answer["score"] for answer in row["answer"]} == {1.0}
+            ten = row["answer"]["answers"]
+            assert len(ten) == 10
+            assert row["answer"]["answer_type"] == row["answer_type"]
             assert row["answer_type"] in ("yes/no", "number", "other")
-            commonest = Counter(answer["answer"] for answer in row["answer"]).most_common(1)[0][0]
-            assert vqa_scores([commonest], [[answer["answer"] for answer in row["answer"]]]) == [1.0]
+            assert vqa_scores([Counter(ten).most_common(1)[0][0]], [ten]) == [1.0]
 
 
 def test_questions_without_an_answer_that_counts_are_dropped_from_train_only(vl: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_answers_of_the_annotators_are_needed_to_evaluate(vl: Path) -> None:
     for name in ("karpathy_val", "karpathy_test"):  # some copies have them
         edit(vl / "vqa" / f"{name}.json", lambda rows: [row.update(answers=[{"answer": "net"}] * 10) for row in rows])
     store = import_benchmark("vqa", vl)
-    assert store.rows("test")[0]["answer"] == [{"answer": "net", "score": 1.0}] * 10
+    assert store.rows("test")[0]["answer"]["answers"] == ["net"] * 10
 
 
 def test_official_files_give_the_scores_that_are_trained_on(official: Path) -> None:
@@ -114,16 +114,15 @@ def test_official_files_give_the_scores_that_are_trained_on(official: Path) -> N
     edit(annotations, change)
     store = import_benchmark("vqa", official, options={"least": 0, "seed": 1})
     rows = {row["id"]: row for split in ("train", "validation") for row in store.rows(split)}
-    scores = {answer["answer"]: answer["score"] for answer in rows["0"]["answer"]}
-    assert scores == {"net": 1.0, "mesh": 0.9, "fence": 0.6, "2": 0.3}
+    assert rows["0"]["answer"]["answers"] == {"net": 1.0, "mesh": 0.9, "fence": 0.6, "2": 0.3}
     assert rows["0"]["image"] == "train2014/COCO_train2014_000000000000.jpg"
     images = {split: {row["image"] for row in store.rows(split)} for split in store.splits}
     assert images["train"].isdisjoint(images["validation"])
     assert all("val2014" in image for image in images["test"])
     common = import_benchmark("vqa", official, options={"least": 4}, to=official / "adaptkit-4")
-    kept = {answer["answer"] for row in common.rows("train") for answer in row["answer"]}
+    kept = {answer for row in common.rows("train") for answer in row["answer"]["answers"]}
     assert kept <= {"yes", "no"} | {value for n in range(12) for value in scene(n, 0).values()}
-    assert kept < {answer["answer"] for row in store.rows("train") for answer in row["answer"]}
+    assert kept < {answer for row in store.rows("train") for answer in row["answer"]["answers"]}
     with pytest.raises(DataError, match=r"no question of train has an answer that counts.* --option least=4"):
         import_benchmark("vqa", official, options={"least": 99}, to=official / "adaptkit-99")
 
@@ -144,7 +143,8 @@ def test_gqa_keeps_leading_zeros_and_may_be_merged_as_published(published: Path,
     official = import_benchmark("gqa", published / "gqa-official", to=tmp_path / "adaptkit")
     row = official.rows("train")[0]
     assert row["question_type"] in ("query", "verify")
-    assert row["answer"][0]["answer"] in row["full_answer"].lower()
+    assert row["answer"]["answers"] in row["full_answer"].lower()
+    assert row["answer"]["types"]["structural"] == row["question_type"]
     assert row["image"] == "images/2300000.jpg"
 
 
@@ -164,12 +164,13 @@ def test_nlvr2_has_both_images_and_the_published_identifiers(published: Path, vl
     row = store.rows("train")[0]
     assert row["id"] == "train-0-0-0"
     assert row["image"] == [row["left"], row["right"]]
-    assert Counter(row["answer"] for row in store.rows("train")) == {"true": 9, "false": 9}
+    assert row["answer"] == {"answers": row["label"], "identifier": row["id"]}
+    assert Counter(row["label"] for row in store.rows("train")) == {"true": 9, "false": 9}
     official = import_benchmark("nlvr2", published / "nlvr2-official", to=tmp_path / "adaptkit")
     row = official.rows("test")[0]
     assert (row["left"], row["right"]) == tuple(f"images/test1/test1-11-0-img{n}.png" for n in range(2))
     assert "image" not in official.columns
-    texts = [{row["text"]: row["answer"] for row in official.rows("train")[n : n + 2]} for n in (0, 2)]
+    texts = [{row["text"]: row["label"] for row in official.rows("train")[n : n + 2]} for n in (0, 2)]
     assert all(len(found) == 1 for found in texts)  # the same sentence is true of one pair and false of the other
 
 
@@ -179,7 +180,7 @@ def test_the_text_alone_does_not_tell_the_answer(published: Path, tmp_path: Path
     synthesise(name, tmp_path / "d", samples=300, seed=3) if name == "nlvr2" else None
     if name == "nlvr2":
         rows = [*import_benchmark(name, tmp_path / "d").rows("train")]
-        found = {row["text"]: [r["answer"] for r in rows if r["text"] == row["text"]] for row in rows}
+        found = {row["text"]: [r["label"] for r in rows if r["text"] == row["text"]] for row in rows}
         assert all(abs(answers.count("true") / len(answers) - 0.5) < 1e-9 for answers in found.values())
         return
     for number in range(40):
@@ -308,3 +309,20 @@ def test_options_are_checked(vl: Path) -> None:
     with pytest.raises(UsageError, match="nlvr2 has no option 'leest'"):
         import_benchmark("nlvr2", vl, options={"leest": 3})
     assert set(find_benchmark("vqa").options()) == {"features", "images", "missing", "validation", "seed", "least"}
+
+
+def test_targets_say_what_the_metrics_of_each_task_ask_for(published: Path, vl: Path, tmp_path: Path) -> None:
+    from adaptkit.tasks.text_metrics.sets import GqaMetrics, Nlvr2Metrics, VqaMetrics
+
+    def perfect(name: str, root: Path, metrics: Any) -> dict[str, float | None]:
+        store = import_benchmark(name, root, to=tmp_path / f"store-{name}", force=True)
+        targets = [target for split in ("validation", "test") for target in store.rows(split).column("answer")]
+        said = [each["answers"] for each in targets]
+        return metrics().of_texts([one if isinstance(one, str) else one[0] for one in said], targets)[0]
+
+    vqa = perfect("vqa", vl, VqaMetrics)
+    assert [vqa[f"vqa_{part}"] for part in ("accuracy", "yes_no", "number", "other")] == [1.0] * 4
+    assert perfect("nlvr2", vl, Nlvr2Metrics) == {"nlvr2_accuracy": 1.0, "nlvr2_consistency": 1.0}
+    assert perfect("gqa", vl, GqaMetrics)["gqa_accuracy"] == 1.0
+    gqa = perfect("gqa", published / "gqa-official", GqaMetrics)
+    assert (gqa["gqa_accuracy"], gqa["gqa_binary"], gqa["gqa_open"]) == (1.0, 1.0, 1.0)

@@ -20,12 +20,12 @@ from adaptkit.modalities.features.encoder import FeaturesEncoder
 from adaptkit.recipe import cells
 
 LEFT, RIGHT = np.full((2, 3), 1.0, np.float32), np.full((1, 3), 2.0, np.float32)
-TEN = [{"answer": answer, "score": 1.0} for answer in ["net"] * 7 + ["mesh", "mesh", "fence"]]
+TEN = {"answers": ["net"] * 7 + ["mesh", "mesh", "fence"], "answer_type": "other"}
 
 
 def written(root: Path, **values: Any) -> Store:
     with StoreWriter(root / "adaptkit", format="vqa", root=root) as writer:
-        for name, kind in (("image", "array"), ("both", "arrays"), ("answer", "answers"), ("captions", "texts")):
+        for name, kind in (("image", "array"), ("both", "arrays"), ("answer", "target"), ("captions", "texts")):
             writer.column(name, kind, width=3)
         writer.add("train", "a", values)
         writer.add("train", "b", {})
@@ -63,7 +63,7 @@ def test_arrays_in_files_and_answers_come_back(root: Path) -> None:
     found = check_store(store)
     assert not found.problems
     assert found.splits["train"]["columns"]["answer"] == {
-        "kind": "answers", "present": 1, "missing": 1, "different": 3, "empty": 0,
+        "kind": "target", "present": 1, "missing": 1, "different": 3, "empty": 0,
         "per_sample": found.splits["train"]["columns"]["answer"]["per_sample"],
     }  # fmt: skip
 

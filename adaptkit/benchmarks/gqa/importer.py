@@ -19,6 +19,7 @@ FILES = {
     "official": ("train_balanced_questions.json", "val_balanced_questions.json", "testdev_balanced_questions.json"),
 }
 FOLDERS = ("GQA", "", "questions", "GQA/questions", "questions1.2")
+FIELDS = ("types", "isBalanced", "entailed")  # what accuracies of a part, and consistency, ask for
 PICTURES = ("VG/images", "GQA/images", "images")
 
 
@@ -38,7 +39,7 @@ class GQA(Benchmark):
     columns: Mapping[str, str] = {
         "text": "text: the question",
         "image": "array (49, 2048): {VG,GQA}/clip_features/data_clip_*_att/<image>.h5, or path of the picture",
-        "answer": "answers: the one that is right",
+        "answer": "target: the one that is right, question_id; official files: types, isBalanced, entailed",
         "full_answer": "text: it as a sentence (official)",
         "question_type": "label: query, verify, logical, choose or compare (official)",
     }
@@ -90,7 +91,7 @@ class GQA(Benchmark):
         official = variant == "official"
         writer.column("text", "text", description=self.columns["text"])
         writer.column("image", files.kind, width=files.width or None, description=self.columns["image"])
-        writer.column("answer", "answers", description=self.columns["answer"])
+        writer.column("answer", "target", description=self.columns["answer"])
         if official:
             writer.column("full_answer", "text", description=self.columns["full_answer"])
             writer.column("question_type", "label", description=self.columns["question_type"])
@@ -122,8 +123,9 @@ def _of_vlt5(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         label = record.get("label")
         if not isinstance(label, dict) or not label:
             raise DataError(f"label is {str(label)[:60]}, not an object with the answer.", where=where)
-        values = {"text": text_of(record, where, "sent", "question"), "answer": [_right(a) for a in label]}
-        yield id_of(record, where, "question_id"), id_of(record, where, "img_id"), values
+        id = id_of(record, where, "question_id")
+        target = {"answers": label if len(label) > 1 else next(iter(label)), "question_id": id}
+        yield id, id_of(record, where, "img_id"), {"text": text_of(record, where, "sent", "question"), "answer": target}
 
 
 def _official(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -132,17 +134,14 @@ def _official(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         types = record.get("types")
         structural = types.get("structural") if isinstance(types, dict) else None
         full = record.get("fullAnswer")
+        fields = {name: record[name] for name in FIELDS if record.get(name) is not None}
         yield (
             id,
             id_of(record, where, "imageId"),
             {
                 "text": text_of(record, where, "question"),
-                "answer": [_right(text_of(record, where, "answer"))],
+                "answer": {"answers": text_of(record, where, "answer"), "question_id": id, **fields},
                 "full_answer": full if isinstance(full, str) else None,
                 "question_type": structural if isinstance(structural, str) else None,
             },
         )
-
-
-def _right(answer: str) -> dict[str, Any]:
-    return {"answer": answer, "score": 1.0}

@@ -41,7 +41,8 @@ class NLVR2(Benchmark):
         "image": "arrays (49, 2048) twice, left then right: nlvr/clip_features/data_clip_*_att/<image>.h5",
         "left": "array or path of the left photograph",
         "right": "array or path of the right photograph",
-        "answer": 'label: "true" or "false"',
+        "answer": 'target: "true" or "false", and the identifier',
+        "label": 'label: "true" or "false"',
     }
     variants: Mapping[str, str] = {
         "vlt5": "nlvr/{train,valid,test}.json of VL-T5 and VL-Adapter",
@@ -84,7 +85,8 @@ class NLVR2(Benchmark):
             writer.column("image", "arrays", width=files.width, description=self.columns["image"])
         for side in ("left", "right"):
             writer.column(side, files.kind, width=files.width or None, description=self.columns[side])
-        writer.column("answer", "label", description=self.columns["answer"])
+        writer.column("answer", "target", description=self.columns["answer"])
+        writer.column("label", "label", description=self.columns["label"])
         splits = dict(FILES[variant])
         if variant == "official" and (folder / HIDDEN).is_file():
             splits["test_hidden"] = HIDDEN
@@ -94,7 +96,8 @@ class NLVR2(Benchmark):
                 left, right = map(files.named, sides)
                 both = [left, right] if left is not None and right is not None else None
                 named = {"left": left, "right": right, **({"image": both} if vectors else {})}
-                writer.add(split, id, {**values, **named})
+                target = {"answers": values["label"], "identifier": id}
+                writer.add(split, id, {**values, **named, "answer": target})
         files.finish()
 
     def synth(self, root: Path, *, variant: str = "vlt5", samples: int = 240, seed: int = 0) -> None:
@@ -111,7 +114,7 @@ def _of_vlt5(path: Path) -> Iterator[Row]:
         if label not in (0, 1):
             raise DataError(f"label is {label!r}, not 0 or 1.", where=where)
         sides = id_of(record, where, "img0"), id_of(record, where, "img1")
-        values = {"text": text_of(record, where, "sent"), "answer": "true" if label else "false"}
+        values = {"text": text_of(record, where, "sent"), "label": "true" if label else "false"}
         yield id_of(record, where, "identifier", "uid"), sides, values
 
 
@@ -121,7 +124,7 @@ def _official(path: Path) -> Iterator[Row]:
         pair, mark, _ = id.rpartition("-")  # split-set-pair-sentence
         if not mark or pair.count("-") < 2:
             raise DataError(f"the identifier {id!r} is not split-set-pair-sentence.", where=where)
-        values = {"text": text_of(record, where, "sentence"), "answer": truth(record, where)}
+        values = {"text": text_of(record, where, "sentence"), "label": truth(record, where)}
         yield id, (f"{pair}-img0", f"{pair}-img1"), values
 
 

@@ -36,12 +36,12 @@ VALIDATION = 5000  # images whose questions are taken from train, for the offici
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One row. `answers`: (answer, score): those of the annotators, or what is learned."""
+    """One row. `answers`: those of the annotators, or what is learned of each answer."""
 
     id: str
     text: str
     image: str
-    answers: list[tuple[str, float]]
+    answers: Mapping[str, float] | tuple[str, ...]
     answer_type: str | None
     question_type: str | None
 
@@ -63,7 +63,7 @@ class VQA(Benchmark):
     columns: Mapping[str, str] = {
         "text": "text: the question",
         "image": "array (49, 2048): COCO/clip_features/data_clip_*_att/<image>.h5, or path of the picture",
-        "answer": "answers: in train each with its score, else the ten of the annotators",
+        "answer": "target: in train the answers with their scores, else the ten of the annotators; answer_type",
         "answer_type": "label: yes/no, number or other",
         "question_type": "text: how the question begins",
     }
@@ -109,7 +109,7 @@ class VQA(Benchmark):
         )
         writer.column("text", "text", description=self.columns["text"])
         writer.column("image", files.kind, width=files.width or None, description=self.columns["image"])
-        writer.column("answer", "answers", description=self.columns["answer"])
+        writer.column("answer", "target", description=self.columns["answer"])
         writer.column("answer_type", "label", description=self.columns["answer_type"])
         writer.column("question_type", "text", description=self.columns["question_type"])
         splits = _karpathy(root, writer) if variant == "karpathy" else _official(root, writer, validation, seed, least)
@@ -121,8 +121,8 @@ class VQA(Benchmark):
                     continue
                 kept += 1
                 values = {name: getattr(question, name) for name in ("text", "answer_type", "question_type")}
-                answers = [{"answer": answer, "score": score} for answer, score in question.answers]
-                writer.add(split, question.id, {**values, "image": files.named(question.image), "answer": answers})
+                target = {"answers": question.answers, "answer_type": question.answer_type}
+                writer.add(split, question.id, {**values, "image": files.named(question.image), "answer": target})
             if not kept:
                 hint = f"Of a small part of VQA, take less common ones: --option least={min(4, least // 2)}."
                 raise DataError(f"no question of {split} has an answer that counts.", where=str(root), hint=hint)
@@ -156,8 +156,7 @@ def _of_karpathy(record: Mapping[str, Any], where: str, split: str, annotations:
     if split == "train":
         answers = _label(record, where)
     elif found is not None or record.get("answers") is not None:
-        given = answers_of(record, where) if found is None else found.answers
-        answers = [(answer, 1.0) for answer in given]
+        answers = answers_of(record, where) if found is None else found.answers
     else:
         raise DataError(
             f"the answers of the annotators to question {id} are not known.",
@@ -169,12 +168,12 @@ def _of_karpathy(record: Mapping[str, Any], where: str, split: str, annotations:
     return _Question(id, text, image, answers, *types)
 
 
-def _label(record: Mapping[str, Any], where: str) -> list[tuple[str, float]]:
+def _label(record: Mapping[str, Any], where: str) -> dict[str, float]:
     """`label`: {"net": 1, "mesh": 0.3}; empty where no answer counts."""
     label = record.get("label")
     if not isinstance(label, dict) or not all(map(_is_score, label.values())):
         raise DataError(f"label is {str(label)[:60]}, not an object of answers with scores 0..1.", where=where)
-    return [(answer, float(score)) for answer, score in label.items() if score > 0 and answer]
+    return {answer: float(score) for answer, score in label.items() if score > 0 and answer}
 
 
 def _is_score(score: Any) -> bool:
@@ -221,11 +220,10 @@ def _of_official(
     if found is None:
         raise DataError(f"question {id} has no annotation.", where=where, hint="Fetch both files of the same version.")
     image = f"COCO_{part}2014_{found.image:012d}"
-    question = _Question(id, text_of(record, where, "question"), image, [], found.answer_type, found.question_type)
+    question = _Question(id, text_of(record, where, "question"), image, (), found.answer_type, found.question_type)
     return question, found
 
 
 def _answered(question: _Question, found: Annotation, split: str, vocabulary: frozenset[str] | None) -> _Question:
-    given = [(answer, 1.0) for answer in found.answers]
-    answers = [*scored(found.answers, vocabulary).items()] if split == "train" else given
+    answers = scored(found.answers, vocabulary) if split == "train" else found.answers
     return _Question(question.id, question.text, question.image, answers, found.answer_type, found.question_type)
