@@ -9,6 +9,7 @@
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
 # make fuzz     thousands of wrong recipes, artifacts and data files, each of which must end well (FUZZ_ARGS="--share 0.1": fewer)
 # make mutation small mistakes in surgery, adapters and artifact, which the tests must notice (hours; it goes on where it stopped)
+# make interop  exchange adapters with PEFT itself, in an environment of its own
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ FUZZ_ARGS ?=
 CHAOS_ARGS ?=
 MUTATION_ARGS ?=
 
-.PHONY: help install demo test check index docs recipes conformance coverage fuzz chaos mutation clean
+.PHONY: help install demo test check index docs recipes conformance coverage fuzz chaos mutation interop clean
 .DELETE_ON_ERROR:
 
 help:
@@ -64,6 +65,9 @@ fuzz: $(VENV)/.test
 mutation: $(VENV)/.dev
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation $(MUTATION_ARGS)
 
+interop: $(VENV)/.peft
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/interop/with_peft.py
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -72,7 +76,8 @@ clean:
 $(VENV)/.run: EXTRAS :=
 $(VENV)/.test: EXTRAS := [test]
 $(VENV)/.dev: EXTRAS := [dev]
-$(VENV)/.run $(VENV)/.test $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.peft: EXTRAS := [test,peft]
+$(VENV)/.run $(VENV)/.test $(VENV)/.dev $(VENV)/.peft: pyproject.toml | $(VENV)/bin/python
 	@echo "installing adaptkit$(EXTRAS) into $(VENV) (PyTorch is large: this can take minutes)"
 	@$(PIP) install --editable ".$(EXTRAS)"
 	@touch $@

@@ -17,7 +17,16 @@ from adaptkit.lazy import lazily
 from adaptkit.version import __version__
 
 if TYPE_CHECKING:
-    from adaptkit.artifact import export_adapter, load_artifact, merge, merge_run, save_artifact, unmerge
+    from adaptkit.artifact import (
+        convert_peft,
+        export_adapter,
+        export_peft,
+        load_artifact,
+        merge,
+        merge_run,
+        save_artifact,
+        unmerge,
+    )
     from adaptkit.errors import AdaptkitError
     from adaptkit.evaluation import evaluate, predict
     from adaptkit.model import AdaptedModel, build_model
@@ -37,8 +46,10 @@ _HOMES = {
     "Recipe": "recipe",
     "Side": "sides",
     "build_model": "model",
+    "convert_peft": "artifact",
     "evaluate": "evaluation",
     "export_adapter": "artifact",
+    "export_peft": "artifact",
     "insert": "surgery",
     "load_artifact": "artifact",
     "load_recipe": "recipe",

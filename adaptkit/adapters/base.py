@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from adaptkit import kinds
 from adaptkit.errors import SiteError, nearest
 from adaptkit.kinds import Kinds
 from adaptkit.sides import Sides
+
+if TYPE_CHECKING:
+    from adaptkit.adapters.peft import FromPeft, PeftForm
 
 # The activations of the three systems by the names they use. "gelu" is exact (Wander); Multimodal-Adapters and
 # VL-Adapter compute its tanh form.
@@ -185,6 +188,19 @@ class Adapter(nn.Module):
     def delta_weight(self) -> Tensor:
         """For mergeable adapters that add: (D, C, ...) what is added to the host's weight."""
         raise NotImplementedError(f"{type(self).__name__} is not mergeable")
+
+    def peft(self) -> PeftForm | None:
+        """How PEFT writes it; None where PEFT has no such method."""
+        return None
+
+    @classmethod
+    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+        """What `peft` of such an adapter gave, read back; None where it is of another kind.
+
+        Args:
+            form: method, tensors and configuration of one module, in which the patterns are applied.
+        """
+        return None
 
 
 ADAPTERS: Kinds[type[Adapter]] = kinds.ADAPTERS

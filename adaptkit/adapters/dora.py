@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Shape
 from adaptkit.adapters.lora import LoRA
+from adaptkit.adapters.peft import FromPeft, PeftForm
 from adaptkit.adapters.projection import low_rank_weight, per_channel, per_output, project, project_low_rank
 from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
@@ -93,3 +95,13 @@ class DoRA(LoRA):
         """(D,), norm of each row of W + s B A, a constant to the gradient."""
         change = self.scaling * low_rank_weight(self.A.detach(), self.B.detach())
         return (weight + change.to(weight)).flatten(1).norm(dim=1)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    def peft(self) -> PeftForm:
+        """PEFT's LoRA with `use_dora`. Two on one host are no third one: each reads the weight."""
+        form = super().peft()
+        tensors = {**form.tensors, "lora_magnitude_vector": self.m}
+        return replace(form, config={**form.config, "use_dora": True}, tensors=tensors, ranks={})
+
+    @classmethod
+    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+        return cls.read_peft(form) if form.method == "LORA" and form.option("use_dora", False) else None

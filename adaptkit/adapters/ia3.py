@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
+from adaptkit.adapters.peft import FromPeft, PeftForm
 from adaptkit.adapters.projection import check_projection, per_channel, per_output
 from adaptkit.errors import SiteError
 from adaptkit.sides import Sides
@@ -65,3 +66,18 @@ class IA3(Adapter):
         by_group = torch.unflatten(weight, 0, (groups, -1))
         factors = factor.view(groups, 1, -1, *(1 for _ in weight.shape[2:]))
         return (by_group * factors).flatten(0, 1), bias
+
+    def peft(self) -> PeftForm | None:
+        """PEFT's (IA)3: a column, or a row that multiplies what a "feedforward" module reads. Linear layers alone."""
+        if self.host.embedding or self.host.convolution is not None:
+            return None
+        value = self.l.unsqueeze(0 if self.changes_input else 1)
+        lists = ("feedforward_modules",) if self.changes_input else ()
+        return PeftForm("IA3", {}, {"ia3_l": value}, transposed=True, lists=lists)
+
+    @classmethod
+    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+        if form.method != "IA3" or form.tensors.keys() != {"ia3_l"}:
+            return None
+        (value,) = form.tensors.values()
+        return FromPeft({"on": "input" if len(value) == 1 else "output"}, {"l": value.flatten()})

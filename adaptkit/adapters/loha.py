@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
+from adaptkit.adapters.peft import FromPeft, PeftForm
 from adaptkit.adapters.projection import check_no_embedding, check_projection, check_rank, project, weight_shape
 from adaptkit.kinds import Count, Positive
 from adaptkit.sides import Sides
 
 # D width the projection writes, C what one of its outputs reads (of a convolution, C / groups times its kernel), R rank
+
+
+# Ends of tensors' names in PEFT's files -> ours.
+PEFT_NAMES = {"hada_w1_a": "A1", "hada_w1_b": "B1", "hada_w2_a": "A2", "hada_w2_b": "B2"}
 
 
 @ADAPTERS.register("loha")
@@ -64,3 +69,18 @@ class LoHa(Adapter):
         """(D, C, ...), what merging adds to the projection's weight."""
         product = (self.A1 @ self.B1) * (self.A2 @ self.B2)
         return (self.scaling * product).view(weight_shape(self.host))
+
+    def peft(self) -> PeftForm:
+        """PEFT's LoHa."""
+        rank = self.A1.shape[1]
+        tensors = {theirs: getattr(self, ours) for theirs, ours in PEFT_NAMES.items()}
+        patterns = {"rank_pattern": "r", "alpha_pattern": "alpha"}
+        return PeftForm("LOHA", {"r": rank, "alpha": self.scaling * rank}, tensors, patterns=patterns)
+
+    @classmethod
+    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+        if form.method != "LOHA" or not form.tensors.keys() <= PEFT_NAMES.keys():
+            return None
+        state = {PEFT_NAMES[name]: value for name, value in form.tensors.items()}
+        options = {"rank": len(state["B1"]) if "B1" in state else 1, "alpha": form.option("alpha", 8)}
+        return FromPeft(options, state, ("r", "alpha"))

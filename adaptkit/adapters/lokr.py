@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.peft import FromPeft, PeftForm
 from adaptkit.adapters.projection import (
     check_no_embedding,
     check_projection,
@@ -64,7 +65,7 @@ class LoKr(Adapter):
         check_positive(rank=rank, factor=1 if factor is None else factor)
         check_projection(host, "LoKr")
         check_no_embedding(host, "LoKr")
-        self.host = host
+        self.host, self.rank, self.factor = host, rank, factor
         self.scaling = alpha / rank
         outputs, inputs, *kernel = weight_shape(host)
         (self.rows, block_rows), (self.columns, block_columns) = divided(outputs, factor), divided(inputs, factor)
@@ -90,6 +91,25 @@ class LoKr(Adapter):
         block = self.A if self.B is None else low_rank_weight(self.A, self.B)
         blocks = self.K.view(self.rows, self.columns, *(1 for _ in block.shape[2:]))
         return self.scaling * torch.kron(blocks, block)
+
+    def peft(self) -> PeftForm | None:
+        """PEFT's LoKr, which factors widths as ours does where no factor is given. Linear layers alone."""
+        if self.factor is not None or self.host.convolution is not None:
+            return None
+        block = {"lokr_w2": self.A} if self.B is None else {"lokr_w2_a": self.B, "lokr_w2_b": self.A}
+        config = {"r": self.rank, "alpha": self.scaling * self.rank}
+        patterns = {"rank_pattern": "r", "alpha_pattern": "alpha"}
+        return PeftForm("LOKR", config, {"lokr_w1": self.K, **block}, patterns=patterns)
+
+    @classmethod
+    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+        names = {"lokr_w1": "K", "lokr_w2": "A", "lokr_w2_a": "B", "lokr_w2_b": "A"}
+        known = form.tensors.keys() <= names.keys() and form.option("decompose_factor", -1) == -1
+        if form.method != "LOKR" or not known:
+            return None
+        state = {names[name]: value for name, value in form.tensors.items()}
+        options = {"rank": form.option("r", 8), "alpha": form.option("alpha", 8)}
+        return FromPeft(options, state, ("r", "alpha", "decompose_factor"))
 
 
 def divided(width: int, factor: int | None) -> tuple[int, int]:

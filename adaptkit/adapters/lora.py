@@ -10,12 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
+from adaptkit.adapters.peft import FromPeft, PeftForm
 from adaptkit.adapters.projection import check_projection, check_rank, low_rank_weight, project_low_rank, weight_shape
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
 # B batch, T tokens, D width the projection writes, C width it reads, V rows of an embedding, R rank
+
+
+# Ends of tensors' names in PEFT's files -> ours.
+PEFT_NAMES = {"lora_A.weight": "A", "lora_B.weight": "B", "lora_embedding_A": "A", "lora_embedding_B": "B"}
+PEFT_NAMES |= {"lora_magnitude_vector": "m", "lora_magnitude_vector.weight": "m"}  # the latter until PEFT 0.13
 
 
 @ADAPTERS.register("lora")
@@ -86,3 +92,35 @@ class LoRA(Adapter):
     def delta_weight(self) -> Tensor:
         """(D, C, ...), what merging adds to the projection's weight; (D, V) for an embedding."""
         return self.scaling * low_rank_weight(self.A, self.B)
+
+    def peft(self) -> PeftForm:
+        """PEFT's LoRA; at an embedding its two tensors have other names."""
+        rank = len(self.A)
+        names = ("lora_embedding_A", "lora_embedding_B") if self.host.embedding else ("lora_A.weight", "lora_B.weight")
+        return PeftForm(
+            "LORA",
+            {"r": rank, "lora_alpha": self.scaling * rank, "lora_dropout": self.dropout.p, "use_dora": False},
+            dict(zip(names, (self.A, self.B), strict=True)),
+            patterns={"rank_pattern": "r", "alpha_pattern": "lora_alpha"},
+            ranks={names[0]: 0, names[1]: 1},
+            scaling=self.scaling,
+            transposed=True,
+        )
+
+    @classmethod
+    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+        return None if form.method != "LORA" or form.option("use_dora", False) else cls.read_peft(form)
+
+    @classmethod
+    def read_peft(cls, form: PeftForm) -> FromPeft | None:
+        """PEFT's LoRA, with or without magnitudes; None where a tensor is not one of its own."""
+        if not form.tensors.keys() <= PEFT_NAMES.keys():
+            return None
+        state = {PEFT_NAMES[name]: value for name, value in form.tensors.items()}
+        options = {
+            "rank": len(state["A"]) if "A" in state else 1,
+            "alpha": form.option("lora_alpha", 8),
+            "scaling": "rank_stabilized" if form.option("use_rslora", False) else "rank",
+            "dropout": form.option("lora_dropout", 0.0),
+        }
+        return FromPeft(options, state, ("r", "lora_alpha", "use_rslora", "use_dora", "lora_dropout"))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.peft import FromPeft, PeftForm
 from adaptkit.adapters.projection import check_projection
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Positive, Share
@@ -98,3 +99,24 @@ class VeRA(Adapter):
     def projections(self) -> tuple[Tensor, Tensor]:
         """The parts (R, C) of A and (D, R) of B that this host's widths need."""
         return self.A[:, : self.host.in_width], self.B[: self.host.width]
+
+    def peft(self) -> PeftForm:
+        """PEFT's VeRA, with the two frozen matrices that all share."""
+        return PeftForm(
+            "VERA",
+            {"r": len(self.d), "vera_dropout": self.dropout.p, "save_projection": True},
+            {"vera_lambda_b": self.b, "vera_lambda_d": self.d},
+            shared={"vera_A": self.A, "vera_B": self.B},
+            transposed=True,
+        )
+
+    @classmethod
+    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+        names = {"vera_lambda_b": "b", "vera_lambda_d": "d", "vera_A": "A", "vera_B": "B"}
+        tensors = {**form.tensors, **form.shared}
+        if form.method != "VERA" or tensors.keys() != names.keys():
+            return None
+        state = {names[name]: value for name, value in tensors.items()}
+        options = {"rank": len(state["d"]), "dropout": form.option("vera_dropout", 0.0)}
+        understood = ("r", "vera_dropout", "save_projection", "projection_prng_key", "d_initial")
+        return FromPeft(options, state, understood)

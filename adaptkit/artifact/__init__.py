@@ -12,15 +12,19 @@ from adaptkit.lazy import lazily
 if TYPE_CHECKING:
     from adaptkit.artifact.export import export_adapter
     from adaptkit.artifact.folding import merge_run, unmerge
+    from adaptkit.artifact.from_peft import convert_peft
     from adaptkit.artifact.load import load_artifact
     from adaptkit.artifact.merging import merge
     from adaptkit.artifact.reading import Artifact, artifact_folder, read_artifact
     from adaptkit.artifact.save import save_artifact
+    from adaptkit.artifact.to_peft import export_peft
 
 _HOME = {
     "Artifact": "reading",
     "artifact_folder": "reading",
+    "convert_peft": "from_peft",
     "export_adapter": "export",
+    "export_peft": "to_peft",
     "load_artifact": "load",
     "merge": "merging",
     "merge_run": "folding",
@@ -32,7 +36,9 @@ _HOME = {
 __all__ = [
     "Artifact",
     "artifact_folder",
+    "convert_peft",
     "export_adapter",
+    "export_peft",
     "load_artifact",
     "merge",
     "merge_run",

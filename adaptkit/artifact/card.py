@@ -24,7 +24,7 @@ def write_card(description: Description, grafts: Sequence[Mapping[str, Any]]) ->
         _adapters(grafts),
         _labels(description.labels),
         _metrics(description.metrics),
-        _usage(description),
+        _usage(description) if description.labels else STARTING,
     ]
     return "\n".join(part for part in parts if part)
 
@@ -92,6 +92,20 @@ def _metrics(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+STARTING = """\
+## How to use
+
+It has no task. A recipe with adapters of the same kinds and options at the same sites starts from it:
+
+```toml
+init_from = "THIS_FOLDER"
+```
+
+`adaptkit merge THIS_FOLDER --output DIR` folds it into its backbone where it folds.
+`adapter.json` holds the complete recipe.
+"""
 
 
 def _usage(description: Description) -> str:

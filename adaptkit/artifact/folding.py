@@ -138,7 +138,7 @@ def _rest(model: AdaptedModel, folder: Path, places: Mapping[str, str], labels: 
     for name in places:
         model_table(tables, name)["train"] = []
     plan = make_plan(
-        parse_recipe(tables, base=model.plan.recipe.base),
+        parse_recipe(tables, base=model.plan.recipe.base, needs_task=bool(labels)),
         labels={task: names for task, names in labels.items() if names},
     )
     rest, values = build_model(plan), model.state_dict()

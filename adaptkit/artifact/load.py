@@ -95,7 +95,7 @@ def artifact_recipe(artifact: Artifact, *, base: Path | None = None, run_code: b
         for table, described in tables:
             _refuse_code(table["model"], artifact, run_code)
             _find(table, described, artifact.folder, base)
-        recipe = parse_recipe(document, base=base)
+        recipe = parse_recipe(document, base=base, needs_task=bool(artifact.description.labels))
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"the recipe in it is not readable: {error}.", where=where, hint=AGAIN) from error
     except RecipeError as error:

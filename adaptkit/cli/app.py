@@ -14,7 +14,7 @@ from adaptkit.cli.data_check import check_data, stats_data
 from adaptkit.cli.data_import import import_data, synth_data
 from adaptkit.cli.environment import doctor, show_version
 from adaptkit.cli.evaluating import evaluate, predict
-from adaptkit.cli.exporting import export, merge, unmerge
+from adaptkit.cli.exporting import convert, export, merge, unmerge
 from adaptkit.cli.failures import UsageProblem
 from adaptkit.cli.help import HelpfulCommand, HelpfulGroup
 from adaptkit.cli.inspecting import inspect
@@ -53,6 +53,7 @@ COMMANDS = (
     Entry("export", export, RUN, "adaptkit export --adapter-only --output my_adapter"),
     Entry("merge", merge, RUN, "adaptkit merge runs/quickstart_lora/RUN --output merged"),
     Entry("unmerge", unmerge, RUN, "adaptkit unmerge merged --output as_published"),
+    Entry("convert", convert, RUN, "adaptkit convert peft_adapter --to films --backbone bert-base"),
     Entry("runs", runs, RUN, "adaptkit runs --runs runs"),
     Entry("schema", schema, ENVIRONMENT, "adaptkit schema > recipe.schema.json"),
     Entry("doctor", doctor, ENVIRONMENT, "adaptkit doctor"),

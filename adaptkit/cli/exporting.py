@@ -1,4 +1,4 @@
-"""`adaptkit export`, `adaptkit merge` and `adaptkit unmerge`: what leaves a run, and in which form."""
+"""`export`, `merge`, `unmerge` and `convert`: what leaves a run, in which form, and what comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Form(StrEnum):
 
     ADAPTKIT = "adaptkit"
     FULL = "full"
+    PEFT = "peft"
 
 
 def export(
@@ -37,7 +38,8 @@ def export(
         Form | None,
         typer.Option(
             "--format",
-            help="adaptkit: the same as --adapter-only. full: with its backbone, towers and tokenizers.",
+            help="adaptkit: the same as --adapter-only. full: with its backbone, towers and tokenizers. peft: its "
+            "weight-space adapters as PEFT reads them.",
             show_default=False,
         ),
     ] = None,
@@ -68,6 +70,8 @@ def export(
         )
     if adapter_only and form not in (None, Form.ADAPTKIT):
         raise UsageError(f"--adapter-only and --format {form} at once.", where="--format", hint="Choose one of them.")
+    if form is Form.PEFT:
+        return _to_peft(chosen_run(run, folder), output, force=force, check=check)
     from adaptkit.artifact.export import export_adapter
 
     source = chosen_run(run, folder)
@@ -81,6 +85,27 @@ def export(
         out.print(f"next: adaptkit predict {target} --input FILE.jsonl --output FILE.jsonl", soft_wrap=True)
 
     return Answer({"artifact": target, "source": source, "files": files}, show)
+
+
+def _to_peft(source: Path, output: Path | None, *, force: bool, check: bool) -> Answer:
+    """The checkpoint, what a checkpoint has no place for, and whether PEFT gives the same."""
+    from adaptkit.artifact.to_peft import export_peft
+
+    found = export_peft(source, output, force=force, check=check)
+    files = files_in(found.folder)
+
+    def show(out: Console) -> None:
+        out.print(f"exported to {found.folder}", soft_wrap=True)
+        show_files(out, files)
+        out.print(f"not in it: {'; '.join(found.left)}", soft_wrap=True)
+        if found.difference is None:
+            out.print("not compared with PEFT" + (": pip install peft" if check else ""))
+        else:
+            out.print(f"largest difference of the backbone's outputs in PEFT: {found.difference:.2g}")
+        out.print(f'next: peft.PeftModel.from_pretrained(backbone, "{found.folder}")', soft_wrap=True)
+
+    known = {"left": list(found.left), "difference": found.difference}
+    return Answer({"artifact": found.folder, "source": source, "files": files, **known}, show)
 
 
 def merge(
@@ -140,6 +165,37 @@ def unmerge(
         show_files(out, files)
 
     return Answer({"folder": output, "source": folder, "restored": count, "files": files}, show)
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder with adapter_config.json and its tensors, as PEFT writes it.")
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The artifact to write.", show_default=False)],
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone", metavar="MODEL", help="Its backbone. Default: what it names itself.", show_default=False
+        ),
+    ] = None,
+    force: Force = False,
+    json: Json = False,
+) -> Answer:
+    """Read an adapter of PEFT as an artifact, to start from, to merge or to export."""
+    from adaptkit.artifact.from_peft import convert_peft
+
+    found = convert_peft(source, to, backbone=backbone, force=force)
+
+    def show(out: Console) -> None:
+        out.print(f"converted to {to}", soft_wrap=True)
+        for name, (kind, count) in found.adapters.items():
+            out.print(f"  {name}: {kind}, {count} grafts")
+        if found.left:
+            out.print(f"left out, since no task has them: {', '.join(found.left)}", soft_wrap=True)
+        out.print(f'next: init_from = "{to}" in a recipe, or adaptkit merge {to} --output DIR', soft_wrap=True)
+
+    adapters = {name: {"kind": kind, "grafts": count} for name, (kind, count) in found.adapters.items()}
+    return Answer({"artifact": to, "source": source, "adapters": adapters, "left": list(found.left)}, show)
 
 
 def files_in(folder: Path) -> dict[str, int]:

@@ -168,7 +168,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def build_tasks(plan: Plan, data: DataSet | None) -> dict[str, Task]:
-    """The tasks of a plan with its labels; without data, losses have no weights by frequency."""
+    """The tasks of a plan with its labels; without data, losses have no weights by frequency.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not plan.recipe.task:
+        raise UsageError(
+            f"{plan.recipe.name} has no task: it is an adapter without a head.",
+            hint='Name it in a recipe, init_from = "FOLDER", and train that; or merge or export it.',
+        )
     tasks = {}
     for name, spec in plan.recipe.task.items():
         labels = plan.labels.get(name)

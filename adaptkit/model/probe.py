@@ -16,14 +16,19 @@ SAMPLES, STEPS = 3, 8  # of the batch; tokens, frames or samples of sound of eac
 
 
 def outputs(model: AdaptedModel, seed: int = 0) -> dict[str, Tensor]:
-    """Task -> what its head gives for a batch drawn from a seed, in float32; in evaluation mode, which is restored."""
+    """What a model gives for a batch drawn from a seed, in float32, in evaluation mode, which is restored.
+
+    Returns:
+        task -> the outputs of its head; of a model without tasks "" -> the vector that heads would read.
+    """
     chance = torch.Generator().manual_seed(seed)
     batch = {name: _drawn(encoder, chance) for name, encoder in model.named_encoders()}
     training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
         with torch.no_grad():
-            found = model({name: {key: value.to(device) for key, value in of.items()} for name, of in batch.items()})
+            inputs = {name: {key: value.to(device) for key, value in of.items()} for name, of in batch.items()}
+            found = model(inputs) if model.heads else {"": model.represent(model.encode(inputs, ())).vector}
     finally:
         model.train(training)
     return {task: value.float().cpu() for task, value in found.items()}

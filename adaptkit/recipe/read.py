@@ -54,13 +54,18 @@ def load_recipe(
     return recipe
 
 
-def parse_recipe(document: Mapping[str, Any], *, base: Path | None = None) -> Recipe:
+def parse_recipe(document: Mapping[str, Any], *, base: Path | None = None, needs_task: bool = True) -> Recipe:
     """A recipe from tables made in Python, checked like a file. Its plugins must be loaded already.
+
+    Args:
+        document: the tables.
+        base: folder that its relative paths start from.
+        needs_task: without a task nothing can be trained; an adapter that was converted has none.
 
     Raises:
         RecipeError: everything that is wrong in it.
     """
-    recipe = _checked(Draft(document, Places()))
+    recipe = _checked(Draft(document, Places()), needs_task=needs_task)
     recipe._origin = Origin(base=base or Path())
     return recipe
 
@@ -73,13 +78,13 @@ def _load_plugins(draft: Draft, folder: Path) -> None:
             load_plugin(name, base=folder, where=draft.places.of(("plugins",)))
 
 
-def _checked(draft: Draft) -> Recipe:
+def _checked(draft: Draft, *, needs_task: bool = True) -> Recipe:
     found, recipe = [*draft.findings], None
     try:
         recipe = Recipe.model_validate(draft.document)
     except ValidationError as error:
         found += findings(error, draft.document)
-    found += conflicts(draft.document)
+    found += conflicts(draft.document, needs_task=needs_task)
     if found:
         raise RecipeError.all(finding.problem(draft.places) for finding in _by_place(found, draft.places))
     assert recipe is not None, "a recipe without mistakes validates"

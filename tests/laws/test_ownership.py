@@ -30,6 +30,7 @@ EXCEPTIONS = {
     ("recipe", frozenset({"text", "table", "prefix"})): "forms of cells, types in words, and a key",
     ("recipe", frozenset({"concat", "linear", "constant", "shuffle"})): "what a recipe means that does not say",
     ("recipe", frozenset({"text", "rows", "gmu", "jsonl", "classification", "mse"})): "examples in the reference",
+    ("artifact", frozenset({"jsonl"})): "the format of a recipe that nobody wrote",
     ("cli", frozenset({"table", "parquet"})): "where sites come from; a package that `doctor` looks for",
 }
 
