@@ -77,7 +77,7 @@ class IA3(Adapter):
 
     @classmethod
     def from_peft(cls, form: PeftForm) -> FromPeft | None:
-        if form.method != "IA3" or form.tensors.keys() != {"ia3_l"}:
+        if form.method != "IA3" or set(form.tensors) != {"ia3_l"}:
             return None
         (value,) = form.tensors.values()
         return FromPeft({"on": "input" if len(value) == 1 else "output"}, {"l": value.flatten()})

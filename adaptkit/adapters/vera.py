@@ -114,7 +114,7 @@ class VeRA(Adapter):
     def from_peft(cls, form: PeftForm) -> FromPeft | None:
         names = {"vera_lambda_b": "b", "vera_lambda_d": "d", "vera_A": "A", "vera_B": "B"}
         tensors = {**form.tensors, **form.shared}
-        if form.method != "VERA" or tensors.keys() != names.keys():
+        if form.method != "VERA" or set(tensors) != set(names):
             return None
         state = {names[name]: value for name, value in tensors.items()}
         options = {"rank": len(state["d"]), "dropout": form.option("vera_dropout", 0.0)}
