@@ -21,8 +21,12 @@ from adaptkit.sides import Sides
 
 # Ends of tensors' names in PEFT's files -> ours.
 PEFT_NAMES = {
-    **{"lora_A.weight": "A", "lora_B.weight": "B", "lora_embedding_A": "A", "lora_embedding_B": "B"},
-    **{"lora_magnitude_vector": "m", "lora_magnitude_vector.weight": "m"},  # the latter until PEFT 0.13
+    "lora_A.weight": "A",
+    "lora_B.weight": "B",
+    "lora_embedding_A": "A",
+    "lora_embedding_B": "B",
+    "lora_magnitude_vector": "m",
+    "lora_magnitude_vector.weight": "m",  # until PEFT 0.13
 }
 
 
