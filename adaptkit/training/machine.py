@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,12 @@ def build_accelerator(precision: str) -> Accelerator:
     Raises:
         UnavailableError: fp16 without a GPU, or several processes.
     """
+    # On the CPU accelerate sees one process, however many a launcher started: all would train into the same folder.
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UnavailableError(
+            f"this is one of {os.environ['WORLD_SIZE']} processes, and a training runs in one.",
+            hint="Start it as adaptkit train, without torchrun or accelerate launch, or with one process.",
+        )
     # Accelerate keeps the precision for the whole process; a second training may want another one.
     AcceleratorState._reset_state()
     try:
@@ -37,8 +44,6 @@ def build_accelerator(precision: str) -> Accelerator:
         raise UnavailableError(f'train.precision = "{precision}" does not work here: {error}') from error
     if precision == "fp16" and accelerator.device.type == "cpu":
         raise UnavailableError('train.precision = "fp16" needs a GPU.', hint='Use "bf16" or "fp32" on the CPU.')
-    if accelerator.num_processes > 1:
-        raise UnavailableError("training runs in one process.", hint="Start it without `accelerate launch`.")
     return accelerator
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from adaptkit.errors import OutOfMemory, UnavailableError
+from adaptkit.recipe import load_recipe
+from adaptkit.training import train
 from adaptkit.training.machine import build_accelerator, changes, environment, memory_errors
 
 
@@ -49,3 +51,15 @@ def test_another_version_or_machine_is_told_once(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "env.json").read_text())["packages"]["torch"] == "2.0.0"
     (tmp_path / "env.json").write_text("{")
     assert "not readable" in changes(tmp_path / "env.json", now)[0]
+
+
+def test_one_of_several_processes_does_not_train(
+    tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """torchrun on the CPU started as many trainings as processes, all into one folder."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UnavailableError, match="one of 2 processes, and a training runs in one"):
+        train(load_recipe(tiny_recipe), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    build_accelerator("fp32")
