@@ -46,6 +46,7 @@ _HOMES = {
     "Recipe": "recipe",
     "Side": "sides",
     "build_model": "model",
+    "combine": "artifact",
     "convert_peft": "artifact",
     "evaluate": "evaluation",
     "export_adapter": "artifact",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from adaptkit.lazy import lazily
 
 if TYPE_CHECKING:
+    from adaptkit.artifact.combining import combine
     from adaptkit.artifact.export import export_adapter
     from adaptkit.artifact.folding import merge_run, unmerge
     from adaptkit.artifact.from_peft import convert_peft
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Artifact": "reading",
     "artifact_folder": "reading",
+    "combine": "combining",
     "convert_peft": "from_peft",
     "export_adapter": "export",
     "export_peft": "to_peft",
@@ -36,6 +38,7 @@ _HOME = {
 __all__ = [
     "Artifact",
     "artifact_folder",
+    "combine",
     "convert_peft",
     "export_adapter",
     "export_peft",

@@ -110,7 +110,30 @@ def _to_peft(source: Path, output: Path | None, *, force: bool, check: bool) -> 
 
 def merge(
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)],
-    run: RunArgument = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Run folder or artifact folder; with --method several. Default: the newest finished run.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="WORD",
+            help="Combine several artifacts of one recipe into one instead: average, linear, ties or dare.",
+            show_default=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="W,W", help="One for each artifact. Default: 1.", show_default=False),
+    ] = None,
+    density: Annotated[
+        float, typer.Option("--density", metavar="SHARE", help="Of the numbers that ties and dare keep.")
+    ] = 0.5,
     folder: RunsFolder = RUNS,
     force: Force = False,
     check: Check = True,
@@ -129,9 +152,15 @@ def merge(
     json: Json = False,
 ) -> Answer:
     """Fold the adapters of a run into a copy of its backbone, which transformers or timm load without adaptkit."""
+    if method is not None:
+        return _combined(runs or [], output, method, weights, density, force=force)
+    if weights is not None or (runs is not None and len(runs) > 1):
+        raise UsageError(
+            "several artifacts are combined by a method.", where="adaptkit merge", hint="Add --method average."
+        )
     from adaptkit.artifact.folding import merge_run
 
-    source = chosen_run(run, folder)
+    source = chosen_run(runs[0] if runs else None, folder)
     found = merge_run(source, output, force=force, check=check, tolerance=tolerance)
     files = files_in(output)
 
@@ -144,6 +173,27 @@ def merge(
 
     known = {"changed": found.changed, "difference": found.difference, "files": files}
     return Answer({"folder": output, "source": source, **known}, show)
+
+
+def _combined(
+    runs: list[Path], output: Path, method: str, weights: str | None, density: float, *, force: bool
+) -> Answer:
+    """One artifact of several."""
+    from adaptkit.artifact.combining import combine
+
+    try:
+        numbers = None if weights is None else [float(word) for word in weights.split(",")]
+    except ValueError:
+        raise UsageError(f"{weights!r} is no list of numbers.", where="--weights", hint="--weights=0.7,0.3") from None
+    combine(runs, output, method=method, weights=numbers, density=density, force=force)
+    files = files_in(output)
+
+    def show(out: Console) -> None:
+        out.print(f"combined {len(runs)} artifacts by {method} into {output}", soft_wrap=True)
+        show_files(out, files)
+        out.print(f"next: adaptkit evaluate {output}", soft_wrap=True)
+
+    return Answer({"artifact": output, "sources": runs, "method": method, "files": files}, show)
 
 
 def unmerge(

@@ -1,0 +1,146 @@
+"""Several artifacts of one recipe as one: averages, sums, and merges that settle what they disagree about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adaptkit.artifact.continuing import refuse_other_options
+from adaptkit.artifact.export import refuse_destination
+from adaptkit.artifact.identity import refuse_other_inputs, refuse_other_models
+from adaptkit.artifact.load import rebuild
+from adaptkit.artifact.reading import artifact_folder, difference, forms, read_artifact
+from adaptkit.artifact.save import save_artifact
+from adaptkit.errors import ArtifactError, UsageError, nearest
+
+# N artifacts, P numbers of a tensor
+
+DENSITY = 0.5  # share of the numbers that ties and dare keep
+
+
+def linear(values: Tensor, weights: Tensor, density: float, chance: torch.Generator) -> Tensor:
+    """(N, P), (N,) -> (P,), the sum of each times its weight. With weights 1 and -1, one is taken from the other."""
+    return (values * weights[:, None]).sum(0)
+
+
+def average(values: Tensor, weights: Tensor, density: float, chance: torch.Generator) -> Tensor:
+    """(N, P), (N,) -> (P,), the sum of each times its share of the weights."""
+    return linear(values, weights / weights.sum(), density, chance)
+
+
+def ties(values: Tensor, weights: Tensor, density: float, chance: torch.Generator) -> Tensor:
+    """(N, P), (N,) -> (P,): the largest of each artifact, of the sign that has more of them, averaged.
+
+    Trim, elect sign, disjoint mean (Yadav et al. 2023, TIES-Merging, section 3), by weight.
+    """
+    count = max(1, round(density * values.shape[1]))
+    least = values.abs().kthvalue(values.shape[1] - count + 1, dim=1, keepdim=True).values
+    weighted = torch.where(values.abs() >= least, values, 0) * weights[:, None]
+    agrees = (weighted.sign() == weighted.sum(0).sign()) & (weighted != 0)
+    shares = torch.where(agrees, weights[:, None].abs(), 0).sum(0)
+    return torch.where(agrees, weighted, 0).sum(0) / torch.where(shares == 0, 1, shares)
+
+
+def dare(values: Tensor, weights: Tensor, density: float, chance: torch.Generator) -> Tensor:
+    """(N, P), (N,) -> (P,): numbers dropped at random, the rest scaled up, then the average.
+
+    Drop and rescale (Yu et al. 2024, DARE, section 3.2).
+    """
+    kept = torch.rand(values.shape, generator=chance) < density
+    return average(torch.where(kept, values / density, 0), weights, density, chance)
+
+
+METHODS: dict[str, Callable[[Tensor, Tensor, float, torch.Generator], Tensor]] = {
+    "average": average,
+    "linear": linear,
+    "ties": ties,
+    "dare": dare,
+}
+
+
+def combine(
+    sources: Sequence[Path],
+    destination: Path,
+    *,
+    method: str = "average",
+    weights: Sequence[float] | None = None,
+    density: float = DENSITY,
+    seed: int = 0,
+    force: bool = False,
+) -> Path:
+    """Write one artifact that is made of several, tensor by tensor; complete or not at all.
+
+    All belong to the same backbone and are of the same function: kinds, options, sites, inputs, labels. Computed in
+    float64, so that an average of an artifact with itself is that artifact, bit for bit.
+
+    Args:
+        sources: run or artifact folders, two or more; the recipe is that of the first.
+        destination: the artifact.
+        method: "average", "linear", "ties" or "dare".
+        weights: one for each source; 1 for all by default.
+        density: share of the numbers that "ties" and "dare" keep.
+        seed: of what "dare" drops.
+        force: replace what is there.
+
+    Raises:
+        UsageError: fewer than two sources, an unknown method, other numbers of weights, a density that is none.
+        ArtifactError: they do not fit together, by name.
+        RunError: the folder is there (without `force`) or cannot be written.
+    """
+    weights = [1.0] * len(sources) if weights is None else list(weights)
+    _check(sources, method, weights, density)
+    first, *others = (read_artifact(artifact_folder(source)) for source in sources)
+    for source in sources:
+        refuse_destination(destination, artifact_folder(source), force)
+    model = rebuild(first)
+    for other in others:
+        where, told = str(other.folder), other.description
+        refuse_other_models(told, model, where=where)
+        refuse_other_inputs(told, model, where=where)
+        if told.labels != first.description.labels:
+            raise ArtifactError(f"has the labels {told.labels}, not {first.description.labels}.", where=where)
+        if (found := forms(other.tensors)) != (wanted := forms(first.tensors)):
+            raise ArtifactError(
+                f"has other tensors than {first.folder}: {difference(found, wanted)}.",
+                where=where,
+                hint="Only artifacts of one recipe can be combined.",
+            )
+        refuse_other_options(model.plan, other, first.tensors.keys(), where)
+    chance = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, like in first.tensors.items():
+        if not like.is_floating_point() or not like.numel():  # counts and codes are those of the first
+            state[name] = like
+            continue
+        values = torch.stack([each.tensors[name].double().flatten() for each in (first, *others)])
+        combined = METHODS[method](values, torch.tensor(weights, dtype=torch.float64), density, chance)
+        state[name] = combined.view(like.shape).to(like.dtype)
+    model.load_trainable_state(state)
+    shares = ", ".join(f"{weight:g} x {source}" for weight, source in zip(weights, sources, strict=True))
+    base = first.description
+    return save_artifact(
+        model,
+        destination,
+        base_fingerprint=base.base.fingerprint,
+        tower_fingerprints={name: tower.fingerprint for name, tower in base.towers.items()},
+        note=f"Combined by {method}: {shares}.",
+        force=force,
+    )
+
+
+def _check(sources: Sequence[Path], method: str, weights: Sequence[float], density: float) -> None:
+    if method not in METHODS:
+        raise UsageError(f"there is no method {method!r}.", where="--method", hint=nearest(method, METHODS))
+    if len(sources) < 2:
+        raise UsageError("needs two artifacts or more.", where=f"--method {method}")
+    if len(weights) != len(sources):
+        raise UsageError(f"{len(weights)} weights for {len(sources)} artifacts.", where="--weights")
+    if not all(map(torch.isfinite, torch.tensor(weights))) or (method in ("average", "dare") and sum(weights) == 0):
+        raise UsageError(
+            f"weights of {weights} give no average.", where="--weights", hint='"linear" takes any numbers.'
+        )
+    if not 0 < density <= 1:
+        raise UsageError(f"a density of {density} is no share.", where="--density", hint="Write one in (0, 1].")

@@ -1,0 +1,113 @@
+"""Several artifacts as one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from adaptkit.artifact import combine, load_artifact, save_artifact
+from adaptkit.artifact.combining import METHODS, average, dare, linear, ties
+from adaptkit.errors import ArtifactError, UsageError
+from adaptkit.model import build_model
+from adaptkit.plan import make_plan
+from adaptkit.recipe import load_recipe
+
+LABELS = "task.answer.labels=['no', 'yes']"
+ONES, CHANCE = torch.ones(2, dtype=torch.float64), torch.Generator()
+
+
+def artifact(recipe: Path, folder: Path, seed: int, *sets: str) -> Path:
+    return save_artifact(build_model(make_plan(load_recipe(recipe, [LABELS, *sets])), seed=seed), folder)
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter.safetensors")
+
+
+@pytest.mark.parametrize("method", ["average", "ties", "dare"])
+def test_an_average_of_one_with_itself_is_that_one(tiny_recipe: Path, tmp_path: Path, method: str) -> None:
+    one = artifact(tiny_recipe, tmp_path / "one", 0)
+    again = Path(shutil.copytree(one, tmp_path / "again"))
+    found = combine([one, again, one], tmp_path / "found", method=method, weights=[1, 2, 0.5], density=1.0)
+    before, after = tensors(one), tensors(found)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert "Combined by" in (found / "README.md").read_text()
+    load_artifact(found)
+
+
+def test_sums_add_and_subtract(tiny_recipe: Path, tmp_path: Path) -> None:
+    one, other = (artifact(tiny_recipe, tmp_path / str(seed), seed) for seed in (0, 1))
+    both = combine([one, other], tmp_path / "both", method="linear")
+    back = combine([both, other], tmp_path / "back", method="linear", weights=[1, -1])
+    before, after, found = tensors(one), tensors(other), tensors(both)
+    for name, value in tensors(back).items():
+        torch.testing.assert_close(found[name], before[name] + after[name])
+        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
+
+
+def test_ties_keeps_the_largest_of_the_sign_that_has_more() -> None:
+    values = torch.tensor([[4.0, -3.0, 0.1, 2.0], [2.0, 5.0, 0.2, -0.1]], dtype=torch.float64)
+    # Of each the larger half: 4 and -3; 2 and 5. The first agree; the second's sum, 2, elects plus; the rest is cut.
+    assert ties(values, ONES, 0.5, CHANCE).tolist() == [3.0, 5.0, 0.0, 0.0]
+    assert ties(values, torch.tensor([3.0, 1.0]).double(), 0.5, CHANCE).tolist() == [3.5, -3.0, 0.0, 0.0]
+
+
+def test_dare_drops_and_scales() -> None:
+    values = torch.ones(2, 20_000, dtype=torch.float64)
+    found = dare(values, ONES, 0.25, torch.Generator().manual_seed(0))
+    assert set(found.tolist()) == {0.0, 2.0, 4.0}
+    assert abs(found.mean() - 1) < 0.05
+    assert torch.equal(average(values, ONES, 1.0, CHANCE), values[0])
+    assert torch.equal(linear(values, -ONES, 1.0, CHANCE), -2 * values[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("adapter.fuse.bottleneck=5", "has other tensors than"),
+        ("task.answer.labels=['yes', 'no']", "has the labels"),
+        ("modality.features.missing='zero'", ""),
+        ("adapter.fuse.activation='relu'", r"adapter\.fuse\."),
+    ],
+)
+def test_others_are_refused(tiny_recipe: Path, tmp_path: Path, change: str, message: str) -> None:
+    one, other = artifact(tiny_recipe, tmp_path / "one", 0), tmp_path / "other"
+    if not message:  # what fills in for an absent modality may differ
+        combine([one, artifact(tiny_recipe, other, 1, change)], tmp_path / "found")
+        return
+    with pytest.raises(ArtifactError, match=message):
+        combine([one, artifact(tiny_recipe, other, 1, change)], tmp_path / "found")
+    assert not (tmp_path / "found").exists()
+
+
+def test_another_backbone_is_refused(tiny_recipe: Path, tiny_bert: Path, tmp_path: Path) -> None:
+    one = artifact(tiny_recipe, tmp_path / "one", 0)
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "bert"))
+    weights = load_file(folder / "model.safetensors")
+    next(iter(weights.values())).flatten()[0] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    other = artifact(tiny_recipe, tmp_path / "other", 0, f"backbone.model={folder.as_posix()}")
+    with pytest.raises(ArtifactError, match="belongs to another backbone"):
+        combine([one, other], tmp_path / "found")
+
+
+def test_wrong_words(tiny_recipe: Path, tmp_path: Path) -> None:
+    one = artifact(tiny_recipe, tmp_path / "one", 0)
+    wrong: list[tuple[dict[str, object], str]] = [
+        ({"method": "avrage"}, "there is no method 'avrage'"),
+        ({"weights": [1.0]}, "1 weights for 2 artifacts"),
+        ({"weights": [1.0, -1.0]}, "give no average"),
+        ({"method": "ties", "density": 0.0}, "is no share"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(UsageError, match=message):
+            combine([one, one], tmp_path / "found", **options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="two artifacts or more"):
+        combine([one], tmp_path / "found")
+    assert set(METHODS) == {"average", "linear", "ties", "dare"}
+    assert not (tmp_path / "found").exists()
