@@ -12,9 +12,10 @@ from adaptkit.artifact.continuing import refuse_other_options
 from adaptkit.artifact.export import refuse_destination
 from adaptkit.artifact.identity import refuse_other_inputs, refuse_other_models
 from adaptkit.artifact.load import rebuild
-from adaptkit.artifact.reading import artifact_folder, difference, forms, read_artifact
+from adaptkit.artifact.reading import Artifact, artifact_folder, difference, forms, read_artifact
 from adaptkit.artifact.save import save_artifact
 from adaptkit.errors import ArtifactError, UsageError, nearest
+from adaptkit.model import AdaptedModel
 
 # N artifacts, P numbers of a tensor
 
@@ -97,27 +98,14 @@ def combine(
         refuse_destination(destination, artifact_folder(source), force)
     model = rebuild(first)
     for other in others:
-        where, told = str(other.folder), other.description
-        refuse_other_models(told, model, where=where)
-        refuse_other_inputs(told, model, where=where)
-        if told.labels != first.description.labels:
-            raise ArtifactError(f"has the labels {told.labels}, not {first.description.labels}.", where=where)
-        if (found := forms(other.tensors)) != (wanted := forms(first.tensors)):
-            raise ArtifactError(
-                f"has other tensors than {first.folder}: {difference(found, wanted)}.",
-                where=where,
-                hint="Only artifacts of one recipe can be combined.",
-            )
-        refuse_other_options(model.plan, other, first.tensors.keys(), where)
+        _refuse_other(model, first, other)
     chance = torch.Generator().manual_seed(seed)
-    state = {}
+    state = dict(first.tensors)  # counts and codes are those of the first
     for name, like in first.tensors.items():
-        if not like.is_floating_point() or not like.numel():  # counts and codes are those of the first
-            state[name] = like
-            continue
-        values = torch.stack([each.tensors[name].double().flatten() for each in (first, *others)])
-        combined = METHODS[method](values, torch.tensor(weights, dtype=torch.float64), density, chance)
-        state[name] = combined.view(like.shape).to(like.dtype)
+        if like.is_floating_point() and like.numel():
+            values = torch.stack([each.tensors[name].double().flatten() for each in (first, *others)])
+            combined = METHODS[method](values, torch.tensor(weights, dtype=torch.float64), density, chance)
+            state[name] = combined.view(like.shape).to(like.dtype)
     model.load_trainable_state(state)
     shares = ", ".join(f"{weight:g} x {source}" for weight, source in zip(weights, sources, strict=True))
     base = first.description
@@ -129,6 +117,22 @@ def combine(
         note=f"Combined by {method}: {shares}.",
         force=force,
     )
+
+
+def _refuse_other(model: AdaptedModel, first: Artifact, other: Artifact) -> None:
+    """Raise ArtifactError where the values of one mean something else in the other."""
+    where, told = str(other.folder), other.description
+    refuse_other_models(told, model, where=where)
+    refuse_other_inputs(told, model, where=where)
+    if told.labels != first.description.labels:
+        raise ArtifactError(f"has the labels {told.labels}, not {first.description.labels}.", where=where)
+    if (found := forms(other.tensors)) != (wanted := forms(first.tensors)):
+        raise ArtifactError(
+            f"has other tensors than {first.folder}: {difference(found, wanted)}.",
+            where=where,
+            hint="Only artifacts of one recipe can be combined.",
+        )
+    refuse_other_options(model.plan, other, first.tensors.keys(), where)
 
 
 def _check(sources: Sequence[Path], method: str, weights: Sequence[float], density: float) -> None:

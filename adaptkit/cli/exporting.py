@@ -19,6 +19,40 @@ Check = Annotated[
     bool, typer.Option("--check/--no-check", help="Load what was written, and compare its outputs with the run's.")
 ]
 
+Output = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)]
+Runs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Run folder or artifact folder; with --method several. Default: the newest finished run.",
+        show_default=False,
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="WORD",
+        help="Combine several artifacts of one recipe into one instead: average, linear, ties or dare.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="W,W", help="One for each artifact. Default: 1.", show_default=False),
+]
+Density = Annotated[float, typer.Option("--density", metavar="SHARE", help="Of the numbers that ties and dare keep.")]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        metavar="SHARE",
+        min=0.0,
+        help="How far outputs may differ, of the largest. Default: what the weights' number format allows.",
+        show_default=False,
+    ),
+]
+
 
 class Form(StrEnum):
     """What `--format` may be."""
@@ -109,44 +143,15 @@ def _to_peft(source: Path, output: Path | None, *, force: bool, check: bool) -> 
 
 
 def merge(
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)],
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="RUN",
-            help="Run folder or artifact folder; with --method several. Default: the newest finished run.",
-            show_default=False,
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            metavar="WORD",
-            help="Combine several artifacts of one recipe into one instead: average, linear, ties or dare.",
-            show_default=False,
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="W,W", help="One for each artifact. Default: 1.", show_default=False),
-    ] = None,
-    density: Annotated[
-        float, typer.Option("--density", metavar="SHARE", help="Of the numbers that ties and dare keep.")
-    ] = 0.5,
+    output: Output,
+    runs: Runs = None,
+    method: Method = None,
+    weights: Weights = None,
+    density: Density = 0.5,
     folder: RunsFolder = RUNS,
     force: Force = False,
     check: Check = True,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            metavar="SHARE",
-            min=0.0,
-            help="How far outputs may differ, of the largest. Default: what the weights' number format allows.",
-            show_default=False,
-        ),
-    ] = None,
+    tolerance: Tolerance = None,
     plugins: Plugins = None,
     any_plugin_version: AnyPluginVersion = False,
     json: Json = False,
@@ -200,7 +205,7 @@ def unmerge(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="What `adaptkit merge` wrote, or a folder in its towers/.")
     ],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write.", show_default=False)],
+    output: Output,
     force: Force = False,
     json: Json = False,
 ) -> Answer:
