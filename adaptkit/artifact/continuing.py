@@ -65,13 +65,16 @@ def refuse_other_options(plan: Plan, artifact: Artifact, taken: Collection[str],
 
 
 def concerned(plan: Plan, taken: Collection[str]) -> set[str]:
-    """The modalities whose values mean something to these tensors: read by their adapters, encoded, the backbone's."""
+    """The modalities whose values mean something to these tensors: read by their adapters or their fusion, encoded, the
+    backbone's."""
     recipe = plan.recipe
     adapters = {adapter_of(plan, key) for key in taken} & recipe.adapter.keys()
     read = {side for name in adapters for side in recipe.adapter[name].sides}
     encoded = {name for name in recipe.modality if any(key.startswith(f"encoders.{name}.") for key in taken)}
     native = {name for name, table in recipe.modality.items() if table.route == "backbone"}
-    return (read | encoded | native) & recipe.modality.keys()
+    joined = {name for name, table in recipe.modality.items() if table.route == "fusion"}
+    joined = joined if any(key.startswith("join.") for key in taken) else set()
+    return (read | encoded | native | joined) & recipe.modality.keys()
 
 
 def changed_readout(model: AdaptedModel, there: Recipe) -> list[str]:
@@ -80,6 +83,9 @@ def changed_readout(model: AdaptedModel, there: Recipe) -> list[str]:
     here = model.plan.recipe
     pool = pool_of(there, model.backbone, model.plan.spec)
     told = [] if pool == model.plan.pool else [f"backbone.pool was {pool!r} and is {model.plan.pool!r}"]
+    for name in (name for name, table in here.modality.items() if table.route == "fusion" and name in there.modality):
+        found = changed(there.modality[name], here.modality[name], here.modality[name].free_keys)
+        told += [f"modality.{name}.{text}" for text in found]
     free = FUSIONS[here.fusion.kind].free_keys | TRAINED
     return told + [f"fusion.{text}" for text in changed(there.fusion, here.fusion, free)]
 

@@ -128,7 +128,9 @@ def initialise(model: AdaptedModel, found: Sources) -> tuple[str, ...]:
             notes.append(f"init_from leaves out of {found.recipe.folder}: {parts(model.plan, left)}")
     for name, artifact in found.adapters.items():
         taken = values_of_adapter(model, name, artifact)
-        left = [key for key in artifact.tensors if key not in taken and is_of(model.plan, name, key)]
+        read = tuple(f"encoders.{side}." for side in model.plan.recipe.adapter[name].sides)
+        there = [key for key in artifact.tensors if is_of(model.plan, name, key) or key.startswith(read)]
+        left = [key for key in there if key not in taken]
         if left:
             notes.append(f"adapter.{name}.init_from leaves out of {artifact.folder}: {parts(model.plan, left)}")
         values |= taken

@@ -205,9 +205,25 @@ def test_what_heads_read_may_come_about_otherwise_and_it_is_told(folder: Path) -
     """The published flow of Wander does that: another pool, and a fusion of the same width."""
     model, (note, _) = started(folder, "tuned", "backbone.pool=max", "modality.features.pool=none")
     assert note.startswith("init_from: what heads read comes about otherwise than in")
-    assert "backbone.pool was 'mean' and is 'max'. Their values are taken" in note
+    changed = "backbone.pool was 'mean' and is 'max'; modality.features.pool was 'mean' and is 'none'"
+    assert f"{changed}. Their values are taken" in note
     head = "heads.answer.weight"
     assert torch.equal(model.state_dict()[head], tensors(base_run(folder))[head])
+
+
+def test_what_was_fitted_is_not_dropped_in_silence(copy: Path) -> None:
+    """A fusion whose inputs were standardised is another function of plain ones; heads that read them are told."""
+    plain = ("modality.features.missing=zero", "modality.features.standardise=false")
+    fitted = (plain[0], "modality.features.standardise=true")
+    beside = "fusion={kind='concat', norm=false}"
+    train(load_recipe(copy / "base.toml", [*fitted, "name=fitted"]), runs=copy / "runs")
+    train(load_recipe(copy / "base.toml", [*fitted, "name=joined", beside]), runs=copy / "runs")
+    with pytest.raises(ArtifactError, match=r"another function: modality\.features\.standardise was True and is False"):
+        started(copy, "tuned", *plain, "init_from=runs/fitted")
+    _, notes = started(copy, "tuned", *plain, "init_from=runs/joined", beside)
+    told, left = notes[:2]
+    assert "modality.features.standardise was True and is False. Their values are taken" in told
+    assert left.endswith("encoder of features (2 tensors)")
 
 
 @pytest.mark.parametrize(

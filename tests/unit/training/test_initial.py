@@ -133,6 +133,16 @@ def test_what_is_left_out_and_what_stays_fresh_is_told(tiny_run: Path, tiny_reci
     assert fresh == "init_from: these start fresh: encoder of features (1 tensor)"
 
 
+def test_statistics_that_the_recipe_no_longer_asks_for_are_told(tiny_recipe: Path, tmp_path: Path) -> None:
+    """The mean of the training split, which stood in for what was absent, by either `init_from`."""
+    path = tiny_recipe.with_name("averaged.toml")
+    path.write_text(tiny_recipe.read_text())
+    run = train(load_recipe(path, ["modality.features.missing=mean"]), runs=tmp_path / "runs").run
+    for source in ("adapter.fuse.init_from='{run}'", "init_from='{run}'"):
+        (left,) = beginning(tiny_recipe, run, source, "modality.features.missing=zero")
+        assert left.endswith(f"leaves out of {run / 'artifact'}: encoder of features (1 tensor)")
+
+
 def test_options_are_compared_before_anything_is_built(tiny_run: Path, tiny_recipe: Path) -> None:
     """So that `validate --plan` tells, and no run folder is begun."""
     for key in ("init_from", "adapter.fuse.init_from"):
