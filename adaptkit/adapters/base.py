@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit import kinds
+from adaptkit.adapters.factored import Factored, Seen
 from adaptkit.errors import SiteError, nearest
 from adaptkit.kinds import Kinds
 from adaptkit.sides import Sides
@@ -56,6 +57,7 @@ class Shape:
         convolution: for a projection that is a convolution, its geometry.
         embedding: the host looks rows up: it reads token ids (B, T).
         heads: for the keys and values of an attention, how many heads share D.
+        experts: for the weights of fused experts, (E, D, in_width), how many there are.
         read_width: width of what the adapter reads, where that is another place.
         causal: a token of the stream must not see what comes later in it.
     """
@@ -66,6 +68,7 @@ class Shape:
     convolution: Convolution | None = None
     embedding: bool = False
     heads: int | None = None
+    experts: int | None = None
     read_width: int | None = None
     causal: bool = False
 
@@ -106,6 +109,7 @@ class Adapter(nn.Module):
         reads_input: it reads the input of a projection (weight space) instead of the stream.
         reads_weight: `sides.weight` and `sides.bias` are to be the host's.
         reads_blocks: `sides.blocks` are to be what every block of its stack (in its `layers`) returned.
+        changes_experts: it has a form for the weights of fused experts, which no input passes alone (`expert_weight`).
         reads_task: it computes something else for every task (`sides.task`).
         reads_any_width: it can read a place of another width than its host's (`Shape.read_width`).
         mixes_tokens: whether what it makes of a token depends on other tokens of the stream. "never": on that token and
@@ -120,6 +124,7 @@ class Adapter(nn.Module):
         of_all_tasks: paths of the submodules that the copies of all tasks have in common in any case.
         keeps_length: it returns as many tokens as it gets.
         changes_input: it works on what its host reads, not on what it returns.
+        moves_positions: by how many positions it moves the tokens of its stack up.
         reads_earlier: it has to know which tokens came before those of the stream (`sides.before`).
         adopts: it starts from its host's weight (only asked of those that define `adopt`).
         placement: where it sits; set by surgery.
@@ -133,6 +138,7 @@ class Adapter(nn.Module):
     reads_input: ClassVar[bool] = False
     reads_weight: ClassVar[bool] = False
     reads_blocks: ClassVar[bool] = False
+    changes_experts: ClassVar[bool] = False
     reads_task: ClassVar[bool] = False
     reads_any_width: ClassVar[bool] = False
     mixes_tokens: ClassVar[Literal["never", "causally", "freely"]] = "freely"  # as nobody knows of a new kind
@@ -145,6 +151,7 @@ class Adapter(nn.Module):
     of_all_tasks: tuple[str, ...] = ()
     keeps_length: bool = True
     changes_input: bool = False
+    moves_positions: int = 0
     reads_earlier: bool = False
     adopts: bool = True
     placement: Placement = Placement()
@@ -177,6 +184,16 @@ class Adapter(nn.Module):
 
         All are of this class, which a subclass says: `Sequence[Self]`.
         """
+
+    def expert_weight(self, weight: Tensor | Factored, sides: Sides, seen: Seen | None = None) -> Factored:
+        """For those that change the weights of fused experts: what they multiply by in the place of theirs.
+
+        Args:
+            weight: (E, D, C), or what another adapter put in its place.
+            sides: with the task of the batch.
+            seen: is shown what every product adds, and what it adds it to.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no form for fused experts")
 
     def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
         """Take initial values from the host's weight (D, C, ...) and bias (D,). Called once, before training."""

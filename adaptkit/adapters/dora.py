@@ -43,6 +43,7 @@ class DoRA(LoRA):
     paper = "Liu et al. 2024"
     formula = "R·(C + D) + D"
     reads_weight = True
+    changes_experts = False
     halves = (("A",), ("B", "m"))
 
     def __init__(

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
+from adaptkit.adapters.factored import Factored, Seen
 from adaptkit.adapters.peft import FromPeft, PeftForm
 from adaptkit.adapters.projection import check_projection, check_rank, low_rank_weight, project_low_rank, weight_shape
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
-# B batch, T tokens, D width the projection writes, C width it reads, V rows of an embedding, R rank
+# B batch, T tokens, D width the projection writes, C width it reads, V rows of an embedding, R rank, E experts
 
 
 # Ends of tensors' names in PEFT's files -> ours.
@@ -34,7 +35,8 @@ PEFT_NAMES = {
 class LoRA(Adapter):
     """Low-rank adaptation (Hu et al. 2022, eq. 3): `y = W x + s B A x`, mergeable into W.
 
-    The host may be a linear layer, a convolution (A has its kernel, B is 1 x 1) or an embedding (A is looked up).
+    The host may be a linear layer, a convolution (A has its kernel, B is 1 x 1), an embedding (A is looked up), or the
+    weights of fused experts, each of which has an A and a B of its own.
 
     Identity at init: A is Kaiming-uniform (a = sqrt 5) and B zero; at an embedding A is zero and B normal.
 
@@ -48,15 +50,16 @@ class LoRA(Adapter):
 
     Raises:
         SiteError: the host is no projection, the rank exceeds the smaller side of its weight (which PEFT takes in
-            silence), or there is dropout at an embedding.
+            silence), or there is dropout at an embedding or in fused experts.
     """
 
     paper = "Hu et al. 2022"
-    formula = "R·(C + D)"
+    formula = "R·(C + D), of fused experts E times"
     needs_sides = (0, 0)
     mixes_tokens = "never"
     mergeable = True
     reads_input = True
+    changes_experts = True
     halves = (("A",), ("B",))
 
     def __init__(
@@ -77,16 +80,21 @@ class LoRA(Adapter):
                 f"dropout = {dropout} has no meaning at an embedding, which reads token ids.",
                 hint="Write dropout = 0.0, or give the embedding an adapter table of its own.",
             )
+        if host.experts is not None and dropout:
+            raise SiteError(
+                f"dropout = {dropout} cannot be had in fused experts, whose forward keeps their inputs to itself.",
+                hint="Write dropout = 0.0, or give the experts an adapter table of their own.",
+            )
         self.host = host
         self.scaling = alpha / (math.sqrt(rank) if scaling == "rank_stabilized" else rank)
         self.dropout = nn.Dropout(dropout)
-        columns = weight_shape(host)[1:]
-        self.A = nn.Parameter(torch.zeros(rank, *columns))
-        self.B = nn.Parameter(torch.zeros(host.width, rank, *(1 for _ in columns[1:])))
+        columns, each = weight_shape(host)[1:], () if host.experts is None else (host.experts,)
+        self.A = nn.Parameter(torch.zeros(*each, rank, *columns))
+        self.B = nn.Parameter(torch.zeros(*each, host.width, rank, *(1 for _ in columns[1:])))
         if host.embedding:
             nn.init.normal_(self.B)
-        else:
-            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))
+        else:  # the A of all experts are drawn as one matrix of the same inputs
+            nn.init.kaiming_uniform_(self.A.data.view(-1, *columns), a=math.sqrt(5))
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         return self.scaling * project_low_rank(self.host, self.dropped(z), self.A, self.B)  # (B, T, C) -> (B, T, D)
@@ -96,11 +104,16 @@ class LoRA(Adapter):
         return z if self.host.embedding else self.dropout(z)
 
     def delta_weight(self) -> Tensor:
-        """(D, C, ...), what merging adds to the projection's weight; (D, V) for an embedding."""
-        return self.scaling * low_rank_weight(self.A, self.B)
+        """(D, C, ...), what merging adds to the projection's weight; (D, V) for an embedding, (E, D, C) for experts."""
+        return self.scaling * (self.B @ self.A if self.host.experts else low_rank_weight(self.A, self.B))
 
-    def peft(self) -> PeftForm:
-        """PEFT's LoRA; at an embedding its two tensors have other names."""
+    def expert_weight(self, weight: Tensor | Factored, sides: Sides, seen: Seen | None = None) -> Factored:
+        return Factored(weight, self.B, self.A, self.scaling, seen)
+
+    def peft(self) -> PeftForm | None:
+        """PEFT's LoRA; at an embedding its two tensors have other names. None for the weights of fused experts."""
+        if self.host.experts is not None:
+            return None
         rank = len(self.A)
         names = ("lora_embedding_A", "lora_embedding_B") if self.host.embedding else ("lora_A.weight", "lora_B.weight")
         return PeftForm(

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import Adapter, Placement
+from adaptkit.adapters.factored import Factored, Seen
 from adaptkit.errors import SiteError, nearest
 from adaptkit.routing import Routing
 from adaptkit.sides import Sides
@@ -23,6 +24,7 @@ DECLARED = (
     "identity",
     "keeps_length",
     "changes_input",
+    "moves_positions",
     "reads_earlier",
 )
 
@@ -105,6 +107,9 @@ class PerTask(Adapter):
             return self.chosen(task).delta(z[rows], sides.of_task(task, rows))
 
         return sides.task.joined(len(z), z.device, of)
+
+    def expert_weight(self, weight: Tensor | Factored, sides: Sides, seen: Seen | None = None) -> Factored:
+        return self.chosen(sides).expert_weight(weight, sides, seen)
 
     def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
         for copy in self.named_copies().values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,11 @@ class Prefix(Adapter):
         sides: none.
         length: L, number of trained positions.
         reparametrize: M, width of the layer between E and the keys and values; None trains these themselves.
+        positions: where the tokens of a stack are counted from: their "own" beginning, or "after" the prefix, from L on
+            as in PEFT. Rotary positions and tables of positions only.
 
     Raises:
-        SiteError: a length or width below 1, or a host whose heads are not known.
+        SiteError: a length or width below 1, a host whose heads are not known, or positions that cannot be moved.
     """
 
     paper = "Li & Liang 2021"
@@ -50,6 +52,7 @@ class Prefix(Adapter):
         *,
         length: Count = 20,
         reparametrize: Count | None = None,
+        positions: Literal["own", "after"] = "own",
     ) -> None:
         super().__init__()
         check_positive(length=length, reparametrize=1 if reparametrize is None else reparametrize)
@@ -59,6 +62,7 @@ class Prefix(Adapter):
                 hint='Insert it at "attn.kv" or "cross_attn.kv".',
             )
         self.heads = host.heads
+        self.moves_positions = length if positions == "after" else 0
         out = 2 * host.width  # keys, then values
         self.embedding = nn.Parameter(torch.empty(length, out if reparametrize is None else host.width))
         nn.init.normal_(self.embedding, std=0.02)

@@ -12,6 +12,7 @@ Layout = Literal["btd", "tbd", "bchw", "bhwd"]
 MISSING = {
     "embed.in": "A prompt needs a stack that takes inputs_embeds, or a vision transformer whose blocks see all tokens.",
     "attn.kv": "A prefix needs attentions that call the attention interface of transformers.",
+    "mlp.experts.gate_up": "It exists where fused experts call the experts interface of transformers.",
 }
 
 
@@ -25,13 +26,14 @@ class Site:
         layer: index of the block within its stack; None for sites of the whole stack (embed.out, final.out).
         path: module that hosts the hook.
         when: "before" works on the host's input, "after" on its output, "sequence" on the tokens of a whole stack,
-            "attention" on the keys and values of an attention.
+            "attention" on the keys and values of an attention, "experts" on one of the weights of fused experts.
         width: D, channels of what the hook sees (of the slice, for a fused projection).
         layout: where those channels are.
         norm: the host is the post-norm after the residual add: adapters read host(h), not h (Pfeiffer).
         columns: (start, stop) of the output columns of a fused projection that belong to this site.
         in_width: for projections (q, k, v, o, up, gate, down), the width of what they read; else None.
         heads: for keys and values, how many heads share the width; else None.
+        parameter: of fused experts, the host's parameter that is meant; else "".
         model: the modality whose tower it is in; "" for the backbone, or where there is one model.
         causal: its stream must not see what comes later in it (`Stack.causal`).
     """
@@ -40,13 +42,14 @@ class Site:
     stack: str
     layer: int | None
     path: str
-    when: Literal["before", "after", "sequence", "attention"]
+    when: Literal["before", "after", "sequence", "attention", "experts"]
     width: int
     layout: Layout = "btd"
     norm: bool = False
     columns: tuple[int, int] | None = None
     in_width: int | None = None
     heads: int | None = None
+    parameter: str = ""
     model: str = ""
     causal: bool = False
 

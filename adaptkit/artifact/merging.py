@@ -18,7 +18,7 @@ from adaptkit.model import AdaptedModel
 from adaptkit.surgery import Receipt
 from adaptkit.surgery.freezing import thaw, would_undo
 from adaptkit.surgery.hooks import adapters_of, bindings
-from adaptkit.surgery.hosts import is_transposed
+from adaptkit.surgery.hosts import turned
 from adaptkit.surgery.operation import take_out
 
 # D outputs of a projection, C inputs (of an embedding: its rows)
@@ -36,14 +36,18 @@ class Merging:
     Attributes:
         name: among the host's adapters.
         columns: the host's outputs that are the adapter's.
+        parameter: the host's parameter that is the adapter's, of fused experts; else "".
     """
 
     name: str
     adapter: Adapter
     columns: tuple[int, int] | None
+    parameter: str
 
     def meets(self, other: Merging) -> bool:
         """Both change some of the same outputs."""
+        if self.parameter != other.parameter:
+            return False
         if self.columns is None or other.columns is None:
             return True
         return self.columns[0] < other.columns[1] and other.columns[0] < self.columns[1]
@@ -89,9 +93,13 @@ def _folded(model: nn.Module, receipt: Receipt) -> list[tuple[nn.Parameter, Tens
     if not by_host:
         raise ArtifactError("there is no adapter to merge.", hint="Was it merged already?")
     owners = _owners(model)
-    changes = [
-        change for path, found in by_host.items() for change in _merged(model.get_submodule(path), path, found, owners)
-    ]
+    changes: list[tuple[nn.Parameter, Tensor]] = []
+    for path, found in by_host.items():
+        host = model.get_submodule(path)
+        _refuse_order(host, path, found)
+        for parameter in dict.fromkeys(merging.parameter for merging in found):
+            of_it = [merging for merging in found if merging.parameter == parameter]
+            changes += _merged(host, path, parameter, of_it, owners)
     _refuse_undone(model, receipt, changes)
     return changes
 
@@ -115,7 +123,8 @@ def _by_host(model: nn.Module, receipt: Receipt) -> dict[str, list[Merging]]:
 
 
 def _all_at(host: nn.Module) -> list[Merging]:
-    return [Merging(name, adapter, bindings(host)[name].columns) for name, adapter in adapters_of(host).items()]
+    known = bindings(host)
+    return [Merging(name, each, known[name].columns, known[name].parameter) for name, each in adapters_of(host).items()]
 
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:
@@ -128,24 +137,23 @@ def _owners(model: nn.Module) -> dict[int, list[str]]:
 
 
 def _merged(
-    host: nn.Module, path: str, found: list[Merging], owners: dict[int, list[str]]
+    host: nn.Module, path: str, parameter: str, found: list[Merging], owners: dict[int, list[str]]
 ) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The host's parameters that change, each with its new value in its own layout and type."""
-    weight, bias = _parameters(host, path)
-    _refuse_order(host, path, found)
-    new_weight, new_bias = _composed(weight.T if is_transposed(host) else weight, bias, path, found)
-    new_weight = new_weight.T if is_transposed(host) else new_weight
-    for parameter, value in ((weight, new_weight), (bias, new_bias)):
-        if parameter is None or value is None:
+    weight, bias = (host.get_parameter(parameter), None) if parameter else _parameters(host, path)
+    new_weight, new_bias = _composed(turned(host, weight), bias, path, found)
+    new_weight = turned(host, new_weight)
+    for own, value in ((weight, new_weight), (bias, new_bias)):
+        if own is None or value is None:
             continue
-        rounded = value.to(parameter.dtype)
-        if torch.equal(rounded, parameter):
+        rounded = value.to(own.dtype)
+        if torch.equal(rounded, own):
             continue
         names = ", ".join(merging.name for merging in found)
         if not bool(torch.isfinite(rounded).all()):
             raise ArtifactError(f"merging {names} into {path} would give NaN or infinity; the model is unchanged.")
-        _refuse_shared(path, parameter, owners)
-        yield parameter, rounded
+        _refuse_shared(path, own, owners)
+        yield own, rounded
 
 
 def _composed(weight: Tensor, bias: Tensor | None, path: str, found: list[Merging]) -> tuple[Tensor, Tensor | None]:
@@ -213,7 +221,9 @@ def _refuse_unmergeable(by_host: dict[str, list[Merging]]) -> None:
 
 
 def _refuse_order(host: nn.Module, path: str, found: list[Merging]) -> None:
-    """Merging in order must give what running in order gives."""
+    """Merging in order must give what running in order gives. The weights of experts change inside of all the rest."""
+    if any(merging.parameter for merging in found):
+        return
     for index, merging in enumerate(found):
         if merging.adapter.changes_input and merging.columns is not None:
             raise ArtifactError(

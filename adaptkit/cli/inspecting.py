@@ -148,6 +148,8 @@ def _site_rows(anatomy: Anatomy) -> list[dict[str, Any]]:
 
 
 def _path(site: Site) -> str:
+    if site.parameter:
+        return f"{site.path}.{site.parameter}"
     if site.columns is None:
         return site.path
     return f"{site.path}[{site.columns[0]}:{site.columns[1]}]"
@@ -181,4 +183,5 @@ def _site_as_dict(site: Site) -> dict[str, Any]:
         "layout": site.layout,
         "columns": site.columns,
         "in_width": site.in_width,
+        "parameter": site.parameter or None,
     }

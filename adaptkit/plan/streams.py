@@ -113,10 +113,12 @@ def ends_of(recipe: Recipe) -> int:
 
 
 def prompt_length(recipe: Recipe, stack: str) -> int:
-    """L, tokens of all prompts that a stack reads besides its own."""
-    places = {"embed.in", f"{stack}.embed.in"}
-    prompts = [spec for spec in recipe.adapter.values() if spec.facts["works_on"] == "sequence"]
-    return sum(spec.options["length"] for spec in prompts if places & set(spec.at))
+    """L, tokens of all prompts that a stack reads besides its own, and those of prefixes behind which it counts."""
+    specs = [(spec, {word.removeprefix(f"{stack}.") for word in spec.at}) for spec in recipe.adapter.values()]
+    found = [spec for spec, at in specs if spec.facts["works_on"] == "sequence" and "embed.in" in at]
+    ahead = [spec for spec, at in specs if spec.facts["works_on"] == "attention" and "attn.kv" in at]
+    found += [spec for spec in ahead if spec.options.get("positions") == "after"]
+    return sum(spec.options["length"] for spec in found)
 
 
 def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) -> int | None:

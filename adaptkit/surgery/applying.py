@@ -49,29 +49,33 @@ class Binding:
 
     Attributes:
         when: "before" changes the host's input, "after" its output, "sequence" the tokens of a whole stack,
-            "attention" the keys and values of an attention.
+            "attention" the keys and values of an attention, "experts" one of the weights of fused experts.
         reads: where its second input comes from.
         layout: of the stream at the host.
         columns: of a fused projection that are the adapter's.
+        parameter: of fused experts that is the adapter's.
         stack: whose mask goes with the stream.
         sides: its sides.
         elsewhere: (path, layout) of the other places it reads; HERE for what its own host returns.
         own_layout: it works on what the host itself sees (weight space), not on tokens.
         causal: no token of the stream sees a later one; its rows may be several continuations of each sample.
         earlier: it is told which tokens came before those of the stream.
+        moved: by how much it moves the positions of its stack.
         held: its change goes to the adapter of the same host that combines it, not into the stream.
     """
 
-    when: Literal["before", "after", "sequence", "attention"]
+    when: Literal["before", "after", "sequence", "attention", "experts"]
     reads: Reads = "site"
     layout: Layout = "btd"
     columns: tuple[int, int] | None = None
+    parameter: str = ""
     stack: str = ""
     sides: tuple[SideBinding, ...] = ()
     elsewhere: tuple[tuple[str, Layout], ...] = ()
     own_layout: bool = False
     causal: bool = False
     earlier: bool = False
+    moved: int = 0
     held: bool = False
 
 

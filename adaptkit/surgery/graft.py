@@ -68,8 +68,9 @@ class Graft:
 
     @property
     def child(self) -> str:
-        """Its name among the host's adapters: q, k and v of a fused projection share one host."""
-        return self.adapter if self.site.columns is None else f"{self.adapter}_{self.site.name.rpartition('.')[2]}"
+        """Its name among the host's adapters: parts of a fused projection share a host, as experts do."""
+        alone = self.site.columns is None and not self.site.parameter
+        return self.adapter if alone else f"{self.adapter}_{self.site.name.rpartition('.')[2]}"
 
     @property
     def members(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Convolution, Shape
-from adaptkit.anatomy.quantised import is_quantised, weight_of
+from adaptkit.anatomy.detect.mixtures import calls_experts_interface
+from adaptkit.anatomy.quantised import NUMBERS, is_quantised, weight_of
 from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
 
@@ -29,6 +30,8 @@ def host_shape(model: nn.Module, site: Site, tokens: int | None = None) -> Shape
     host = model.get_submodule(site.path)
     if isinstance(host, nn.Embedding):
         return Shape(site.width, tokens, host.num_embeddings, embedding=True)
+    if site.parameter:
+        return Shape(site.width, tokens, site.in_width, experts=len(host.get_parameter(site.parameter)))
     return Shape(site.width, tokens, site.in_width, geometry(host) if site.is_projection else None, heads=site.heads)
 
 
@@ -41,8 +44,20 @@ def geometry(host: nn.Module) -> Convolution | None:
     return Convolution(layer.kernel_size, layer.stride, padding, layer.dilation, layer.groups)
 
 
-def check_weight_host(host: nn.Module, path: str, kind: str) -> None:
-    """Raise SiteError where a weight-space adapter would not compute what the host computes with another weight."""
+def check_weight_host(host: nn.Module, path: str, kind: str, parameter: str = "") -> None:
+    """Raise SiteError where a weight-space adapter would not compute what the host computes with another weight.
+
+    Args:
+        host: the module.
+        path: of it.
+        kind: of the adapter.
+        parameter: that it changes, of fused experts; "" for the weight.
+    """
+    if parameter and (dtype := host.get_parameter(parameter).dtype) not in NUMBERS:
+        raise SiteError(
+            f"{path}.{parameter} is kept as {dtype} codes, which {kind} cannot change.",
+            hint="Load the backbone unquantised, or choose another site such as attn.q.",
+        )
     odd = isinstance(host, nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
     odd = odd or getattr(host, "padding_mode", "zeros") != "zeros"
     odd = odd or (isinstance(host, nn.Embedding) and type(host).forward is not nn.Embedding.forward)
@@ -59,26 +74,35 @@ def check_weight_host(host: nn.Module, path: str, kind: str) -> None:
             raise SiteError(f"{kind} reads the weight of {path}: {first.message}", hint=first.hint) from error
 
 
-def oriented(host: nn.Module, columns: tuple[int, int] | None = None) -> tuple[Tensor, Tensor | None]:
+def oriented(
+    host: nn.Module, columns: tuple[int, int] | None = None, parameter: str = ""
+) -> tuple[Tensor, Tensor | None]:
     """The host's weight as (D, C, ...) and its bias (D,), of the given output columns: views, unless it keeps codes.
 
-    An embedding of V rows gives (D, V).
+    An embedding of V rows gives (D, V), a parameter of fused experts (E, D, C) without bias.
 
     Raises:
         SiteError: it keeps its weight as codes that are not known.
     """
+    if parameter:
+        return turned(host, host.get_parameter(parameter)), None
     weight, bias = weight_of(host), getattr(host, "bias", None)
-    if is_transposed(host):
-        weight = weight.T
+    weight = turned(host, weight)
     if columns is not None:
         weight = weight[columns[0] : columns[1]]
         bias = None if bias is None else bias[columns[0] : columns[1]]
     return weight, bias
 
 
+def turned(host: nn.Module, weight: Tensor) -> Tensor:
+    """A weight as its host keeps it -> (D, C, ...), or back again."""
+    return weight.transpose(-2, -1) if is_transposed(host) else weight
+
+
 def is_transposed(host: nn.Module) -> bool:
-    """The layer keeps its weight as (C, D)."""
-    return any(kind.__name__ in TRANSPOSED for kind in type(host).__mro__)
+    """The layer keeps its weight as (C, D), fused experts theirs as (E, C, D)."""
+    said = calls_experts_interface(host) and bool(getattr(host, "is_transposed", False))
+    return said or any(kind.__name__ in TRANSPOSED for kind in type(host).__mro__)
 
 
 def check_moving(model: nn.Module, names: Iterable[str]) -> None:

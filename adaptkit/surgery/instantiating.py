@@ -12,6 +12,7 @@ from torch import nn
 from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.adapters.per_task import PerTask
 from adaptkit.errors import SiteError
+from adaptkit.surgery import positions
 from adaptkit.surgery.graft import FUSION, SPAN, Graft
 from adaptkit.surgery.hosts import check_weight_host, oriented
 from adaptkit.surgery.lengthening import check_prompt
@@ -57,6 +58,7 @@ def build_all(grafts: Iterable[Graft]) -> list[Adapter]:
 def built_at(graft: Graft) -> Adapter:
     try:
         check_causal(graft)
+        check_experts(graft)
         adapter = graft.build()
         check_fits(graft, adapter)
         return adapter
@@ -113,9 +115,12 @@ def check_hosts(model: nn.Module, grafts: Iterable[Graft]) -> None:
     """Raise SiteError where an adapter meets a host that it cannot change as its options say."""
     for graft in grafts:
         if ADAPTERS.named(graft.kind).reads_input and graft.site.name != FUSION:
-            check_weight_host(model.get_submodule(graft.site.path), graft.site.path, graft.kind)
+            host = model.get_submodule(graft.site.path)
+            check_weight_host(host, graft.site.path, graft.kind, graft.site.parameter)
         if graft.site.when == "sequence":
             check_prompt(model.get_submodule(graft.site.path), graft.options)
+        if graft.site.when == "attention" and graft.options.get("positions") == "after":
+            positions.check(model, graft.site.path, graft.site.name)
 
 
 def check_causal(graft: Graft) -> None:
@@ -162,4 +167,14 @@ def check_fits(graft: Graft, adapter: Adapter) -> None:
     if there != adapter.works_on:
         raise SiteError(
             f"{graft.kind} does not work on {WORKS_ON[there]}.", hint=f"Write at = {GOOD_SITES[adapter.works_on]}."
+        )
+
+
+def check_experts(graft: Graft) -> None:
+    """Raise SiteError where an adapter has no form for the weights of fused experts."""
+    if graft.site.when == "experts" and not ADAPTERS.named(graft.kind).changes_experts:
+        can = ", ".join(f'"{name}"' for name, kind in ADAPTERS.kinds.items() if kind.facts.get("changes_experts"))
+        raise SiteError(
+            f"{graft.kind} does not work on the weights of fused experts.",
+            hint=f'Write kind = {can}, or at = "mlp.out", what all experts return together.',
         )

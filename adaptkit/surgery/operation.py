@@ -18,7 +18,7 @@ from torch import nn
 from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
-from adaptkit.surgery import counting, lengthening, prefixing
+from adaptkit.surgery import counting, expert_weights, lengthening, positions, prefixing
 from adaptkit.surgery.applying import HERE, Binding, Reads, SideBinding
 from adaptkit.surgery.capturing import capture, capture_block, place_of, release, release_block
 from adaptkit.surgery.freezing import base_parameters, freeze, is_there, thaw
@@ -27,8 +27,8 @@ from adaptkit.surgery.hooks import Adapters, adapters_of, attach, bindings, deta
 from adaptkit.surgery.hosts import check_moving
 from adaptkit.surgery.instantiating import check_hosts, instantiate
 
-# How adapters are bound to what is no stream: the input sequence of a stack, the keys and values of an attention.
-JOINS = {"sequence": lengthening, "attention": prefixing}
+# How adapters are bound to what is no stream: the input sequence of a stack, keys and values, the weights of experts.
+JOINS = {"sequence": lengthening, "attention": prefixing, "experts": expert_weights}
 
 
 class Reading(NamedTuple):
@@ -115,6 +115,8 @@ def insert(
             JOINS[graft.site.when].attach(model, graft.site.path, graft.child)
         if adapter.reads_earlier:
             counting.attach(model, graft.site.path, graft.child)
+        if adapter.moves_positions:
+            positions.attach(model, graft.site.path, graft.child)
         for place in (place for place in graft.reads if not is_here(place, graft)):
             capture(model.get_submodule(place.path), place.path, adapter, when_read(place))
             readings.append(Reading(place.path, when_read(place), graft.site.path, graft.child))
@@ -173,6 +175,8 @@ def take_out(model: nn.Module, receipt: Receipt, towers: Mapping[str, nn.Module]
             JOINS[binding.when].detach(model, path, name)
         if binding.earlier:
             counting.detach(model, path)
+        if binding.moved:
+            positions.detach(model, path, name)
         detach(model.get_submodule(path), name)
 
 
@@ -265,12 +269,14 @@ def binding_of(graft: Graft, adapter: Adapter, held: frozenset[tuple[str, str]])
         reads,
         site.layout,
         site.columns,
+        site.parameter,
         site.stack,
         tuple(side_binding_of(graft, side) for side in graft.sides),
         tuple((HERE if is_here(other, graft) else other.path, other.layout) for other in graft.reads),
         own_layout=adapter.reads_input,
         causal=site.causal,
         earlier=adapter.reads_earlier,
+        moved=adapter.moves_positions,
         held=(site.path, graft.child) in held,
     )
 

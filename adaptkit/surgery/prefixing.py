@@ -8,7 +8,6 @@ which it makes its masks, stays what it was.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,31 +20,14 @@ from adaptkit import sides
 from adaptkit.anatomy.trace.probe import PREFIXED
 from adaptkit.errors import SiteError
 from adaptkit.surgery.hooks import adapters_of, bindings
+from adaptkit.surgery.switching import INTERFACES, SWITCHED, Interface, switch, switch_back, switched
 
 # B batch, H heads of the keys, Q queries, K keys, L keys of all prefixes of a host, E width of a head
 
-SWITCHED = "adapter_switched"
 Implementation = Callable[..., tuple[Tensor, Tensor | None]]
 
 # Implementations that take any mask (B, ., Q, K).
 WITH_MASKS = ("sdpa", "eager")
-
-
-class Switched:
-    """What an attention had before: its configuration, and what that name may lead to.
-
-    Copies and pickles bring the registration of `attend` with them.
-    """
-
-    def __init__(self, config: Any, functions: Mapping[str, Implementation]) -> None:
-        from adaptkit.anatomy.loading.transformers_models import register_attention
-
-        register_attention(PREFIXED, attend)
-        self.config = config
-        self.functions = dict(functions)
-
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return Switched, (self.config, self.functions)
 
 
 def check(host: Any) -> None:
@@ -57,19 +39,12 @@ def check(host: Any) -> None:
 def attach(model: nn.Module, path: str, name: str) -> None:
     """Switch the attention over, once; it carries the adapter already."""
     host: Any = model.get_submodule(path)
-    if not hasattr(host, SWITCHED):
-        setattr(host, SWITCHED, Switched(host.config, functions_of(host)))
-        host.config = copy.copy(host.config)
-        # Not by the property, which also sets it in configurations inside this one, and those are not copied.
-        host.config._attn_implementation_internal = PREFIXED
+    switch(host, INTERFACES[PREFIXED], functions_of(host))
 
 
 def detach(model: nn.Module, path: str, name: str) -> None:
     """Give the attention its configuration back if it carries no other prefix."""
-    host: Any = model.get_submodule(path)
-    if not any(binding.when == "attention" for other, binding in bindings(host).items() if other != name):
-        host.config = getattr(host, SWITCHED).config
-        delattr(host, SWITCHED)
+    switch_back(model.get_submodule(path), name)
 
 
 def functions_of(host: nn.Module) -> dict[str, Implementation]:
@@ -107,14 +82,14 @@ def attend(
         attention_mask: (B, ., Q, K), bool or added to the scores; None where every key is seen, or only earlier ones.
         kwargs: of the implementation.
     """
-    switched: Switched = getattr(module, SWITCHED)
-    function = original(switched.functions, switched.config)
+    before = switched(module)
+    function = original(before.functions, before.config)
     found = prefixes(module, key)
     if not found:  # the model is studied without its adapters
         return function(module, query, key, value, attention_mask, **kwargs)
     keys, values = torch.cat(found, dim=3).unbind(1)
     count = keys.shape[2]
-    if attention_mask is None and function is switched.functions["sdpa"] and only_earlier(module, query, kwargs):
+    if attention_mask is None and function is before.functions["sdpa"] and only_earlier(module, query, kwargs):
         attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=key.device).tril()
         attention_mask = attention_mask[None, None]  # what its `is_causal` means; it would hide the prefix
     if attention_mask is not None:
@@ -141,3 +116,12 @@ def prefixes(module: nn.Module, key: Tensor) -> list[Tensor]:
             empty = key[:, 0, :0].to(next(adapter.parameters()).dtype)
             found.append(adapter(empty, empty, sides.read((), binding.stack)).to(key.dtype))  # (B, 2, H, L, E)
     return found
+
+
+def _register() -> None:
+    from adaptkit.anatomy.loading.transformers_models import register_attention
+
+    register_attention(PREFIXED, attend)
+
+
+INTERFACES[PREFIXED] = Interface(PREFIXED, "_attn_implementation_internal", _register)

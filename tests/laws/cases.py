@@ -133,6 +133,7 @@ class Case:
 
 ATTENTION = (("attn.q", "attn.v"), ("mixer.in_proj", "mixer.out_proj"), ("mlp.up", "mlp.down"), ("conv.1", "conv.2"))
 MLP = (("mlp.out",), ("block.out",))
+EXPERTS = (("mlp.experts.gate_up", "mlp.experts.up", "mlp.experts.down"),)
 HOUSLBY = (("attn.out", "cross_attn.out", "mlp.out"), ("block.out",))
 SMALL: dict[str, Any] = {"kind": "bottleneck", "bottleneck": 4}
 
@@ -166,6 +167,7 @@ def cases() -> Iterator[Case]:
     yield Case("fusion_gmu", MLP, {"kind": "adapter_fusion", "form": "gmu", "bottleneck": 6, "sides": both}, members)
     yield Case("sum_of_adapters", MLP, {"kind": "parallel", "sides": both}, members)
     yield Case("lora", ATTENTION, {"kind": "lora", "rank": 2, "alpha": 4.0})
+    yield Case("lora_experts", EXPERTS, {"kind": "lora", "rank": 2, "alpha": 4.0})
     yield Case("rslora", ATTENTION, {"kind": "lora", "rank": 4, "scaling": "rank_stabilized"})
     yield Case("dora", ATTENTION, {"kind": "dora", "rank": 2})
     yield Case("ia3", (("attn.k", "attn.v"), *ATTENTION[1:]), {"kind": "ia3"})

@@ -12,11 +12,10 @@ from tests.laws.zoo_own import FAMILIES
 
 # Placements that these modules lack: another stack, words that can be replaced, attentions with an interface, maps.
 NOT_HERE = {
-    "own_transformer": {"other_tower", "prompt", "prefix"},
+    "own_transformer": {"other_tower", "prompt", "prefix", "lora_experts"},
     "own_convolutions": {
         "other_tower", "prompt", "prefix", "pfeiffer", "parallel_stream", "vera", "wander_cp", "wander_published",
-        "wander_spans",
-        
+        "wander_spans", "lora_experts",
     },
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from tests.laws.laws import LAWS, Cell, NotApplicableError, applies
 SINGLE = {"bert", "roberta", "distilbert", "gpt2", "llama", "vit", "timm_vit", "timm_resnet"}
 NOT_HERE = {
     "other_tower": SINGLE,
+    "lora_experts": set(FAMILIES),  # test_mixtures.py
     "bitfit": {"llama", "t5"},
     "prefix": {"timm_vit", "timm_resnet"},
     "prompt": {"timm_resnet"},

@@ -2,20 +2,28 @@
 
 The MLP of a mixture is the module around its experts: `mlp.in` is what that module reads, `mlp.out` what it returns,
 all experts and the shared one included. `mlp.experts` is what fused experts return, tokens (N, D) in the router's
-order; experts that are modules of their own have their projections as `mlp.experts.up`, `mlp.experts.down`. A shared
-expert has `mlp.shared.up`, ... A mixer is one projection in, something recurrent, one projection out.
+order, and `mlp.experts.gate_up`, `mlp.experts.down` their weights, one matrix for each expert in one parameter; experts
+that are modules of their own have their projections as `mlp.experts.up`, `mlp.experts.down`. A shared expert has
+`mlp.shared.up`, ... A mixer is one projection in, something recurrent, one projection out.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
+
+from torch import nn
 
 from adaptkit.anatomy.detect.block import Block, Projection
 from adaptkit.anatomy.detect.branch import Branch, Roles, numbered
 from adaptkit.anatomy.detect.branches import mlp_roles
+from adaptkit.anatomy.site import Site
 from adaptkit.anatomy.tables.families import words
 from adaptkit.anatomy.trace.recorder import Call
+
+# The weights of fused experts by the names of their parameters, and what they are called.
+EXPERT_WEIGHTS = {"gate_up_proj": "gate_up", "up_proj": "up", "down_proj": "down"}
 
 
 def refined(block: Block, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
@@ -128,3 +136,28 @@ def _up_and_down(block: Block, group: list[Projection]) -> Roles:
     down = next((p for p in reversed(group) if p.out_width == block.width), None)
     others = tuple(p for p in group if p is not down)
     return mlp_roles(block, others, down) if down is not None and 1 <= len(others) <= 2 else {}
+
+
+def expert_sites(model: nn.Module, branches: tuple[Branch, ...], stack: str, layer: int) -> list[Site]:
+    """The weights of the fused experts of one layer: (E, D, C), or (E, C, D) where the module says `is_transposed`."""
+    sites: list[Site] = []
+    for branch in (branch for branch in branches if "experts" in branch.roles):
+        path = branch.roles["experts"][0].path
+        experts: Any = model.get_submodule(path)
+        if not calls_experts_interface(experts):
+            continue
+        for name, word in EXPERT_WEIGHTS.items():
+            weight = experts._parameters.get(name)
+            if weight is None or weight.dim() != 3:
+                continue
+            _, outputs, inputs = weight.mT.shape if experts.is_transposed else weight.shape
+            named = f"{branch.name}.experts.{word}"
+            sites.append(Site(named, stack, layer, path, "experts", outputs, in_width=inputs, parameter=name))
+    return sites
+
+
+def calls_experts_interface(module: nn.Module) -> bool:
+    """It is a module of transformers that holds all experts and looks up by name how to run them."""
+    code = getattr(type(module).forward, "__code__", None)
+    named = code is not None and "experts_interface" in code.co_freevars
+    return named and hasattr(getattr(module, "config", None), "_experts_implementation")

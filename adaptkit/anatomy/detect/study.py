@@ -13,7 +13,7 @@ from adaptkit.anatomy.detect.branches import find_branches
 from adaptkit.anatomy.detect.causality import OF_ANOTHER_STACK, is_causal
 from adaptkit.anatomy.detect.final import final_site
 from adaptkit.anatomy.detect.hook_points import find_hook_points
-from adaptkit.anatomy.detect.mixtures import refined
+from adaptkit.anatomy.detect.mixtures import expert_sites, refined
 from adaptkit.anatomy.detect.module_tree import list_modules
 from adaptkit.anatomy.detect.sequence_sites import attention_sites, sequence_site
 from adaptkit.anatomy.detect.stacks import FoundStack, find_stacks
@@ -132,6 +132,7 @@ def _study_block(
     branches = refined(block, find_branches(block, interleaved=exceptions.fused == "interleaved"))
     points = find_hook_points(block, branches, trace, exceptions.norm) if branches else ()
     sites = block_sites(block, stack, layer, branches, points) + attention_sites(model, branches, stack, layer)
+    sites += expert_sites(model, branches, stack, layer)
     return sites, branch_notes(branches, points) + unnamed(model, block, branches)
 
 

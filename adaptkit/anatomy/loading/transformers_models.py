@@ -20,6 +20,7 @@ from transformers import (
     AutoTokenizer,
     PretrainedConfig,
 )
+from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from adaptkit.anatomy.loading.quiet import quietly
 from adaptkit.anatomy.loading.resolve import ModelRef
@@ -195,6 +196,16 @@ def switch_off_dropout(settings: PretrainedConfig) -> None:
 def register_attention(name: str, function: Callable[..., Any]) -> None:
     """Let attentions whose configuration says `name` call this function."""
     AttentionInterface.register(name, function)
+
+
+def register_experts(name: str, function: Callable[..., Any]) -> None:
+    """Let fused experts whose configuration says `name` call this function."""
+    ALL_EXPERTS_FUNCTIONS.register(name, function)
+
+
+def experts_function(name: str | None, eager: Callable[..., Any]) -> Callable[..., Any]:
+    """How fused experts run whose configuration says `name`; `eager` is their own forward."""
+    return eager if name is None else ALL_EXPERTS_FUNCTIONS.get_interface(name, eager)
 
 
 def _from_json(path: Path) -> PretrainedConfig:

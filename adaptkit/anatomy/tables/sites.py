@@ -29,6 +29,7 @@ SITES = (
     ("mlp.sum", "the stream after the residual add, before a post-norm"),
     ("mlp.up, mlp.gate, mlp.down", "the feed-forward's projections, for adapters in weight space"),
     ("mlp.experts", "what fused experts return, tokens in the router's order"),
+    ("mlp.experts.gate_up, mlp.experts.up, mlp.experts.down", "the weights of fused experts, for LoRA"),
     ("mlp.experts.*, mlp.shared.*", "projections of experts that are modules, and of a shared one: up, gate, down"),
     ("conv.in, conv.out", "what a block's first convolution reads and its last one returns"),
     ("conv.1, conv.2, ...", "a block's dense convolutions in order of execution, for adapters in weight space"),

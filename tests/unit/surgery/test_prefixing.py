@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModel, BertConfig, BertForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, BertConfig, BertForSequenceClassification
 
 from adaptkit import sides
 from adaptkit.anatomy import runnable_on_meta, select, study
@@ -102,7 +102,7 @@ def equal(left: list[Tensor], right: list[Tensor]) -> bool:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @torch.no_grad()
 def test_prefix_tuning_of_peft(attention: str) -> None:
-    """PEFT counts the tokens' positions from the end of the prefix; here they are given so, ours do not move."""
+    """PEFT counts the tokens' positions from the end of the prefix."""
     folder = GOLDENS / "bert_backbone"
     config = BertConfig.from_pretrained(folder, attn_implementation=attention)
     model = BertForSequenceClassification.from_pretrained(folder, config=config).eval()
@@ -110,15 +110,79 @@ def test_prefix_tuning_of_peft(attention: str) -> None:
     settings = json.loads((GOLDENS / "bert_prefix" / "adapter_config.json").read_text())
     length, heads = settings["num_virtual_tokens"], settings["num_attention_heads"]
     model.classifier.load_state_dict({k: saved[f"base_model.classifier.{k}"] for k in ("weight", "bias")})
-    insert(model.bert, grafts(model.bert, ["attn.kv"], length=length))
+    insert(model.bert, grafts(model.bert, ["attn.kv"], length=length, positions="after"))
     layers = saved["prompt_embeddings"].view(length, -1, 2, heads, D // heads)  # (L, layers, 2, H, E)
     for layer, adapter in enumerate(adapters(model)):
         adapter.embedding.copy_(layers[:, layer].flatten(1))
     given = {name.removeprefix("in."): value for name, value in io.items() if name.startswith("in.")}
-    positions = torch.arange(given["input_ids"].shape[1])[None] + length
-    found = model(**given, position_ids=positions).logits
+    found = model(**given).logits
     torch.testing.assert_close(found, io["out.adapter_logits"], rtol=0, atol=1e-5)
     assert not torch.allclose(found, io["out.base_logits"], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
+@torch.no_grad()
+def test_prefix_tuning_of_peft_in_decoders(name: str) -> None:
+    """Tables of positions, rotary ones, and OPT's, which are counted from the mask: logits, and what is generated."""
+    folder = GOLDENS / f"{name}_prefix"
+    config = AutoConfig.for_model(**json.loads((folder / "config.json").read_text()))
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    io, saved = (load_file(folder / f"{part}.safetensors") for part in ("io", "adapter_model"))
+    given = {key.removeprefix("in."): value for key, value in io.items() if key.startswith("in.")}
+    length = len(saved["prompt_embeddings"])
+    insert(model.base_model, grafts(model.base_model, ["attn.kv"], length=length, positions="after"))
+    for layer, adapter in enumerate(adapters(model)):
+        adapter.embedding.copy_(saved["prompt_embeddings"].view(length, len(adapters(model)), -1)[:, layer])
+    found = model(**given).logits
+    real = given["attention_mask"].bool()
+    torch.testing.assert_close(found[real], io["out.adapter_logits"][real], rtol=0, atol=1e-5)
+    assert not torch.allclose(found[real], io["out.base_logits"][real], atol=1e-2)
+    how = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None}
+    for cache in (True, False):
+        assert torch.equal(model.generate(**given, **how, use_cache=cache), io["out.generated"])
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "bart"])
+def test_positions_are_moved_and_put_back(name: str) -> None:
+    """Once for all layers, by every such prefix, in copies too; those of the other stack stay."""
+    model = build(name)
+    at = "decoder.attn.kv" if name == "bart" else "attn.kv"
+    plain, copied = run(model), copy.deepcopy(model)
+    offsets = [module.offset for module in model.modules() if hasattr(module, "offset")]
+    own = insert(model, grafts(model, [at], name="own"), seed=5)
+    kept = run(model)
+    first = insert(model, grafts(model, [at], name="first", positions="after"), seed=5)
+    second = insert(model, grafts(model, [at], name="second", length=2, positions="after"), seed=5)
+    both = run(model)
+    assert equal(run(copy.deepcopy(model)), both)
+    assert equal(run(pickle.loads(pickle.dumps(model))), both)
+    remove(model, first)
+    assert not equal(run(model), both)
+    remove(model, second)
+    assert equal(run(model), kept)
+    remove(model, own)
+    assert equal(run(model), plain)
+    assert [module.offset for module in model.modules() if hasattr(module, "offset")] == offsets
+    assert not any("adapter" in key for module in model.modules() for key in vars(module))
+    assert equal(run(copied), plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "message"),
+    [
+        ("t5", "attn.kv", "there are no positions that a prefix could move"),
+        ("vit", "attn.kv", "there are no positions that a prefix could move"),
+        ("bart", "cross_attn.kv", "a cross-attention knows no positions"),
+    ],
+)
+def test_where_positions_cannot_be_moved_it_is_refused(name: str, at: str, message: str) -> None:
+    model = build(name)
+    keys = list(model.state_dict())
+    with pytest.raises(SiteError, match=message) as caught:
+        insert(model, grafts(model, [at], positions="after"))
+    assert 'positions = "own"' in caught.value.problems[0].hint
+    assert list(model.state_dict()) == keys
 
 
 @torch.no_grad()
