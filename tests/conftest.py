@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WORDS = ("is", "it", "big", "small", "red", "blue", "the", "thing", "a", "?")
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
+
+
+@pytest.fixture
+def forgotten_plugins() -> Iterator[None]:
+    """What a test loads is gone after it."""
+    from adaptkit.kinds import forget_plugin, loaded_plugins
+
+    yield
+    for plugin in loaded_plugins():
+        forget_plugin(plugin.name)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from adaptkit.cli.app import COMMANDS, Entry
-from adaptkit.kinds import forget_plugin, loaded_plugins
+from adaptkit.kinds import loaded_plugins
 from tests.cli.conftest import Cli
 
 FILM = '''
@@ -42,12 +41,7 @@ WRONG = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _forgets() -> Iterator[None]:
-    """What a test loads is gone after it."""
-    yield
-    for plugin in loaded_plugins():
-        forget_plugin(plugin.name)
+pytestmark = pytest.mark.usefixtures("forgotten_plugins")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,11 +67,7 @@ class StopAfter(Callback):
             raise StopRequested
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    yield
-    for plugin in loaded_plugins():
-        forget_plugin(plugin.name)
+pytestmark = pytest.mark.usefixtures("forgotten_plugins")
 
 
 @pytest.fixture

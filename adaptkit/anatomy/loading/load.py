@@ -41,7 +41,26 @@ def load(
     Raises:
         UnavailableError: neither on this machine nor reachable; the hint names the roads.
     """
-    return lengthened(_library(ref).load(ref, dropout=dropout, precision=precision), ref)
+    if ref.library == "transformers":  # its configuration says both, before there is a model
+        return lengthened(_library(ref).load(ref, dropout=dropout, precision=precision), ref)
+    model: nn.Module = lengthened(_library(ref).load(ref), ref)
+    if dropout == "off":
+        switch_off_dropout(model)
+    if precision != "shipped":
+        model = model.to(getattr(torch, precision))
+    return model.eval()
+
+
+def switch_off_dropout(model: nn.Module) -> None:
+    """Set the rate of every dropout module, of torch's attention, and of timm's stochastic depth to 0."""
+    module: Any
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+        elif type(module).__name__ == "DropPath":
+            module.drop_prob = 0.0
 
 
 def lengthened(model: Any, ref: ModelRef) -> nn.Module:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import nn
 
@@ -31,23 +29,13 @@ def skeleton(ref: ModelRef) -> nn.Module:
     return without_values(model)
 
 
-def load(
-    ref: ModelRef,
-    *,
-    dropout: Literal["off", "keep"] = "keep",
-    precision: Literal["float32", "bfloat16", "float16", "shipped"] = "shipped",
-) -> nn.Module:
-    """The model in evaluation mode, on the CPU, with the weights that its callable loads or draws.
+def load(ref: ModelRef) -> nn.Module:
+    """The model on the CPU, with the weights that its callable loads or draws.
 
     Raises:
         RecipeError: as `skeleton`.
     """
-    model = drawn(ref).cpu()
-    if dropout == "off":
-        switch_off_dropout(model)
-    if precision != "shipped":
-        model = model.to(getattr(torch, precision))
-    return model.eval()
+    return drawn(ref).cpu()
 
 
 def drawn(ref: ModelRef) -> nn.Module:
@@ -89,12 +77,3 @@ def without_values(model: nn.Module) -> nn.Module:
             if buffer is not None and not buffer.is_meta:
                 module._buffers[name] = kept.setdefault(id(buffer), torch.empty_like(buffer, device="meta"))
     return model
-
-
-def switch_off_dropout(model: nn.Module) -> None:
-    """Set the rate of every dropout module, and of torch's attention, to 0."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif isinstance(module, nn.MultiheadAttention):
-            module.dropout = 0.0

@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import timm
 import torch
 from timm.data.config import resolve_data_config
-from timm.layers.drop import DropPath
 from timm.models import get_pretrained_cfg, save_for_hf
 from torch import nn
 
@@ -41,31 +40,20 @@ def skeleton(ref: ModelRef) -> nn.Module:
         return built(name, ref.settings or {})
 
 
-def load(
-    ref: ModelRef,
-    *,
-    dropout: Literal["off", "keep"] = "keep",
-    precision: Literal["float32", "bfloat16", "float16", "shipped"] = "shipped",
-) -> nn.Module:
-    """The model with its pretrained weights, in evaluation mode, on the CPU.
+def load(ref: ModelRef) -> nn.Module:
+    """The model with its pretrained weights, on the CPU.
 
     Raises:
         UnavailableError: the weights are not cached and the hub cannot be reached.
     """
-    name = "" if ref.folder is not None else _checked_name(ref)
     if ref.folder is not None:
-        model = _from_folder(ref.folder, pretrained=True)
-    elif ref.settings is not None:
+        return _from_folder(ref.folder, pretrained=True)
+    name = _checked_name(ref)
+    if ref.settings is not None:
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(0)  # as in transformers_models.drawn
-            model = built(name, ref.settings)
-    else:
-        model = _cached(name) or _downloaded(ref, name)
-    if dropout == "off":
-        switch_off_dropout(model)
-    if precision != "shipped":
-        model = model.to(getattr(torch, precision))
-    return model.eval()
+            return built(name, ref.settings)
+    return _cached(name) or _downloaded(ref, name)
 
 
 def save(model: nn.Module, ref: ModelRef, folder: Path) -> None:
@@ -105,15 +93,6 @@ def image_input(model: nn.Module, settings: Mapping[str, Any]) -> ImageInput:
     size = settings.get("img_size", (height, width))
     height, width = (size, size) if isinstance(size, int) else size
     return ImageInput(settings.get("in_chans", channels), (height, width), tuple(data["mean"]), tuple(data["std"]))
-
-
-def switch_off_dropout(model: nn.Module) -> None:
-    """Set the rate of every dropout and stochastic depth module to 0."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif isinstance(module, DropPath):
-            module.drop_prob = 0.0
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -3,60 +3,23 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from adaptkit.errors import RecipeError, UnavailableError
 from adaptkit.evaluation import evaluate
-from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, kinds_in
-from adaptkit.recipe import TaskTable, parse_recipe, resolved_toml
-from adaptkit.tasks import Metric, MetricSet, Task, loss_for
+from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, kinds_in, load_plugin
+from adaptkit.recipe import parse_recipe, resolved_toml
+from adaptkit.tasks import Metric, MetricSet, loss_for
 from adaptkit.tasks.metric import all_metrics
 from adaptkit.training import train
 
-
-class OrdinalTable(TaskTable):
-    """A grade from 0 up."""
-
-    summary: ClassVar[str] = "labels"
-
-    grades: int = Field(default=2, ge=2, description="How many there are.")
-
-
-class OrdinalTask(Task):
-    """A grade is how many of the thresholds it passes. Targets are (B, O) of 0 and 1."""
-
-    table = OrdinalTable
-    kind = "ordinal"
-    default_monitor = "grade_error"
-    metrics: ClassVar[tuple[Metric, ...]] = (Metric("grade_error", "mean distance of grades", False),)
-
-    @classmethod
-    def of(cls, spec: Any, name: str, training_targets: Sequence[Any] | None) -> OrdinalTask:
-        return cls(name, outputs=spec.grades - 1, **cls.shared(spec))
-
-    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
-        grades = torch.tensor([int(value == "yes") for value in values])
-        return (grades[:, None] > torch.arange(self.outputs)).float()
-
-    def own_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
-
-    def scores(self, logits: Tensor) -> np.ndarray:
-        return logits.detach().float().sigmoid().cpu().numpy()
-
-    def compute(self, scores: np.ndarray, targets: np.ndarray) -> tuple[dict[str, float | None], list[str]]:
-        return {"grade_error": float(np.abs((scores > 0.5).sum(1) - targets.sum(1)).mean())}, []
-
-    def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
-        return [{"grade": int((row > 0.5).sum())} for row in self.scores(logits)]
+ORDINAL = Path(__file__).parents[2] / "plugins" / "ordinal.py"
 
 
 @loss_for("ordinal")
@@ -81,9 +44,9 @@ class Exact(MetricSet):
 
 
 @pytest.fixture
-def own() -> Iterator[None]:
+def own(forgotten_plugins: None) -> Iterator[None]:
+    load_plugin(str(ORDINAL))
     entries = (
-        (TASKS, "ordinal", OrdinalTask),
         (LOSSES, "steep", steep),
         (HEADS, "bare", bare),
         (METRICS, "grades", Exact),
@@ -140,7 +103,7 @@ def test_what_does_not_fit_is_told(own: None, tables: dict[str, Any], change: di
 
 
 def test_a_set_keeps_its_promises(own: None) -> None:
-    task = OrdinalTask("grade", outputs=1, sets=["grades"])
+    task = TASKS["ordinal"]("grade", outputs=1, sets=["grades"])
     task.sets["grades"].compute = lambda *_: ({}, [])  # type: ignore[method-assign]
     with pytest.raises(RecipeError, match="exact are declared and not computed"):
         task.measure(np.ones((2, 1)), np.ones((2, 1)))
@@ -149,7 +112,7 @@ def test_a_set_keeps_its_promises(own: None) -> None:
 def test_two_metrics_of_one_name_are_refused(own: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Exact, "metrics", (Metric("grade_error", "something else"),))
     with pytest.raises(RecipeError, match="compute 'grade_error', which is the name of another metric"):
-        OrdinalTask("grade", outputs=1, sets=["grades"])
+        TASKS["ordinal"]("grade", outputs=1, sets=["grades"])
 
 
 def test_a_monitor_that_this_machine_cannot_compute_ends_before_the_training_begins(
