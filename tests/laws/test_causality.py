@@ -16,24 +16,11 @@ from adaptkit import sides
 from adaptkit.errors import SiteError
 from adaptkit.sides import Side
 from tests.laws.cases import CASES, SPANS, TASKS, Case, NotHereError, side_inputs
-from tests.laws.families import SMALL, WORDS, Family, shaken
+from tests.laws.families import Family, shaken
 from tests.laws.laws import Cell, stirred
+from tests.laws.zoo_text import GPT, PLAIN, SEQ2SEQ, SHARED, T5
 
-IDS: dict[str, Any] = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": None}
-BART = {
-    "d_model": 32,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 48,
-    "decoder_ffn_dim": 48,
-    "decoder_start_token_id": 2,
-    "forced_eos_token_id": None,
-}
-T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": 64}
-T5 = {**T5, "decoder_start_token_id": 2}
-GPT = {"n_embd": 32, "n_head": 4, "n_layer": 2, "vocab_size": 64, "n_positions": 32}
+IDS: dict[str, Any] = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": None, "forced_eos_token_id": None}
 NEW = 4  # tokens that are generated
 
 
@@ -43,7 +30,7 @@ def language_model(model_type: str, **settings: Any) -> Callable[[], nn.Module]:
 
         torch.manual_seed(0)
         kind = AutoModelForSeq2SeqLM if "decoder_start_token_id" in settings else AutoModelForCausalLM
-        return shaken(kind.from_config(AutoConfig.for_model(model_type, **settings, **IDS)).eval())
+        return shaken(kind.from_config(AutoConfig.for_model(model_type, **{**settings, **IDS})).eval())
 
     return build
 
@@ -65,9 +52,9 @@ FAMILIES = {
     family.name: family
     for family in (
         Family("gpt2", language_model("gpt2", **GPT), prompts, {"": 12}),
-        Family("llama", language_model("llama", **SMALL, **WORDS, num_key_value_heads=2), prompts, {"": 12}),
-        Family("bart", language_model("bart", **BART, **WORDS), sources, {"encoder": 12, "decoder": 12}),
-        Family("t5", language_model("t5", **T5), sources, {"encoder": 12, "decoder": 12}),
+        Family("llama", language_model("llama", **PLAIN, **SHARED), prompts, {"": 12}),
+        Family("bart", language_model("bart", **SEQ2SEQ), sources, {"encoder": 12, "decoder": 12}),
+        Family("t5", language_model("t5", **T5, decoder_start_token_id=2), sources, {"encoder": 12, "decoder": 12}),
     )
 }
 WANDER = {"kind": "wander", "rank": 4, "drank": 2, "trank": 3}

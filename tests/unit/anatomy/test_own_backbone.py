@@ -21,6 +21,7 @@ from adaptkit.model.costing import cost
 from adaptkit.plan import make_plan
 from adaptkit.recipe import load_recipe, parse_recipe
 from adaptkit.training import train
+from tests.conftest import RECIPE
 
 NETS = "tests.laws.zoo_own"
 WORDS = 15  # of the tokenizer of tiny_bert
@@ -103,46 +104,13 @@ PIXELS = {"picture": [torch.rand(3, 32, 32).numpy(), torch.rand(3, 32, 32).numpy
 def test_the_flow(tmp_path: Path, tiny_bert: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written to disk, trained for an epoch, saved, loaded: predictions are equal to the bit."""
     recipe = tmp_path / "own.toml"
-    recipe.write_text(f"""
-schema = 1
-name = "own"
-
-[backbone]
-model = "{NETS}:OwnTransformer"
-config = {{ words = {WORDS}, width = 16, heads = 2 }}
-tokenizer = "{tiny_bert}"
-
-[modality.question]
-kind = "text"
-route = "backbone"
-
-[modality.features]
-kind = "features"
-width = 4
-route = "side"
-
-[adapter.fuse]
-kind = "gmu"
-at = ["mlp.out"]
-sides = ["features"]
-bottleneck = 4
-expect = 2
-
-[data]
-format = "jsonl"
-root = "{tiny_data}"
-
-[task.answer]
-kind = "classification"
-
-[train]
-epochs = 1
-batch_size = 8
-""")
-    plan = make_plan(load_recipe(recipe))
+    recipe.write_text(RECIPE.format(model=f"{NETS}:OwnTransformer", data=tiny_data.as_posix()))
+    config = f"backbone.config={{words={WORDS}, width=16, heads=2}}"
+    changes = [config, f"backbone.tokenizer={tiny_bert}", "adapter.fuse.expect=2", "train.epochs=1"]
+    plan = make_plan(load_recipe(recipe, changes))
     assert plan.parameters.backbone == sum(p.numel() for p in skeleton(plan.ref).parameters())
     assert cost(plan).flops.step > cost(plan).flops.forward > 0
-    run = train(load_recipe(recipe), runs=tmp_path / "runs").run
+    run = train(load_recipe(recipe, changes), runs=tmp_path / "runs").run
     described = json.loads((run / "artifact" / "adapter.json").read_text())
     assert described["base"]["id"] == f"{NETS}:OwnTransformer"
     assert described["base"]["fingerprint"] == fingerprint(load(plan.ref))
