@@ -28,7 +28,10 @@ def is_quantised(layer: nn.Module) -> bool:
         return False
     if getattr(weight, "quant_state", None) is not None or weight.dtype not in NUMBERS:  # of bitsandbytes; codes
         return True
-    return type(weight).dequantize is not Tensor.dequantize  # of torchao: it says that it has other numbers
+    if type(weight).dequantize is not Tensor.dequantize:  # of torchao: it says that it has other numbers
+        return True
+    # Of torchao with 4 bits: tensors made of others that do not say so. Sharded ones are made of others, too.
+    return hasattr(weight, "__tensor_flatten__") and not hasattr(weight, "full_tensor")
 
 
 def weight_of(layer: nn.Module) -> Tensor:

@@ -61,16 +61,29 @@ class Codes(Tensor):
         return ["numbers"], None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Codes:
-        return Codes(self.numbers.clone())
+        return type(self)(self.numbers.clone())
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.__name__
         if name.startswith(("detach", "alias")):
-            return Codes(args[0].numbers)
+            return type(args[0])(args[0].numbers)
         if name.startswith(("linear", "t.", "addmm", "mm", "transpose")):
             return func(*(a.numbers if isinstance(a, Codes) else a for a in args), **(kwargs or {}))
         raise NotImplementedError(name)
+
+
+class Sealed(Codes):
+    """What torchao does with 4 bits: a tensor of a plain number format, whose numbers nobody can ask for."""
+
+    dequantize = Tensor.dequantize
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> nn.Module:
+        made = knowing(layer)
+        numbers: Any = made.weight
+        made.weight = nn.Parameter(Sealed(numbers.numbers), requires_grad=False)
+        return made
 
 
 def eight_bits(layer: nn.Linear) -> nn.Module:
@@ -211,16 +224,22 @@ def test_codes_do_not_train_and_say_so(how: Callable[[nn.Linear], nn.Module]) ->
     remove(model, receipt)
 
 
-def test_numbers_that_nobody_knows_are_not_guessed() -> None:
+@pytest.mark.parametrize("how", [lambda layer: EightBits(layer, packed=True), Sealed.of], ids=["packed", "sealed"])
+def test_numbers_that_nobody_knows_are_not_guessed(how: Callable[[nn.Linear], nn.Module]) -> None:
     """DoRA measures its host's weight; LoRA does not, and works on anything."""
-    model = converted(lambda layer: EightBits(layer, packed=True))
+    model = converted(how)
+    assert study(model).sites == study(plain()).sites
     before = copy.deepcopy({name: list(vars(module)) for name, module in model.named_modules()})
     with pytest.raises(SiteError, match=r"dora reads the weight of .*query.*not known") as refused:
         insert(model, grafts(model, "dora"))
     assert "lora" in (refused.value.problems[0].hint or "")
     assert {name: list(vars(module)) for name, module in model.named_modules()} == before
-    insert(model, grafts(model, "lora"))
+    with pytest.raises(SiteError, match="keeps its weight as codes"):
+        insert(model, (), unfrozen=unfrozen_parameters(model, ["all"]))
+    receipt = insert(model, grafts(model, "lora"))
     assert torch.isfinite(states(model)).all()
+    with pytest.raises(ArtifactError, match="keeps its weight as codes"):
+        merge(model, receipt)
 
 
 def test_plain_layers_of_every_precision_are_read_as_they_are() -> None:
