@@ -7,7 +7,8 @@ What is looked up in another way (relative positions, ALiBi) has none that could
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -24,13 +25,13 @@ class Moved(NamedTuple):
 
     Attributes:
         key: its argument that they are, and which one.
-        index: see key.
+        place: see key.
         lengths: name of an adapter -> by how much.
         hosts: name of an adapter -> how many hosts of it there are.
     """
 
     key: str
-    index: int
+    place: int
     lengths: dict[str, int]
     hosts: dict[str, int]
 
@@ -89,7 +90,8 @@ def modules_of(model: nn.Module, path: str) -> list[Any]:
     parts = path.split(".")
     for length in range(len(parts) - 1, -1, -1):
         around = model.get_submodule(".".join(parts[:length]))
-        found = [m for name, m in around.named_modules() if is_rotary(m) or is_table(name.rpartition(".")[2], m)]
+        inside = cast(Iterable[tuple[str, nn.Module]], around.named_modules())
+        found = [each for name, each in inside if is_rotary(each) or is_table(name.rpartition(".")[2], each)]
         if found:
             return found if "input_ids" in arguments_of(around) else []
     return []
@@ -115,7 +117,7 @@ def has_offset(module: nn.Module) -> bool:
 def move(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
     """Forward pre-hook of what turns positions (B, T) into vectors."""
     moved: Moved = getattr(module, MOVED)
-    key, index, by = moved.key, moved.index, sum(moved.lengths.values())
+    key, place, by = moved.key, moved.place, sum(moved.lengths.values())
     if isinstance(kwargs.get(key), Tensor):
         return args, {**kwargs, key: kwargs[key] + by}
-    return (*args[:index], args[index] + by, *args[index + 1 :]), kwargs
+    return (*args[:place], args[place] + by, *args[place + 1 :]), kwargs

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from adaptkit.artifact import load_artifact, merge
+from adaptkit.artifact.folding import merge_run, unmerge
 from adaptkit.cli.main import main
 from adaptkit.errors import ArtifactError, SiteError
 from adaptkit.model.costing import cost
@@ -87,6 +88,11 @@ def test_trained_saved_loaded_and_merged(recipe: Path, tmp_path: Path) -> None:
     after = model.predict(samples)[0]["probabilities"]
     assert after == pytest.approx(before, abs=1e-5)
     assert {key for key in keys if ".adapters." not in key} == set(model.backbone.state_dict())
+
+    folded = merge_run(result.run, tmp_path / "merged")
+    assert folded.changed == unmerge(tmp_path / "merged", tmp_path / "published") == 4, "two parameters in two layers"
+    assert folded.difference is not None
+    assert folded.difference < 1e-4
 
     again = load_recipe(recipe, sets=[f'init_from="{result.artifact.as_posix()}"', "train.epochs=1"])
     assert train(again, runs=tmp_path / "runs").artifact.exists()
