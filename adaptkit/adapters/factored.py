@@ -54,6 +54,12 @@ class Factored:
     def device(self) -> torch.device:
         return self.weight.device
 
+    def __getattr__(self, name: str) -> Any:
+        """Of the sum; but not its address, which it would not keep."""
+        if name.startswith("__") or name == "data_ptr":
+            raise AttributeError(f"a Factored has no {name}: it is no tensor in one piece")
+        return getattr(self.whole(), name)
+
     def whole(self) -> Tensor:
         """(..., X, Y), the sum."""
         weight = self.weight if isinstance(self.weight, Tensor) else self.weight.whole()

@@ -23,10 +23,12 @@ USES: dict[str, Use] = {
     "groups": lambda w, x: torch._grouped_mm(x, w, offs=torch.tensor([2, 3, 6], dtype=torch.int32)),
     "linear with a bias": lambda w, x: functional.linear(x, w[0].transpose(0, 1), torch.ones(Y)),
     "all experts at once": lambda w, x: torch.einsum("ni,eio->neo", x, w),
+    "a method of tensors": lambda w, x: x.double() @ w[1].double(),
     "by name": lambda w, x: torch.matmul(x, other=w[1]),
     "another order": lambda w, x: w.transpose(0, 1)[:, 1],
 }
-APART = [name for name in USES if name not in ("linear with a bias", "all experts at once", "by name", "another order")]
+WHOLE = ("linear with a bias", "all experts at once", "a method of tensors", "by name", "another order")
+APART = [name for name in USES if name not in WHOLE]
 
 
 def factored(dtype: torch.dtype = torch.float32, **options: Any) -> Factored:
@@ -66,6 +68,12 @@ def test_a_change_too_small_for_half_precision_is_not_lost() -> None:
     x = torch.tensor([[1.0, -1, 0, 0, 0, 0, 0, 0]]).bfloat16()
     assert torch.equal(x @ weight.whole()[0].bfloat16(), torch.zeros(1, 8).bfloat16())
     assert torch.equal(x @ weight[0], torch.full((1, 8), -1 / 16).bfloat16())
+
+
+def test_there_is_no_address_to_hand_to_a_kernel() -> None:
+    assert factored().ndim == 3
+    with pytest.raises(AttributeError, match="no tensor in one piece"):
+        factored().data_ptr()
 
 
 def test_who_looks_sees_what_is_added_and_to_what() -> None:
