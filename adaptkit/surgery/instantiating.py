@@ -120,7 +120,7 @@ def check_hosts(model: nn.Module, grafts: Iterable[Graft]) -> None:
         if graft.site.when == "sequence":
             check_prompt(model.get_submodule(graft.site.path), graft.options)
         if graft.site.when == "attention" and graft.options.get("positions") == "after":
-            positions.check(model, graft.site.path, graft.site.name)
+            positions.check(model, graft.site, graft.adapter)
 
 
 def check_causal(graft: Graft) -> None:

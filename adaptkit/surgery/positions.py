@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor, nn
 
 from adaptkit.anatomy.detect.sequence_sites import arguments_of
+from adaptkit.anatomy.site import Site
 from adaptkit.anatomy.tables.families import words
 from adaptkit.errors import SiteError
 from adaptkit.surgery.hooks import Inputs, bindings, drop, ranked, register
@@ -36,17 +37,18 @@ class Moved(NamedTuple):
     hosts: dict[str, int]
 
 
-def check(model: nn.Module, path: str, site: str) -> None:
-    """Raise SiteError where the positions of the tokens at a host cannot be moved."""
-    if site.startswith("cross_attn"):
+def check(model: nn.Module, site: Site, adapter: str) -> None:
+    """Raise SiteError where the positions of the tokens at a site cannot be moved."""
+    place = f"adapter.{adapter} at {site.full_name}"
+    if site.name.startswith("cross_attn"):
         raise SiteError(
-            "a cross-attention knows no positions that a prefix could move.",
+            f"{place}: a cross-attention knows no positions that a prefix could move.",
             hint='Write positions = "own" there, in a table of its own.',
         )
-    if not modules_of(model, path):
+    if not modules_of(model, site.path):
         raise SiteError(
-            "there are no positions that a prefix could move: its tokens are told apart by how far they are from each "
-            "other, or in a way that is not known.",
+            f"{place}: there are no positions that a prefix could move. The tokens are told apart by how far they are "
+            "from each other, or in a way that is not known.",
             hint='Write positions = "own".',
         )
 
