@@ -109,7 +109,12 @@ class PerTask(Adapter):
         return sides.task.joined(len(z), z.device, of)
 
     def expert_weight(self, weight: Tensor | Factored, sides: Sides, seen: Seen | None = None) -> Factored:
-        return self.chosen(sides).expert_weight(weight, sides, seen)
+        if isinstance(sides.task, Routing):
+            raise SiteError(
+                "the batch has samples of several tasks, and fused experts do not know whose tokens they get.",
+                hint="Give the tasks one after another, or choose a site of the stream such as mlp.out.",
+            )
+        return self.chosen(sides.task).expert_weight(weight, sides, seen)
 
     def adopt(self, weight: Tensor, bias: Tensor | None) -> None:
         for copy in self.named_copies().values():

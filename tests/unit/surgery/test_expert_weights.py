@@ -20,6 +20,7 @@ from adaptkit.anatomy import select, study
 from adaptkit.artifact import merge
 from adaptkit.errors import ArtifactError, SiteError
 from adaptkit.kinds import ADAPTERS
+from adaptkit.sides import use_sides
 from adaptkit.surgery import Graft, adapters_of, host_shape, insert, observe_changes, remove
 from adaptkit.surgery.instantiating import build_all
 
@@ -241,6 +242,19 @@ def test_what_has_no_form_for_experts_is_refused(kind: str, options: dict[str, A
         build_all([Graft("tune", kind, site, host_shape(model, site), options=options)])
     hint = caught.value.problems[0].hint
     assert 'kind = "lora", or at = "mlp.out"' in hint if "does not work" in message else hint
+
+
+def test_samples_of_several_tasks_cannot_be_told_apart() -> None:
+    """The router has sorted their tokens by then."""
+    model = build()
+    sites = select(study(model), ["mlp.experts.down"])
+    given: dict[str, Any] = {"options": {"rank": R}, "per_task": "multiple", "tasks": ("vqa", "gqa")}
+    insert(model, [Graft("tune", "lora", site, host_shape(model, site), **given) for site in sites])
+    for task in given["tasks"]:
+        with use_sides(task=task):
+            states(model)
+    with use_sides(task=["vqa", "gqa"]), pytest.raises(SiteError, match="fused experts do not know whose tokens"):
+        states(model)
 
 
 def test_codes_are_refused() -> None:
