@@ -100,6 +100,7 @@ class DoRA(LoRA):
     def peft(self) -> PeftForm:
         """PEFT's LoRA with `use_dora`. Two on one host are no third one: each reads the weight."""
         form = super().peft()
+        assert form is not None, "DoRA has no form for fused experts"
         tensors = {**form.tensors, "lora_magnitude_vector": self.m}
         return replace(form, config={**form.config, "use_dora": True}, tensors=tensors, ranks={})
 

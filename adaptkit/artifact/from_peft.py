@@ -85,6 +85,12 @@ def convert_peft(source: Path, destination: Path, *, backbone: str | None = None
     ref = resolve(name, base=Path(), where="--backbone" if backbone else str(source / CONFIG))
     bare = skeleton(ref)
     anatomy = study(bare)
+    if config.get("target_parameters"):
+        raise ArtifactError(
+            f"target_parameters = {config['target_parameters']!r} cannot be read yet.",
+            where=str(source / CONFIG),
+            hint="Adapters of modules can. For fused experts, train lora at mlp.experts.gate_up and mlp.experts.down.",
+        )
     checkpoint = Checkpoint.read(source, config, bare, anatomy.family)
     if not checkpoint.adapted:
         raise ArtifactError(
@@ -218,7 +224,8 @@ def _refuse_options(config: Mapping[str, Any], found: Mapping[str, tuple[str, Fr
 
 def adapter_tables(found: Mapping[str, tuple[str, FromPeft]], anatomy: Anatomy) -> dict[str, dict[str, Any]]:
     """The adapters of a recipe: one for all modules with the same options, by site and layer where they have names."""
-    sites = {site.path: site for site in anatomy.sites if site.is_projection and site.columns is None}
+    whole_layers = (site for site in anatomy.sites if site.is_projection and not (site.columns or site.parameter))
+    sites = {site.path: site for site in whole_layers}
     layers: dict[str, set[int | None]] = defaultdict(set)
     for site in sites.values():
         layers[site.local_name].add(site.layer)

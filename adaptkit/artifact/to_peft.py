@@ -125,6 +125,12 @@ def _placed(model: AdaptedModel, where: str) -> dict[str, list[Placed]]:
     for path, name in model.receipt.grafts:
         host = model.backbone.get_submodule(path)
         adapter = adapters_of(host)[name]
+        if bindings(host)[name].parameter:
+            raise ArtifactError(
+                f"{name} is in the weights of fused experts, which are not written as PEFT's target_parameters.",
+                where=where,
+                hint="adaptkit export --adapter-only or --format full takes all.",
+            )
         form = adapter.peft()
         if form is None:
             refused.add(f"{name} ({type(adapter).__name__})")

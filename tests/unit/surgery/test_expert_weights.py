@@ -18,6 +18,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, batched_mm_expe
 from adaptkit.adapters.factored import Factored
 from adaptkit.anatomy import select, study
 from adaptkit.artifact import merge
+from adaptkit.artifact.from_peft import convert_peft
 from adaptkit.errors import ArtifactError, SiteError
 from adaptkit.kinds import ADAPTERS
 from adaptkit.sides import use_sides
@@ -133,6 +134,14 @@ def test_peft(kind: str) -> None:
     torch.testing.assert_close(run(), io["out.adapter"], rtol=1e-5, atol=1e-5)
     merge(model, receipt)
     torch.testing.assert_close(run(), io["out.merged"], rtol=1e-5, atol=1e-5)
+
+
+def test_checkpoints_of_peft_with_experts_are_refused(tmp_path: Path) -> None:
+    """Their tensors are those of all experts in one, and one module's wrapper is in another's."""
+    source = GOLDENS / "mixtral_experts"
+    with pytest.raises(ArtifactError, match=r"target_parameters = \['mlp\.experts\.gate_up_proj'"):
+        convert_peft(source, tmp_path / "ours", backbone=str(source / "backbone"))
+    assert not (tmp_path / "ours").exists()
 
 
 def test_two_insertions_leave_in_any_order() -> None:

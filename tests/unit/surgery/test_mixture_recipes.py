@@ -10,6 +10,7 @@ import torch
 
 from adaptkit.artifact import load_artifact, merge
 from adaptkit.artifact.folding import merge_run, unmerge
+from adaptkit.artifact.to_peft import export_peft
 from adaptkit.cli.main import main
 from adaptkit.errors import ArtifactError, SiteError
 from adaptkit.model.costing import cost
@@ -89,6 +90,8 @@ def test_trained_saved_loaded_and_merged(recipe: Path, tmp_path: Path) -> None:
     assert after == pytest.approx(before, abs=1e-5)
     assert {key for key in keys if ".adapters." not in key} == set(model.backbone.state_dict())
 
+    with pytest.raises(ArtifactError, match="not written as PEFT's target_parameters"):
+        export_peft(result.run, tmp_path / "peft")
     folded = merge_run(result.run, tmp_path / "merged")
     assert folded.changed == unmerge(tmp_path / "merged", tmp_path / "published") == 4, "two parameters in two layers"
     assert folded.difference is not None
