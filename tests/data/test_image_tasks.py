@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from adaptkit.benchmarks.benchmark import find_benchmark, import_benchmark, synthesise
-from adaptkit.benchmarks.scenes import held, scene
+from adaptkit.benchmarks.scenes import CLAIMS, QUESTIONS, VALUES, held, scene
 from adaptkit.data.checking import check_store
 from adaptkit.errors import DataError, UnavailableError, UsageError
 from adaptkit.modalities.arrays import read_array
@@ -326,3 +326,35 @@ def test_targets_say_what_the_metrics_of_each_task_ask_for(published: Path, vl: 
     assert perfect("gqa", vl, GqaMetrics)["gqa_accuracy"] == 1.0
     gqa = perfect("gqa", published / "gqa-official", GqaMetrics)
     assert (gqa["gqa_accuracy"], gqa["gqa_binary"], gqa["gqa_open"]) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", ["vqa", "gqa"])
+def test_the_image_tells_the_answer_to_its_question_and_the_question_alone_does_not(tmp_path: Path, name: str) -> None:
+    """By reading the raised block of the attribute that is asked for; by the commonest answer to the same question."""
+    synthesise(name, tmp_path, samples=180, seed=1)
+    store = import_benchmark(name, tmp_path)
+
+    def right(row: dict[str, Any]) -> str:
+        answers = row["answer"]["answers"]
+        return answers if isinstance(answers, str) else max(answers, key=answers.get)
+
+    def told(row: dict[str, Any]) -> str:
+        means = read_array(tmp_path / row["image"], name="image", where="s").mean(0)  # (2048,)
+        size = len(means) // 11
+        raised = [means[n * size : (n + 1) * size].mean() for n in range(11)]
+        words = [value for values in VALUES.values() for value in values]
+        about = next(about for about, claim in CLAIMS.items() if _asks(row["text"], about, claim))
+        start = words.index(VALUES[about][0])
+        shown = VALUES[about][int(np.argmax(raised[start : start + len(VALUES[about])]))]
+        claimed = [value for value in VALUES[about] if row["text"] == CLAIMS[about].format(value)]
+        return shown if not claimed else "yes" if claimed == [shown] else "no"
+
+    rows = [*store.rows("train")]
+    assert np.mean([told(row) == right(row) for row in rows]) == 1.0
+    known = {row["text"]: Counter(right(each) for each in rows if each["text"] == row["text"]) for row in rows}
+    asked = [row for row in rows if sum(known[row["text"]].values()) > 12]
+    assert np.mean([known[row["text"]].most_common(1)[0][0] == right(row) for row in asked]) < 0.55
+
+
+def _asks(text: str, about: str, claim: str) -> bool:
+    return text in QUESTIONS[about] or any(text == claim.format(value) for value in VALUES[about])
