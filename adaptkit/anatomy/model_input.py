@@ -98,6 +98,12 @@ def is_transformers(model: nn.Module) -> bool:
     return hasattr(getattr(model, "config", None), "model_type")
 
 
+def has_head(model: nn.Module) -> bool:
+    """Whether a model of transformers gives words one after another: it has the head for that, and the search."""
+    head = getattr(model, "get_output_embeddings", None)
+    return hasattr(model, "generate") and head is not None and head() is not None
+
+
 def is_own(model: nn.Module) -> bool:
     """It is of neither library."""
     return not is_transformers(model) and not type(model).__module__.startswith("timm.")

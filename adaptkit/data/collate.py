@@ -21,27 +21,35 @@ class Encodes(Protocol):
 class Targets(Protocol):
     """What a batch needs of a task."""
 
-    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor: ...
+    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Any: ...
+    def encode_for_training(self, values: Sequence[Any], ids: Sequence[str]) -> Any: ...
 
 
 class Collator:
-    """Samples -> {"ids": [...], "inputs": {modality: {name: tensor}}, "targets": {task: tensor}}.
+    """Samples -> {"ids": [...], "inputs": {modality: {name: tensor}}, "targets": {task: what it encodes}}.
 
     Args:
         encoders: modality -> encoder.
         tasks: task -> what its raw targets become.
         drop: modalities that count as absent in every sample, whatever `missing` says.
+        training: targets are those of a step of training.
 
     Raises, when called:
         DataError: a value an encoder or a task cannot take; the message names the sample.
     """
 
     def __init__(
-        self, encoders: Mapping[str, Encodes], tasks: Mapping[str, Targets], drop: Collection[str] = ()
+        self,
+        encoders: Mapping[str, Encodes],
+        tasks: Mapping[str, Targets],
+        drop: Collection[str] = (),
+        *,
+        training: bool = False,
     ) -> None:
         self.encoders = dict(encoders)
         self.tasks = dict(tasks)
         self.drop = frozenset(drop)
+        self.training = training
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         places = [sample.place for sample in samples]
@@ -52,7 +60,9 @@ class Collator:
             for name, encoder in self.encoders.items()
         }
         targets = {
-            name: task.encode([s.targets[name] for s in samples], places)
+            name: (task.encode_for_training if self.training else task.encode)(
+                [s.targets[name] for s in samples], places
+            )
             for name, task in self.tasks.items()
             if all(name in s.targets for s in samples)
         }

@@ -13,13 +13,13 @@ BATCH = 1024  # targets encoded at a time
 SHOWN = 5  # faults of one task and split that are told one by one
 
 
-class Encodes(Protocol):
+class Checks(Protocol):
     """What is needed of a task."""
 
-    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Any: ...
+    def check(self, values: Sequence[Any], ids: Sequence[str]) -> None: ...
 
 
-def target_faults(data: DataSet, tasks: Mapping[str, Encodes]) -> list[Problem]:
+def target_faults(data: DataSet, tasks: Mapping[str, Checks]) -> list[Problem]:
     """What no task can encode: of every split and task the first faults, and how many more there are.
 
     Args:
@@ -36,14 +36,14 @@ def target_faults(data: DataSet, tasks: Mapping[str, Encodes]) -> list[Problem]:
     return found
 
 
-def check_targets(data: DataSet, tasks: Mapping[str, Encodes]) -> None:
+def check_targets(data: DataSet, tasks: Mapping[str, Checks]) -> None:
     """Raise DataError with every fault of `target_faults`."""
     faults = target_faults(data, tasks)
     if faults:
         raise DataError.all(faults)
 
 
-def _faults(samples: Samples, name: str, task: Encodes) -> Iterator[Problem]:
+def _faults(samples: Samples, name: str, task: Checks) -> Iterator[Problem]:
     values, start = iter(samples.targets(name)), 0
     while batch := list(islice(values, BATCH)):
         if _fault(task, batch, [""] * len(batch)) is not None:
@@ -55,9 +55,9 @@ def _faults(samples: Samples, name: str, task: Encodes) -> Iterator[Problem]:
         start += len(batch)
 
 
-def _fault(task: Encodes, values: list[Any], places: list[str]) -> Problem | None:
+def _fault(task: Checks, values: list[Any], places: list[str]) -> Problem | None:
     try:
-        task.encode(values, places)
+        task.check(values, places)
     except DataError as error:
         return error.problems[0]
     return None

@@ -29,9 +29,10 @@ class Material:
     data: DataSet
     tasks: dict[str, Task]
 
-    def collate(self, model: AdaptedModel) -> Callable[[Sequence[Sample]], dict[str, Any]]:
-        """Samples -> batch, with the model's encoders."""
-        return Collator(model.encoders, self.tasks, model.plan.recipe.data.drop)  # type: ignore[arg-type]
+    def collate(self, model: AdaptedModel, *, training: bool = False) -> Callable[[Sequence[Sample]], dict[str, Any]]:
+        """Samples -> batch, with the model's encoders; for a step of training, or to measure with."""
+        drop = model.plan.recipe.data.drop
+        return Collator(model.encoders, self.tasks, drop, training=training)  # type: ignore[arg-type]
 
     def measure(
         self,
@@ -51,6 +52,7 @@ class Material:
             self.data.splits[split],
             self.collate(model),
             batch_size=batch_size or spec.eval_batch_size or spec.batch_size,
+            split=split,
             precision=spec.precision,
             drop=drop,
             rate=rate,

@@ -7,16 +7,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from adaptkit.data import Sample
 from adaptkit.evaluation.monitor import metric_name
-from adaptkit.model.inference import infer
+from adaptkit.model.inference import answers_of, infer, on_device
+from adaptkit.tasks.outcome import Outcome
 from adaptkit.tasks.task import Task
 
-# B samples of a batch, N samples of the split, O outputs of a task
+# B samples of a batch, N samples of the split
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,13 @@ class Measured:
         metrics: "loss" and every metric of every task; None where undefined.
         warnings: why something is undefined.
         ids: (N,) names of the samples.
-        logits: task -> (N, O).
-        targets: task -> targets as the task encodes them.
+        outcomes: task -> what it kept of the split.
     """
 
     metrics: dict[str, float | None]
     warnings: tuple[str, ...]
     ids: list[str]
-    logits: dict[str, np.ndarray]
-    targets: dict[str, np.ndarray]
+    outcomes: dict[str, Outcome]
 
 
 def measure(
@@ -45,6 +43,7 @@ def measure(
     collate: Callable[[Sequence[Sample]], dict[str, Any]],
     *,
     batch_size: int,
+    split: str = "",
     precision: str = "fp32",
     drop: Collection[str] = (),
     rate: float = 1.0,
@@ -53,37 +52,65 @@ def measure(
     """Evaluate a split in evaluation mode; the model's mode is restored.
 
     Args:
-        model: `model(inputs, drop=...)` gives task -> (B, O) logits.
+        model: `model(inputs, drop=...)` gives task -> (B, O) logits; an adapted model, where tasks generate.
         tasks: name -> task.
         samples: the split, in order.
         collate: samples -> batch.
         batch_size: samples per forward.
+        split: its name; texts are generated for a part of a validation split only.
         precision: as in training ("fp32", "bf16", "fp16").
         drop: modalities to leave out.
         rate: share of the samples that they are left out of, drawn by the samples' ids.
         between: called before every batch; what it raises ends the evaluation.
     """
     ids: list[str] = []
-    outputs: dict[str, list[Tensor]] = {name: [] for name in tasks}
-    targets: dict[str, list[Tensor]] = {name: [] for name in tasks}
-    loss = 0.0
-    for at in range(0, len(samples), batch_size):
+    outcomes = {name: task.outcome() for name, task in tasks.items()}
+    losses = {name: Mean() for name in tasks}
+    batches = -(-len(samples) // batch_size)
+    speakers = {name: task.speaker for name, task in tasks.items() if task.speaker is not None}
+    answering = {
+        name: spread(-(-speaker.samples(split, len(samples)) // batch_size), batches)
+        for name, speaker in speakers.items()
+    }
+    for number, at in enumerate(range(0, len(samples), batch_size)):
         if between is not None:
             between()
         batch = collate([samples[index] for index in range(at, min(at + batch_size, len(samples)))])
         inputs = batch["inputs"] if rate == 1 else without(batch["inputs"], batch["ids"], drop, rate)
-        logits = infer(model, inputs, precision, drop if rate == 1 else ())
+        dropped = drop if rate == 1 else ()
+        read = {name: batch["targets"][name] for name in speakers}
+        outputs = infer(model, inputs, precision, dropped, read)
         ids += batch["ids"]
         for name, task in tasks.items():
-            target = batch["targets"][name]
-            on_device = logits[name]
-            loss += task.weight * float(task.loss(on_device, target.to(on_device.device))) * len(batch["ids"])
-            outputs[name].append(on_device.cpu())
-            targets[name].append(target)
-    joined = {name: torch.cat(parts).numpy() for name, parts in outputs.items()}
-    wanted = {name: torch.cat(parts).numpy() for name, parts in targets.items()}
-    metrics, told = _metrics(tasks, joined, wanted)
-    return Measured({"loss": loss / max(1, len(ids)), **metrics}, told, ids, joined, wanted)
+            target = on_device(batch["targets"][name], outputs[name].device)
+            losses[name].add(float(task.loss(outputs[name], target)), task.amount(target))
+            outcomes[name].add(outputs[name], target)
+        for name, speaker in speakers.items():
+            if number in answering[name]:
+                answers = answers_of(model, speaker, inputs, precision, dropped, number=number)
+                outcomes[name].answer(answers, batch["targets"][name])
+    metrics, told = _metrics(tasks, outcomes)
+    loss = sum(task.weight * losses[name].value for name, task in tasks.items())
+    return Measured({"loss": loss, **metrics}, told, ids, outcomes)
+
+
+class Mean:
+    """Of losses, each as often as its batch counts; 0 of nothing."""
+
+    def __init__(self) -> None:
+        self._sum = self._amount = 0.0
+
+    def add(self, value: float, amount: float) -> None:
+        self._sum, self._amount = self._sum + value * amount, self._amount + amount
+
+    @property
+    def value(self) -> float:
+        return self._sum / max(self._amount, 1)
+
+
+def spread(count: int, length: int) -> set[int]:
+    """So many places, at equal distances in a row."""
+    return {(2 * place + 1) * length // (2 * count) for place in range(min(count, length))}
 
 
 def without(inputs: Mapping[str, Any], ids: Sequence[str], drop: Collection[str], rate: float) -> dict[str, Any]:
@@ -100,13 +127,12 @@ def lacks(name: str, rate: float) -> bool:
 
 
 def _metrics(
-    tasks: Mapping[str, Task], logits: dict[str, np.ndarray], targets: dict[str, np.ndarray]
+    tasks: Mapping[str, Task], outcomes: Mapping[str, Outcome]
 ) -> tuple[dict[str, float | None], tuple[str, ...]]:
     found: dict[str, float | None] = {}
     told: list[str] = []
-    for name, task in tasks.items():
-        scores = task.scores(torch.from_numpy(logits[name]))
-        values, notes = task.measure(scores, targets[name])
+    for name, outcome in outcomes.items():
+        values, notes = outcome.measure()
         for metric, value in values.items():
             found[metric_name(name, metric, several=len(tasks) > 1)] = value
         told += [f"{name}: {note}" for note in notes]

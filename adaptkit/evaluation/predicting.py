@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import torch
 
 from adaptkit.artifact.load import load_artifact
@@ -15,6 +14,7 @@ from adaptkit.evaluation.evaluating import best_device, check_drop
 from adaptkit.evaluation.prediction_files import Write, check_output, to_line, written
 from adaptkit.formats.load import checked_suffix, load_samples, stream_samples
 from adaptkit.model.inference import Prediction, prediction_lines, predictions
+from adaptkit.tasks.outcome import Outcome
 from adaptkit.tasks.task import Task
 
 
@@ -77,13 +77,16 @@ def write_predictions(
     path: Path,
     tasks: Mapping[str, Task],
     ids: Sequence[str],
-    logits: Mapping[str, np.ndarray],
+    outcomes: Mapping[str, Outcome],
     targets: Sequence[Mapping[str, Any]],
 ) -> None:
     """The predictions of a split as .jsonl, each with the raw `target` beside it."""
-    tensors = {name: torch.from_numpy(values) for name, values in logits.items()}
+    decoded = {}
+    for name, outcome in outcomes.items():  # those that search find targets
+        items = [str(target[name]) for target in targets] if tasks[name].collective else ids
+        decoded[name] = outcome.decode(items)
     with written(path) as write:
-        for line, target in zip(prediction_lines(tasks, ids, tensors, targets), targets, strict=True):
+        for line, target in zip(prediction_lines(ids, decoded), targets, strict=True):
             write({**line, "target": next(iter(target.values())) if len(target) == 1 else dict(target)})
 
 

@@ -20,6 +20,7 @@ class BackboneContext:
         mean: per channel, of images scaled to 0..1.
         std: per channel, of images scaled to 0..1.
         max_tokens: longest text in tokens; None for no limit.
+        prompt: what it reads, with "{text}" where a text goes.
         base: folder that relative paths of the recipe start from.
     """
 
@@ -30,4 +31,5 @@ class BackboneContext:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     max_tokens: int | None = None
+    prompt: str = "{text}"
     base: Path = Path()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
-from adaptkit.anatomy.calling.forward import Call, prepare, run
+from adaptkit.anatomy.calling.forward import prepare, run
 from adaptkit.fusions.base import BACKBONE
 from adaptkit.modalities.encoder import Encoder, drawn_present
+from adaptkit.model.encoded import Encoded, Inputs, Represented, native_inputs, with_presence
 from adaptkit.model.exchange import Blocks, Exchange, Show, refuse_compiling
+from adaptkit.model.generating import Generates
 from adaptkit.model.inference import Predicts
 from adaptkit.model.prefix import InputSequence, projected
 from adaptkit.model.state import TrainableState
@@ -29,37 +31,8 @@ from adaptkit.surgery import Graft, Receipt, adapters_of, insert
 
 # B batch, T tokens, D width of the backbone, E width of a modality
 
-Inputs = Mapping[str, Mapping[str, Tensor]]  # modality -> collated tensors
 
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A batch on its way into the backbone.
-
-    Attributes:
-        streams: modality -> its vectors.
-        call: what the backbone reads.
-        spans: modality -> (start, stop) of its tokens in that.
-        blocks: what blocks of towers returned, for adapters that read them.
-        later: modality -> its batch, of those whose towers run in step with the backbone.
-    """
-
-    streams: Mapping[str, Side]
-    call: Call
-    spans: Mapping[str, tuple[int, int | None]]
-    blocks: Mapping[str, Side]
-    later: Inputs
-
-
-@dataclass(frozen=True, slots=True)
-class Represented:
-    """A batch behind the backbone: the vector that heads read, (B, W), and the vectors of every modality."""
-
-    vector: Tensor
-    streams: Mapping[str, Side]
-
-
-class AdaptedModel(Predicts, TrainableState):
+class AdaptedModel(Predicts, Generates, TrainableState):
     """What a plan describes, ready to train or to predict. Made by `build_model`.
 
     Attributes:
@@ -120,27 +93,43 @@ class AdaptedModel(Predicts, TrainableState):
         """The towers by the names of their modalities, and "backbone"."""
         return {**self.towers, BACKBONE: self.backbone}
 
-    def forward(self, inputs: Inputs, *, drop: Collection[str] = ()) -> dict[str, Tensor]:
-        """Logits of every task.
+    def forward(
+        self, inputs: Inputs, *, drop: Collection[str] = (), targets: Mapping[str, Any] = MappingProxyType({})
+    ) -> dict[str, Tensor]:
+        """Logits of every task; of one that generates only where its targets are given.
 
         Args:
             inputs: modality -> tensors, as collated by its encoder.
             drop: modalities that count as absent in every sample (ablation).
+            targets: task -> what it encodes; those of tasks that generate are read, as words before the next word.
 
         Returns:
-            task -> (B, outputs).
+            task -> (B, outputs); of one that generates (B, A, V), where its labels are (B, A).
         """
-        tasked = {graft.model for graft in self.plan.grafts if depends_on_task(graft)}
-        if not tasked:
-            encoded = self.encode(inputs, drop)
-            found = self.represent(encoded)
-            return {name: self.answer(name, found) for name in self.heads}
-        logits, encoded = {}, None
-        for name in self.heads:  # each task has adapters of its own, so a pass of its own
+        tasked = self.tasked
+        logits: dict[str, Tensor] = {}
+        encoded = found = None
+        for name in self.plan.recipe.task:
+            if name not in self.heads and name not in targets:
+                continue
+            task = name if tasked else None  # where adapters tell tasks apart, each takes a pass of its own
             if encoded is None or tasked - {""}:
-                encoded = self.encode(inputs, drop, task=name)
-            logits[name] = self.answer(name, self.represent(encoded, task=name))
+                encoded = self.encode(inputs, drop, task=task)
+            if name not in self.heads:
+                logits[name] = self.speak(encoded, targets[name]["labels"], task=task)
+                continue
+            if found is None or tasked:
+                found = self.represent(encoded, task=task)
+            logits[name] = self.answer(name, found)
         return logits
+
+    @property
+    def tasked(self) -> set[str]:
+        """The models whose adapters tell tasks apart: modalities, "" for the backbone."""
+        return {graft.model for graft in self.plan.grafts if depends_on_task(graft)}
+
+    def _encoded_for(self, inputs: Inputs, drop: Collection[str], task: str) -> Encoded:
+        return self.encode(inputs, drop, task=task if self.tasked else None)
 
     def answer(self, task: str, found: Represented) -> Tensor:
         """What the head of a task makes of the vector, and of the queries that it reads. (B, outputs)"""
@@ -154,10 +143,9 @@ class AdaptedModel(Predicts, TrainableState):
         """The vector that heads read, (B, W): the stream, and the modalities that join it."""
 
         def backbone(blocks: dict[str, Side]) -> tuple[Tensor, Tensor]:
-            call, spans = encoded.call, encoded.spans
-            with sides.use_sides(
-                encoded.streams, call.masks, task=task, spans=spans, blocks=blocks, behind=call.behind
-            ):
+            call = encoded.call
+            assert call is not None, "heads ask for it"
+            with self._laid_out(encoded, call, task, blocks):
                 return run(self.backbone, self.plan.spec, call, self.plan.width)  # (B, T, D), (B, T)
 
         streams, blocks = dict(encoded.streams), dict(encoded.blocks)
@@ -187,10 +175,11 @@ class AdaptedModel(Predicts, TrainableState):
             streams[name] = self._encoded(name, given[name], streams, task, blocks)
             blocks |= of_samples(name, blocks, streams[name].present)
         parts = projected(dict(self.projections.items()), self.backbone, streams)
-        prefix = self.sequence.prefix(parts, self.backbone, dict(self.segments.items()))
-        call = prepare(self.backbone, self.plan.spec, native_inputs(self.plan, inputs), prefix)
+        tokens = self.sequence.prefix(parts, self.backbone, dict(self.segments.items()))
+        native = native_inputs(self.plan, inputs)
+        call = prepare(self.backbone, self.plan.spec, native, tokens) if self.heads else None
         later = {name: with_presence(inputs[name], name in drop) for name in last if name}
-        return Encoded(streams, call, self.sequence.spans(parts), blocks, later)
+        return Encoded(streams, native, tokens, call, self.sequence.spans(parts), blocks, later)
 
     def _encoded(
         self, name: str, given: Mapping[str, Tensor], streams: Mapping[str, Side], task: str | None, blocks: Blocks
@@ -267,20 +256,6 @@ def build_model(plan: Plan, *, weights: bool = True, seed: int = 0) -> AdaptedMo
         encoders = build_encoders(recipe, plan.ref, backbone, plan.spec, plan.width)
         model = AdaptedModel(plan, backbone, encoders, seed)
     return model.eval()
-
-
-def with_presence(batch: Mapping[str, Tensor], dropped: bool) -> Mapping[str, Tensor]:
-    """The batch of a modality, every sample without it where it is dropped."""
-    return {**batch, "present": torch.zeros_like(batch["present"])} if dropped else batch
-
-
-def native_inputs(plan: Plan, inputs: Inputs) -> dict[str, Mapping[str, Tensor]]:
-    """Form of input -> what the backbone reads itself."""
-    return {
-        modality.model_input: {key: value for key, value in inputs[name].items() if key != "present"}
-        for name, modality in plan.recipe.modality.items()
-        if modality.route == "backbone"
-    }
 
 
 def pooled(pool: str, backbone: nn.Module, states: Side) -> Tensor:

@@ -96,7 +96,7 @@ def count(plan: Plan, model: AdaptedModel, saved: SavedTensors) -> Cost:
     batch = {name: dummy(encoder, train.batch_size) for name, encoder in model.named_encoders()}
     with FlopCounterMode(display=False) as counter:
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
-            logits = model(batch)
+            logits = model(batch, targets=longest_targets(plan))
         forward = counter.get_total_flops()
         losses = [value.sum() for value in logits.values() if value.requires_grad]
         if losses:
@@ -112,6 +112,12 @@ def count(plan: Plan, model: AdaptedModel, saved: SavedTensors) -> Cost:
     counted = {name: tokens_of(encoder, batch[name]) for name, encoder in model.named_encoders()}
     tokens = {name: count for name, count in counted.items() if count is not None}
     return Cost(train.batch_size, tokens, Flops(forward, step), memory)
+
+
+def longest_targets(plan: Plan) -> dict[str, dict[str, Tensor]]:
+    """Encoded targets of the tasks that generate, as long as they can be, on the meta device."""
+    size, asked = plan.recipe.train.batch_size, {n: t.answer_tokens for n, t in plan.recipe.task.items() if t.generates}
+    return {n: {"labels": torch.zeros(size, tokens, dtype=torch.long, device="meta")} for n, tokens in asked.items()}
 
 
 class SavedTensors:

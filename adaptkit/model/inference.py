@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
+from itertools import count, islice
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from adaptkit.anatomy import skeleton, tokenizer_for
 from adaptkit.data import DataSet, Sample
 from adaptkit.data.collate import Collator
 from adaptkit.errors import UsageError
 from adaptkit.formats.records import Record, read_records
 from adaptkit.plan import Plan
+from adaptkit.tasks.targets import Speaker
 from adaptkit.tasks.task import Task
 
 # B samples of a batch, N samples of all batches, O outputs of a task
@@ -70,7 +74,12 @@ class Predicts(nn.Module):
 
 
 def predictions(
-    model: Predicts, samples: Iterable[Sample], *, batch_size: int | None = None, drop: Collection[str] = ()
+    model: Predicts,
+    samples: Iterable[Sample],
+    *,
+    batch_size: int | None = None,
+    drop: Collection[str] = (),
+    streamer: Any = None,
 ) -> Iterator[Prediction]:
     """The predictions of a model, lazily.
 
@@ -79,6 +88,7 @@ def predictions(
         samples: in order; read a batch at a time.
         batch_size: samples per forward; by default the recipe's.
         drop: modalities to leave out.
+        streamer: gets the ids of generated tokens as they come, a sample at a time.
 
     Raises:
         DataError: while iterating, naming the sample.
@@ -92,46 +102,53 @@ def predictions(
     if next(model.parameters()).is_meta:
         raise UsageError("the model was built without weights.", where="predict", hint="Write build_model(plan).")
     tasks = build_tasks(model.plan, None)
+    speakers = {name: task.speaker for name, task in tasks.items() if task.speaker is not None}
+    heads = len(speakers) < len(tasks)
     collate = Collator(model.encoders, {}, model.plan.recipe.data.drop)  # type: ignore[arg-type]
-
-    def batches() -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-        rest = iter(samples)
-        while chunk := list(islice(rest, size)):
-            batch = collate(chunk)
-            yield batch["ids"], infer(model, batch["inputs"], train.precision, drop)
+    together = any(task.collective for task in tasks.values())
 
     def lines() -> Iterator[Prediction]:
-        together = any(task.collective for task in tasks.values())
-        for ids, logits in _joined(batches()) if together else batches():
-            yield from prediction_lines(tasks, ids, logits)
+        rest, ids, outcomes = iter(samples), [], {name: task.outcome() for name, task in tasks.items()}
+        for number in count():
+            chunk = list(islice(rest, size))
+            if chunk:
+                batch = collate(chunk)
+                ids += batch["ids"]
+                for name, values in (infer(model, batch["inputs"], train.precision, drop) if heads else {}).items():
+                    outcomes[name].add(values, None)
+                for name, speaker in speakers.items():
+                    how = {"number": number, "streamer": streamer}
+                    outcomes[name].answer(
+                        answers_of(model, speaker, batch["inputs"], train.precision, drop, **how), None
+                    )
+            if ids and not (together and chunk):
+                yield from prediction_lines(ids, {name: outcome.decode(ids) for name, outcome in outcomes.items()})
+                ids, outcomes = [], {name: task.outcome() for name, task in tasks.items()}
+            if not chunk:
+                return
 
     return lines()
 
 
-def prediction_lines(
-    tasks: Mapping[str, Task],
-    ids: Sequence[str],
-    logits: Mapping[str, Tensor],
-    targets: Sequence[Mapping[str, Any]] | None = None,
-) -> Iterator[Prediction]:
+def prediction_lines(ids: Sequence[str], decoded: Mapping[str, Sequence[Prediction]]) -> Iterator[Prediction]:
     """One per sample; what a task predicts stands directly in it if there is only one task.
 
     Args:
-        tasks: name -> task.
         ids: of the samples.
-        logits: task -> (N, O).
-        targets: raw targets of the samples, where they are known: tasks that search find those, and ids otherwise.
+        decoded: task -> what it says of every sample.
     """
-    decoded = {}
-    for name, task in tasks.items():
-        items = [str(target[name]) for target in targets] if targets is not None and task.collective else ids
-        decoded[name] = task.decode(logits[name], items)
     for index, name in enumerate(ids):
         found = {task: values[index] for task, values in decoded.items()}
         yield {"id": name, **(next(iter(found.values())) if len(found) == 1 else found)}
 
 
-def infer(model: nn.Module, inputs: Mapping[str, Any], precision: str, drop: Collection[str] = ()) -> dict[str, Tensor]:
+def infer(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    precision: str,
+    drop: Collection[str] = (),
+    targets: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Tensor]:
     """Task -> (B, O) float32 logits of a batch: in evaluation mode, without gradients, where the model is.
 
     Args:
@@ -139,11 +156,39 @@ def infer(model: nn.Module, inputs: Mapping[str, Any], precision: str, drop: Col
         inputs: modality -> collated tensors.
         precision: as in training ("fp32", "bf16", "fp16").
         drop: modalities to leave out.
+        targets: task -> encoded targets, of tasks that generate: without them there are no logits of theirs.
     """
     device = next(model.parameters()).device
+    given = {"targets": on_device(targets, device)} if targets else {}
     with evaluating(model), torch.no_grad(), autocast(device, precision):
-        logits = model(_on(inputs, device), drop=drop)
+        logits = model(on_device(inputs, device), drop=drop, **given)
     return {name: value.float() for name, value in logits.items()}
+
+
+def answers_of(
+    model: nn.Module,
+    speaker: Speaker,
+    inputs: Mapping[str, Any],
+    precision: str,
+    drop: Collection[str] = (),
+    *,
+    number: int = 0,
+    streamer: Any = None,
+) -> Any:
+    """What a task that generates has as answers to a batch, under the conditions of `infer`.
+
+    Args:
+        number: of the batch; what is drawn depends on it and on the seed of the decoding, and on nothing else.
+        streamer: gets the ids as they come.
+    """
+    device = next(model.parameters()).device
+    with evaluating(model), torch.no_grad(), autocast(device, precision), torch.random.fork_rng(devices=_cards(device)):
+        torch.manual_seed(speaker.seed + number)
+        return speaker.answers(model, on_device(inputs, device), drop=drop, streamer=streamer)
+
+
+def _cards(device: torch.device) -> list[torch.device]:
+    return [] if device.type == "cpu" else [device]
 
 
 @contextmanager
@@ -184,21 +229,23 @@ def build_tasks(plan: Plan, data: DataSet | None) -> dict[str, Task]:
         known = spec.model_copy(update={"labels": list(labels)}) if labels else spec
         targets = None if data is None else data.targets("train", name)
         tasks[name] = Task.build(known, name, targets)
+        speaker = tasks[name].speaker
+        if speaker is not None:
+            speaker.connect(partial(_tokenizer_of, plan), framed=plan.spec.form == "encoder_decoder")
     return tasks
 
 
-def _joined(batches: Iterable[tuple[list[str], dict[str, Tensor]]]) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-    """All batches as one, in the memory of the CPU; nothing of none."""
-    every = [(ids, {name: value.cpu() for name, value in logits.items()}) for ids, logits in batches]
-    if every:
-        together = {name: torch.cat([logits[name] for _, logits in every]) for name in every[0][1]}
-        yield [name for ids, _ in every for name in ids], together
+def _tokenizer_of(plan: Plan) -> Any:
+    recipe = plan.recipe
+    named = recipe.backbone.tokenizer
+    return tokenizer_for(plan.ref, skeleton(plan.ref), named, base=recipe.base, key="backbone")()
 
 
-def _on(inputs: Any, device: torch.device) -> Any:
+def on_device(inputs: Any, device: torch.device) -> Any:
+    """Nested tables of tensors where a model is; what is no tensor stays."""
     if isinstance(inputs, Tensor):
         return inputs.to(device)
-    return {name: _on(value, device) for name, value in inputs.items()}
+    return {name: on_device(value, device) for name, value in inputs.items()} if isinstance(inputs, Mapping) else inputs
 
 
 def _as_numpy(record: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
+from adaptkit.anatomy.model_input import has_head
 from adaptkit.data import DataSet
 from adaptkit.errors import RecipeError
 from adaptkit.formats.load import load_data
@@ -197,7 +198,8 @@ def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec
     backbone = recipe.backbone
     where = recipe.where("backbone.model")
     ref = resolve(backbone.model, base=recipe.base, revision=backbone.revision, config=backbone.config, where=where)
-    ref = replace(ref, added_tokens=backbone.added_tokens or 0)
+    generates = any(task.generates for task in recipe.task.values())
+    ref = replace(ref, added_tokens=backbone.added_tokens or 0, head=generates)
     try:
         model = skeleton(ref)
     except RecipeError as error:
@@ -213,7 +215,19 @@ def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec
             where=where,
             hint="Make it the tower of a modality of kind audio.",
         )
+    if generates:
+        check_generates(model, ref.name, spec, where)
     return ref, model, study(model, name=ref.name), spec
+
+
+def check_generates(model: nn.Module, name: str, spec: InputSpec, where: str) -> None:
+    """Raise RecipeError for a backbone that gives no text."""
+    why = "" if has_head(model) else "has no language-model head"
+    if not why and not (spec.causal or spec.form == "encoder_decoder"):
+        why = "reads in both directions at once"
+    if why:
+        hint = "Take a decoder (gpt2, llama, qwen2) or an encoder-decoder (bart, t5)."
+        raise RecipeError(f"{name} {why}, so it generates no text.", where=where, hint=hint)
 
 
 def plan_context(

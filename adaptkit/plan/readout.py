@@ -95,7 +95,7 @@ def build_fusion(recipe: Recipe, encoders: Mapping[str, Encoder], spec: InputSpe
 def build_heads(
     recipe: Recipe, encoders: Mapping[str, Encoder], width: int, outputs: Mapping[str, int]
 ) -> dict[str, nn.Module]:
-    """The head of every task, on the current default device; frozen where `head.train = false`.
+    """The head of every task that has one, on the current default device; frozen where `head.train = false`.
 
     Args:
         recipe: with its tasks.
@@ -104,4 +104,8 @@ def build_heads(
         outputs: task -> O.
     """
     widths = {name: encoder.width for name, encoder in encoders.items()}
-    return {name: TASKS[task.kind].build_head(task, width, outputs[name], widths) for name, task in recipe.task.items()}
+    return {
+        name: TASKS[task.kind].build_head(task, width, outputs[name], widths)
+        for name, task in recipe.task.items()
+        if not task.generates
+    }

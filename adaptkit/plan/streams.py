@@ -51,7 +51,7 @@ def build_encoders(recipe: Recipe, ref: ModelRef, model: nn.Module, spec: InputS
     room = text_room(recipe, spec, encoders)
     for name, modality in recipe.modality.items():
         if modality.route == "backbone":
-            encoders[name] = Encoder.build(modality, name, context(max_tokens=room))
+            encoders[name] = Encoder.build(modality, name, context(max_tokens=room, prompt=prompt_of(recipe)))
     return {name: encoders[name] for name in recipe.modality}
 
 
@@ -71,6 +71,24 @@ def check_behind(recipe: Recipe, ref: ModelRef, model: Any, spec: InputSpec) -> 
             where=recipe.where("backbone.tokens"),
             hint='Write tokens = "before", or take a backbone such as bart-base or t5-base.',
         )
+
+
+def prompt_of(recipe: Recipe) -> str:
+    """What the backbone reads of a text: that of the tasks that generate.
+
+    Raises:
+        RecipeError: they read it differently.
+    """
+    prompts = {name: getattr(task, "prompt", "") for name, task in recipe.task.items() if task.generates}
+    first = next(iter(prompts.values()), "{text}")
+    for name, prompt in prompts.items():
+        if prompt != first:
+            raise RecipeError(
+                "the tasks of a recipe read one prompt, and another task has another one.",
+                where=recipe.where(f"task.{name}.prompt"),
+                hint="Write the same prompt in all tasks that generate.",
+            )
+    return first
 
 
 def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
@@ -125,6 +143,8 @@ def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) 
     """Most text tokens: what the recipe says, within what the position embeddings leave."""
     prompts = prompt_length(recipe, "encoder" if spec.form == "encoder_decoder" else "")
     prefix = prefix_length(recipe, encoders) + prompts
+    if spec.form != "encoder_decoder":
+        prefix += answer_tokens(recipe)
     if recipe.backbone.prefix == "mmbt":
         prefix = 0  # the positions of the text restart behind it
     asked = recipe.backbone.max_tokens
@@ -135,13 +155,18 @@ def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) 
         return asked
     room = spec.max_tokens - prefix
     if room < 1 or (asked is not None and asked > room):
-        taken = f", of which {prefix} are taken by other modalities and prompts" if prefix else ""
+        taken = f", of which {prefix} are taken by other modalities, prompts and answers" if prefix else ""
         raise SiteError(
             f"backbone.max_tokens = {asked} does not fit: the backbone has {spec.max_tokens} positions{taken}.",
             where=recipe.where("backbone.max_tokens"),
             hint=f"Write max_tokens <= {max(room, 0)}.",
         )
     return asked or room
+
+
+def answer_tokens(recipe: Recipe) -> int:
+    """A, most tokens that the backbone writes; 0 where no task generates."""
+    return max(task.answer_tokens for task in recipe.task.values())
 
 
 def reads_text(recipe: Recipe) -> bool:
@@ -255,10 +280,12 @@ def stream_lengths(
     whole = None if texts and text is None else (text or 0) + prefix_length(recipe, encoders)
     if text and whole and recipe.backbone.prefix == "mmbt":
         whole -= 1  # the text's own [CLS] goes
+    answer = answer_tokens(recipe)
     if spec.form in ("text", "vectors"):
-        return {stack.name: whole for stack in anatomy.stacks}
+        length = None if whole is None else whole + max(answer - 1, 0)  # the end token is never read
+        return {stack.name: length for stack in anatomy.stacks}
     if spec.form == "encoder_decoder":
-        return {"encoder": whole, "decoder": 1}
+        return {"encoder": whole, "decoder": max(answer, 1)}
     images = image_lengths(model, anatomy, spec)
     return {stack.name: text if stack.name == "text" else images.get(stack.name) for stack in anatomy.stacks}
 

@@ -77,6 +77,13 @@ class Written(Mapping[str, Any]):
         value = self.get(key)
         return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
+    def differs(self, key: str) -> bool:
+        """Whether the recipe says something else than the default (which a resolved recipe writes out)."""
+        value, default = self[key], Written({}, self.table)[key]
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            return any(value.get(name, other) != other for name, other in default.items())
+        return value != default
+
     def is_written(self, key: str) -> bool:
         """Whether the recipe itself says it."""
         return self.raw.get(key) is not None

@@ -72,12 +72,14 @@ class TaskTable(Table):
             "gaps" (only whether it is there).
         query_keys: keys that name a modality which the head reads besides the vector of the sample.
         set_keys: keys that name sets of further metrics.
+        generates: what it gives is text, by the backbone's own head; it has none of its own.
     """
 
     many: ClassVar[bool] = False
     summary: ClassVar[str] = "gaps"
     query_keys: ClassVar[tuple[str, ...]] = ()
     set_keys: ClassVar[tuple[str, ...]] = ("metrics",)
+    generates: ClassVar[bool] = False
 
     kind: str = Field(examples=["classification"], description="What kind of target it is.")
     column: str | None = Field(default=None, description="Column of the data. Default: the task's name.")
@@ -92,6 +94,11 @@ class TaskTable(Table):
         default=None, examples=["mse"], description="The loss, a word or a table. Default: the task's own."
     )
     head: Annotated[Head, OfKind(HEADS)] = Field(default=Head(), description="The output module.")
+
+    @property
+    def answer_tokens(self) -> int:
+        """Most tokens of what it generates."""
+        return 0
 
     @property
     def queries(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from adaptkit import kinds
+from adaptkit.errors import RecipeError
 from adaptkit.kinds import TASKS, Kind, Kinds
 from adaptkit.recipe.task import fits
 
@@ -83,6 +84,18 @@ def named(metrics: Iterable[Metric], labels: Sequence[str]) -> dict[str, Metric]
             names = [metric.name.replace(LABEL, label) for label in labels] if LABEL in metric.name else [metric.name]
             found |= dict.fromkeys(names, metric)
     return found
+
+
+def complete(values: Values, measured: Iterable[str], task: str) -> Values:
+    """Every metric that a task measures, in order.
+
+    Raises:
+        RecipeError: a set of metrics lacks one that it declares.
+    """
+    if lacking := [name for name in measured if name not in values]:
+        message = f"the metrics {', '.join(lacking)} are declared and not computed."
+        raise RecipeError(message, where=f"task.{task}")
+    return {name: values[name] for name in measured}
 
 
 def metrics_in(kind: Kind) -> tuple[Metric, ...]:

@@ -12,7 +12,9 @@ from adaptkit import kinds
 from adaptkit.errors import RecipeError, nearest
 from adaptkit.kinds import Kinds
 from adaptkit.recipe.task import fits, set_misfit
-from adaptkit.tasks.metric import LOSS, METRICS, Metric, MetricSet, Values, metrics_in, named
+from adaptkit.tasks.metric import LOSS, METRICS, Metric, MetricSet, Values, complete, metrics_in, named
+from adaptkit.tasks.outcome import Arrays, Outcome
+from adaptkit.tasks.targets import Encodes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 TASKS: Kinds[type[Task]] = kinds.TASKS
 
 
-class Task:
+class Task(Encodes):
     """One thing to learn.
 
     Args:
@@ -118,15 +120,11 @@ class Task:
 
         return build_head(spec.head, width, outputs)
 
-    def encode(self, values: Sequence[Any], ids: Sequence[str]) -> Tensor:
-        """Raw targets as the tensor that `loss` takes.
+    def outcome(self) -> Outcome:
+        """What collects the outputs of a split."""
+        return Arrays(self)
 
-        Raises:
-            DataError: naming the sample.
-        """
-        raise NotImplementedError
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, targets: Any) -> Tensor:
         """Scalar loss of (B, O) logits, mean over the batch, in float32: that of the recipe, or the task's own."""
         if self.chosen_loss is None:
             return self.own_loss(logits, targets)
@@ -177,12 +175,9 @@ class Task:
         for further in self.sets.values():
             more, told = further.compute(scores, targets, self)
             values, notes = values | more, notes + told
-        if lacking := [name for name in self.measured if name not in values]:
-            message = f"the metrics {', '.join(lacking)} are declared and not computed."
-            raise RecipeError(message, where=f"task.{self.name}")
-        return {name: values[name] for name in self.measured}, notes
+        return complete(values, self.measured, self.name), notes
 
-    def decode(self, logits: Tensor, items: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def decode(self, logits: Any, items: Sequence[str] = ()) -> list[dict[str, Any]]:
         """One prediction per sample, as plain data.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from adaptkit.errors import AdaptkitError, RunError
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.model import AdaptedModel
 from adaptkit.recipe import Train
+from adaptkit.tasks.task import Task
 from adaptkit.training.rng import seeded
 
 Batch = dict[str, Any]
@@ -65,6 +66,13 @@ def batch_groups(
         if len(group) == spec.accumulation or number == len(chunks):
             yield group
             group = []
+
+
+def loss_shares(tasks: Mapping[str, Task], group: Sequence[Batch]) -> list[dict[str, float]]:
+    """For every batch of a step, task -> what its loss counts: its weight, by the batch's part of what is counted."""
+    amounts = [{name: task.amount(batch["targets"][name]) for name, task in tasks.items()} for batch in group]
+    total = {name: max(sum(each[name] for each in amounts), 1) for name in tasks}
+    return [{name: task.weight * each[name] / total[name] for name, task in tasks.items()} for each in amounts]
 
 
 def fit_encoders(model: AdaptedModel, samples: Sequence[Sample], spec: Train) -> None:

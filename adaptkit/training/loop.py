@@ -25,7 +25,7 @@ from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.surgery import observe_changes
 from adaptkit.tasks.task import Task
-from adaptkit.training.batches import Batch, batch_groups, fit_encoders, odd_vectors, total_steps
+from adaptkit.training.batches import Batch, batch_groups, fit_encoders, loss_shares, odd_vectors, total_steps
 from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
 from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
 from adaptkit.training.interrupt import Stop
@@ -126,7 +126,7 @@ def saver(
 def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress:
     """Train to the last epoch, from the last checkpoint if there is one."""
     spec, tasks, samples = run.plan.recipe.train, run.material.tasks, run.material.data.splits["train"]
-    collate, total = run.material.collate(model), total_steps(spec, len(samples))
+    collate, total = run.material.collate(model, training=True), total_steps(spec, len(samples))
     sampler = spec.sampler
     order = build_order(samples, dict(model.named_encoders()), tasks, seed, name=sampler.name, **sampler.options)
 
@@ -178,24 +178,23 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
 def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Batch], *, clip: float | None) -> float:
     """One optimizer step over the group; returns the mean loss of its samples.
 
-    Every batch weighs by its number of samples, so a short last batch or a short last group counts right
-    and accumulation equals one large batch (up to class weights, which normalise within a batch).
+    Every batch weighs by what the task counts in it (samples, or tokens), so a short last batch or a short last group
+    counts right and accumulation equals one large batch (up to class weights, which normalise within a batch).
 
     Raises:
         Diverged: loss or gradient is not finite; the parameters are as before the step.
     """
     model, optimizer, accelerator = training.model, training.optimizer, training.accelerator
     before = rng_state()
-    samples = sum(len(batch["ids"]) for batch in group)
     losses = []
     model.train()
-    for batch in group:
+    for batch, shares in zip(group, loss_shares(tasks, group), strict=True):
         batch = send_to_device(batch, accelerator.device)
         with accelerator.autocast():
-            logits = model(batch["inputs"])
+            logits = model(batch["inputs"], targets=batch["targets"])
         # Losses in float32: in half precision a sum over a batch loses digits.
-        terms = [task.weight * task.loss(logits[name].float(), batch["targets"][name]) for name, task in tasks.items()]
-        loss = torch.stack(terms).sum() * (len(batch["ids"]) / samples)
+        terms = [shares[name] * task.loss(logits[name].float(), batch["targets"][name]) for name, task in tasks.items()]
+        loss = torch.stack(terms).sum()
         accelerator.backward(loss)
         losses.append(loss.detach())
     mean = float(torch.stack(losses).sum())
@@ -275,7 +274,7 @@ def test(
         metrics[split] = found.metrics
         rows = zip(*(data.targets(split, task) for task in tasks), strict=True)
         targets = [dict(zip(tasks, row, strict=True)) for row in rows]
-        write_predictions(predictions / f"{split}.jsonl", tasks, found.ids, found.logits, targets)
+        write_predictions(predictions / f"{split}.jsonl", tasks, found.ids, found.outcomes, targets)
     dropped = droppable(run.plan) if "test" in data.splits else ()
     ablations: dict[str, Splits] = {name: {"test": look("test", (name,)).metrics} for name in dropped}
     for text in dict.fromkeys(warnings):

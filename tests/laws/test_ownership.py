@@ -17,6 +17,8 @@ INPUTS = {"text", "image", "audio"}
 EXCEPTIONS = {
     ("anatomy", frozenset({*INPUTS, "features", "log_mel"})): "forms of input of the libraries' models",
     ("plan", frozenset(INPUTS)): "forms of input of the libraries' models",
+    ("plan", frozenset({"prompt"})): "what the backbone reads of a text",
+    ("model", frozenset({"text"})): "a form of input of the libraries' models",
     ("anatomy", frozenset({"mlp", "table", "tensor"})): "a branch of a block; where sites come from; a type",
     ("adapters", frozenset({"mlp", "residual"})): "a branch of a block; a form of Wander's product",
     ("benchmarks", frozenset({*INPUTS, "video", "features", "jsonl"})): "columns and files of published data sets",
@@ -25,6 +27,7 @@ EXCEPTIONS = {
     ("data", frozenset({"text", "features", "rows"})): "kinds of columns of stores, names of summaries, a folder",
     ("formats", frozenset({"text", "image", "features"})): "forms of cells, and a column of the digit questions",
     ("tasks", frozenset({"balanced"})): "a rule for the weights of labels",
+    ("tasks", frozenset({"text", "prompt"})): "what is generated, and what is read before",
     ("training", frozenset({"tensor"})): "a type",
     ("kinds", frozenset({"text", "table"})): "types in words, and an attribute",
     ("recipe", frozenset({"text", "table", "prefix"})): "forms of cells, types in words, and a key",

@@ -13,7 +13,7 @@ from torch.nn import functional
 from adaptkit.anatomy.calling.inputs import AudioSpec, InputSpec
 from adaptkit.anatomy.calling.own import own_output_shape, own_states
 from adaptkit.anatomy.layout import as_tokens
-from adaptkit.anatomy.model_input import is_own
+from adaptkit.anatomy.model_input import has_head, is_own
 from adaptkit.anatomy.trace.probe import runnable_on_meta
 from adaptkit.errors import SiteError
 
@@ -198,7 +198,13 @@ def hidden_states(model: Any, spec: InputSpec, inputs: Mapping[str, Any]) -> Ten
     """What one forward of a model that is no pair of towers gives: a sequence (B, T, D), or a map."""
     if spec.own is not None:
         return own_states(model(**inputs))
-    return model.forward_features(inputs["x"]) if spec.form == "timm" else model(**inputs).last_hidden_state
+    if spec.form == "timm":
+        return model.forward_features(inputs["x"])
+    if not has_head(model):
+        return model(**inputs).last_hidden_state
+    if model.base_model is not model:
+        return model.base_model(**inputs).last_hidden_state
+    return model(**inputs, output_hidden_states=True).decoder_hidden_states[-1]  # T5's head is beside its stacks
 
 
 def output_shape(model: Any, spec: InputSpec) -> tuple[int | None, int]:

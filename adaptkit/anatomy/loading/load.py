@@ -163,6 +163,8 @@ def _fitting(ref: ModelRef, rows: int | None, where: str) -> Any:
 
 
 def _library(ref: ModelRef) -> Any:
+    if ref.head and ref.library == "timm":
+        raise RecipeError(f"{ref.name} reads images and has no language-model head, so it generates no text.")
     # Imported here so that a recipe on timm does not pay for transformers, nor the other way round.
     if ref.library == "python":
         from adaptkit.anatomy.loading import python_models

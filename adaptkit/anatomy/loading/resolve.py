@@ -28,6 +28,7 @@ class ModelRef:
         settings: the configuration of a model with random weights, or of a callable; None for a checkpoint.
         builder: the callable; None for models of the libraries.
         added_tokens: rows that its word table has besides the checkpoint's.
+        head: with the head of a language model, which gives words and not only states.
     """
 
     name: str
@@ -40,6 +41,7 @@ class ModelRef:
     settings: Mapping[str, Any] | None = field(default=None, hash=False)
     builder: Builder | None = None
     added_tokens: int = 0
+    head: bool = False
 
 
 def resolve(

@@ -17,6 +17,8 @@ from transformers import (
     AttentionInterface,
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PretrainedConfig,
 )
@@ -28,12 +30,14 @@ from adaptkit.anatomy.loading.weights import check_sha256, hub_answers, package_
 from adaptkit.anatomy.quantised import keep_codes
 from adaptkit.errors import RecipeError, UnavailableError, nearest
 
+GENERATES = "Take a decoder (gpt2, llama, qwen2) or an encoder-decoder (bart, t5)."
 Dropout = Literal["off", "keep"]
 Precision = Literal["float32", "bfloat16", "float16", "shipped"]
 
 _DROPOUT_KEY = re.compile(r"drop")
-# A checkpoint saved for masked language modelling has no pooler; anything else missing means the wrong file.
-_MAY_BE_MISSING = re.compile(r"(^|\.)(pooler\.|position_ids$|.*relative_position_index$)")
+# A checkpoint saved for masked language modelling has no pooler, and one without a head not the zeros that BART adds to
+# its logits; anything else missing means the wrong file.
+_MAY_BE_MISSING = re.compile(r"(^|\.)(pooler\.|position_ids$|final_logits_bias$|.*relative_position_index$)")
 
 
 def config(ref: ModelRef) -> PretrainedConfig:
@@ -82,14 +86,14 @@ def load(ref: ModelRef, *, dropout: Dropout = "keep", precision: Precision = "sh
         "output_loading_info": True,
         "trust_remote_code": False,
     }
-    folder = _weights_folder(ref)
+    auto, folder = auto_class(ref, settings), _weights_folder(ref)
     # Weights the file lacks (a pooler) are drawn at random: from a fixed seed, so that two loads are equal.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if folder is not None:
-            model, info = _from_folder(folder, options)
+            model, info = _from_folder(auto, folder, options)
         else:
-            model, info = _from_hub(ref, "weights", AutoModel.from_pretrained, **options)
+            model, info = _from_hub(ref, "weights", auto.from_pretrained, **options)
     missing = sorted(key for key in info["missing_keys"] if not _MAY_BE_MISSING.search(key))
     if missing:
         raise UnavailableError(
@@ -123,9 +127,10 @@ def built(ref: ModelRef, settings: PretrainedConfig) -> nn.Module:
     Raises:
         RecipeError: values that contradict each other, such as a width that the heads do not divide.
     """
+    auto = auto_class(ref, settings)
     try:
         with quietly():
-            return AutoModel.from_config(settings, trust_remote_code=False)
+            return auto.from_config(settings, trust_remote_code=False)
     except Exception as error:  # every architecture refuses in its own way
         if ref.settings is None:
             raise
@@ -134,6 +139,22 @@ def built(ref: ModelRef, settings: PretrainedConfig) -> nn.Module:
             hint="The keys are those of the type's configuration in transformers, and what they leave out has its "
             "published default.",
         ) from error
+
+
+def auto_class(ref: ModelRef, settings: PretrainedConfig) -> Any:
+    """What of transformers builds the model: without a head, or with that of a language model.
+
+    Raises:
+        RecipeError: it is to have one, and there is none for its type.
+    """
+    if not ref.head:
+        return AutoModel
+    auto = AutoModelForSeq2SeqLM if getattr(settings, "is_encoder_decoder", False) else AutoModelForCausalLM
+    if type(settings) not in auto._model_mapping:
+        raise RecipeError(
+            f"{ref.name} ({settings.model_type}) has no language-model head, so it generates no text.", hint=GENERATES
+        )
+    return auto
 
 
 def from_settings(model_type: str, settings: Mapping[str, Any]) -> PretrainedConfig:
@@ -239,10 +260,10 @@ def _package(ref: ModelRef) -> Path | None:
     return package_folder(ref.alias) if ref.alias is not None and ref.revision is None else None
 
 
-def _from_folder(folder: Path, options: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+def _from_folder(auto: Any, folder: Path, options: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     try:
         with quietly():
-            return AutoModel.from_pretrained(folder, local_files_only=True, **options)
+            return auto.from_pretrained(folder, local_files_only=True, **options)
     except ImportError as error:
         raise lacks_library(str(folder), error) from error
     except Exception as error:  # safetensors and transformers raise many kinds; all mean an unreadable file

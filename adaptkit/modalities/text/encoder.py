@@ -13,11 +13,13 @@ from adaptkit.anatomy import tokenizer_identity
 from adaptkit.errors import DataError, RecipeError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import MODALITIES, Encoder, kept, present_of, shared, tower_of
-from adaptkit.modalities.text.parts import Parts
+from adaptkit.modalities.text.parts import HOLE, Parts
 from adaptkit.modalities.text.table import TextModality
 from adaptkit.modalities.tower import Tower
 
 # B batch, L tokens of the longest text
+
+TEXT = "{text}"  # of a prompt
 
 
 @MODALITIES.register("text")
@@ -32,6 +34,7 @@ class TextEncoder(Encoder):
         max_tokens: longest text, special tokens included.
         keep: which tokens of a longer one are kept beside the special ones: `first`, `last` or `middle`.
         parts: how the cells of several columns make the text, where it has several.
+        prompt: what is read, with "{text}" where the text goes; what is around that is never cut.
         tower: reads the text; None for the backbone.
     """
 
@@ -44,12 +47,13 @@ class TextEncoder(Encoder):
         max_tokens: int | None = None,
         keep: str = "first",
         parts: Parts | None = None,
+        prompt: str = TEXT,
         tower: Tower | None = None,
         **common: Any,
     ) -> None:
         width = 0 if tower is None else tower.width
         super().__init__(width=width, tokens=max_tokens, native=tower is None, tower=tower, **common)
-        self._load, self.keep, self.parts = tokenizer, keep, parts
+        self._load, self.keep, self.parts, self.prompt = tokenizer, keep, parts, prompt
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> TextEncoder:
@@ -70,6 +74,7 @@ class TextEncoder(Encoder):
             max_tokens=min(limits, default=None),
             keep=modality.keep,
             parts=Parts(modality.parts, tuple(modality.cut), modality.keep) if modality.parts else None,
+            prompt=context.prompt if native else TEXT,
             tower=tower,
             **shared(modality, name),
         )
@@ -84,12 +89,16 @@ class TextEncoder(Encoder):
         tokenizer = self._load() if self.tower is None else self.tower.tokenizer
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        special = tokenizer.num_special_tokens_to_add()
-        if self.limit is not None and self.limit <= special:
+        taken = tokenizer.num_special_tokens_to_add()
+        what = f"{taken} are special"
+        if self.prompt != TEXT:
+            taken = len(tokenizer(self.prompt.replace(TEXT, ""), verbose=False)["input_ids"])
+            what = f"{taken} are special or of the prompt"
+        if self.limit is not None and self.limit <= taken:
             raise RecipeError(
-                f"{self.limit} tokens leave no room for words: {special} are special.",
+                f"{self.limit} tokens leave no room for words: {what}.",
                 where=f"modality.{self.name}.max_tokens",
-                hint=f"Write max_tokens = {special + 1} or more.",
+                hint=f"Write max_tokens = {taken + 1} or more.",
             )
         return tokenizer
 
@@ -126,9 +135,12 @@ class TextEncoder(Encoder):
             raise DataError(f"{self.name} has half of a character at {error.start}.", where=where) from None
         return value
 
-    def _tokens(self, text: str) -> int:
-        """How many tokens a text has, special ones included."""
-        return len(self.tokenizer(self._whole(text, ""), verbose=False)["input_ids"])
+    def _tokens(self, text: Any) -> int:
+        """How many tokens a text has in its prompt, special ones included."""
+        return self._counted(self.prompt.replace(TEXT, self._whole(text, "")))
+
+    def _counted(self, text: str) -> int:
+        return len(self.tokenizer(text, verbose=False)["input_ids"])
 
     def _tokens_of(self, words: Sequence[str]) -> list[int]:
         """How many tokens each of some words has by itself."""
@@ -137,6 +149,8 @@ class TextEncoder(Encoder):
 
     def collate(self, values: list[str | None], ids: list[str]) -> dict[str, Tensor]:
         texts = ["" if value is None else value for value in values]
+        if self.prompt != TEXT:
+            texts = [self._prompted(text) for text in texts]
         if self.keep == "middle" and self.limit is not None:
             batch = self._middles(texts, self.limit)
         else:
@@ -145,6 +159,15 @@ class TextEncoder(Encoder):
                 texts, padding=True, truncation=self.limit is not None, max_length=self.limit, return_tensors="pt"
             )
         return {**batch, "present": present_of(values)}
+
+    def _prompted(self, text: str) -> str:
+        """The prompt with as much of the text in it as fits the limit, its first, last or middle part."""
+        whole = self.prompt.replace(TEXT, text)
+        if self.limit is None or TEXT not in self.prompt or self._counted(whole) <= self.limit:
+            return whole
+        parts = Parts({TEXT: self.prompt.replace(TEXT, HOLE)}, (TEXT,), self.keep)
+        fitted = parts.fitted({TEXT: text}, self.limit, self._counted, self._tokens_of)
+        return fitted or self.prompt.replace(TEXT, "")
 
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
         assert self.tower is not None, f"{self.name} goes to the backbone as it is"

@@ -40,7 +40,7 @@ def test_each_alone_and_all_together_and_the_whole_once() -> None:
 
     def look(split: str, dropped: tuple[str, ...], rate: float) -> Measured:
         asked.append((dropped, rate))
-        return Measured({"mae": rate}, (), IDS[:10], {}, {})
+        return Measured({"mae": rate}, (), IDS[:10], {})
 
     found = robustness_of(look, ["image", "audio"], (0, 0.5, 1), ["test"])
     groups = [("image",), ("audio",), ("image", "audio")]

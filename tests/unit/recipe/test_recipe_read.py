@@ -230,7 +230,7 @@ def test_the_last_set_wins(write, good):
         (
             "task.year.loss=l1",
             '--set task.year.loss=l1  task.year.kind: missing key. Write kind = "classification"'
-            ' or "multilabel" or "regression" or "retrieval".',
+            ' or "generation" or "multilabel" or "regression" or "retrieval".',
         ),
     ],
 )

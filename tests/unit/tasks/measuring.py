@@ -14,6 +14,8 @@ def task_of(kind: str, width: int, labels: tuple[str, ...] = (), conventions: st
     further = {"sets": [] if conventions == "none" else [conventions], **keys}
     if kind in ("classification", "multilabel"):
         return TASKS[kind]("x", labels or tuple(map(str, range(width))), **further)
+    if kind == "generation":
+        return TASKS[kind].build(TASKS[kind].table(kind=kind), "x")
     return TASKS[kind]("x", **({"width": width // 2} if kind == "retrieval" else {"outputs": width}), **further)
 
 

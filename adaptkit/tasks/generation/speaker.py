@@ -1,0 +1,110 @@
+"""Answers in words: by transformers' search, or the likeliest of given ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from adaptkit.tasks.generation.words import Words, nll_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# B batch, A tokens of an answer, C choices
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was generated for a batch.
+
+    Attributes:
+        texts: of every sample, the best first.
+        scores: of every one of them a number that is higher for a better one; None where nothing compared them.
+    """
+
+    texts: list[list[str]]
+    scores: list[list[float]] | None
+
+
+class AnswersInWords:
+    """What generates the answers of a task.
+
+    Args:
+        name: of the task.
+        spec: its table.
+    """
+
+    def __init__(self, name: str, spec: Any) -> None:
+        self.name, self.spec, self.seed = name, spec, spec.decoding.seed
+        self._load: Callable[[], Any] | None = None
+        self._framed = False
+
+    def connect(self, tokenizer: Callable[[], Any], *, framed: bool) -> None:
+        """See `adaptkit.tasks.targets.Speaker`."""
+        self._load, self._framed = tokenizer, framed
+
+    @cached_property
+    def words(self) -> Words:
+        """The backbone's tokenizer, loaded when first used.
+
+        Raises:
+            RecipeError: it has no token that could end an answer.
+        """
+        assert self._load is not None, "build_tasks connects it"
+        return Words(self._load(), framed=self._framed)
+
+    def samples(self, split: str, of: int) -> int:
+        """All of every split but of one that is looked at after each epoch."""
+        limit = self.spec.decoding.validation_samples
+        return of if split != "validation" or isinstance(limit, str) else min(limit, of)
+
+    def answers(self, model: Any, inputs: Mapping[str, Any], *, drop: Any = (), streamer: Any = None) -> Answers:
+        """See `adaptkit.tasks.targets.Speaker`."""
+        if self.spec.decoding.choices:
+            return self._choice(model, inputs, drop)
+        stop = self.spec.decoding.stop
+        how = {"drop": drop, "stops": self._stops if stop else None, "streamer": streamer}
+        found = model.generate_ids(inputs, self.name, self._settings(), **how)
+        texts = [[self.words.text(row, stop) for row in rows] for rows in found.ids.tolist()]
+        return Answers(texts, None if found.scores is None else found.scores.tolist())
+
+    def _settings(self) -> dict[str, Any]:
+        """The keys of transformers' GenerationConfig."""
+        told = self.spec.decoding
+        found: dict[str, Any] = {
+            "max_new_tokens": told.max_new_tokens or self.spec.max_tokens,
+            "num_beams": told.beams,
+            "num_return_sequences": told.returned,
+            "do_sample": told.do_sample,
+            "repetition_penalty": told.repetition_penalty,
+            "no_repeat_ngram_size": told.no_repeat_ngram_size,
+            "eos_token_id": self.words.end,
+            "pad_token_id": self.words.pad,
+        }
+        if told.do_sample:
+            found |= {"temperature": told.temperature, "top_k": told.top_k, "top_p": told.top_p}
+        if told.beams > 1:
+            found |= {"length_penalty": told.length_penalty, "early_stopping": told.early_stopping}
+        return found
+
+    def _stops(self, ids: list[int]) -> bool:
+        text = self.words.text(ids)
+        return any(word in text for word in self.spec.decoding.stop)
+
+    def _choice(self, model: nn.Module, inputs: Mapping[str, Any], drop: Any) -> Answers:
+        """The choices by their likelihood as a whole, the end token's included; scores are shares of the likelihood."""
+        import torch
+
+        choices = list(self.spec.decoding.choices)
+        rows = next(iter(inputs.values()))["present"]  # (B,)
+        columns = []
+        for choice in choices:
+            labels = self.words.labels([choice]).to(rows.device).expand(len(rows), -1)  # (B, A)
+            logits = model(inputs, drop=drop, targets={self.name: {"labels": labels}})[self.name]
+            columns.append(-nll_of(logits, labels))
+        shares = torch.stack(columns, dim=1).softmax(1)  # (B, C)
+        order = shares.argsort(dim=1, descending=True, stable=True)
+        texts = [[choices[at] for at in row] for row in order.tolist()]
+        return Answers(texts, shares.gather(1, order).tolist())
