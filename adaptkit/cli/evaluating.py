@@ -112,6 +112,9 @@ def predict(
     batch_size: BatchSize = None,
     folder: RunsFolder = RUNS,
     force: Force = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print texts while they are generated, one sample after another.")
+    ] = False,
     plugins: Plugins = None,
     any_plugin_version: AnyPluginVersion = False,
     json: Json = False,
@@ -120,7 +123,13 @@ def predict(
 
     The input has the columns of the recipe's modalities; others are ignored. Paths in it start from its folder.
     """
-    output = output or (STANDARD if source == STANDARD else "")
+    output = output or (STANDARD if source == STANDARD or stream else "")
+    if stream and (json or output != STANDARD):
+        raise UsageError(
+            "--stream prints texts on standard output, so there is no other output.",
+            where="adaptkit predict",
+            hint="Leave --output and --json out, or --stream.",
+        )
     for option, value in (("--input", source), ("--output", output)):
         if not value:
             raise UsageError(
@@ -138,7 +147,7 @@ def predict(
     options: dict[str, Any] = {"drop": _names(drop), "batch_size": batch_size, "force": force}
     options["input"] = sys.stdin.buffer if source == STANDARD else source
     if output == STANDARD:
-        return Answer({}, lambda out: _stream(predict_samples, model, options))
+        return Answer({}, lambda out: _stream(predict_samples, model, options, in_words=stream))
     count = predict_samples(model, output=output, **options)
 
     def show(out: Console) -> None:
@@ -147,14 +156,20 @@ def predict(
     return Answer({"run": model, "output": output, "predictions": count}, show)
 
 
-def _stream(predict_samples: Callable[..., int], model: Path, options: dict[str, Any]) -> None:
+def _stream(predict_samples: Callable[..., int], model: Path, options: dict[str, Any], *, in_words: bool) -> None:
     """Predicts only when the command shows its answer: before that, standard output is not its own.
 
     Whatever a library prints goes to stderr still.
     """
     lines = sys.stdout
+
+    def write(piece: str) -> None:
+        lines.write(piece)
+        lines.flush()
+
+    where: dict[str, Any] = {"output": None, "write": write} if in_words else {"output": lines}
     with redirect_stdout(sys.stderr):
-        note(several(predict_samples(model, output=lines, **options), "prediction"))
+        note(several(predict_samples(model, **where, **options), "prediction"))
 
 
 def _names(text: str) -> tuple[str, ...]:

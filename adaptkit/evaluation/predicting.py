@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,7 +13,7 @@ from adaptkit.artifact.load import load_artifact
 from adaptkit.evaluation.evaluating import best_device, check_drop
 from adaptkit.evaluation.prediction_files import Write, check_output, to_line, written
 from adaptkit.formats.load import checked_suffix, load_samples, stream_samples
-from adaptkit.model.inference import Prediction, prediction_lines, predictions
+from adaptkit.model.inference import Prediction, check_generates, prediction_lines, predictions
 from adaptkit.tasks.outcome import Outcome
 from adaptkit.tasks.task import Task
 
@@ -21,13 +21,14 @@ from adaptkit.tasks.task import Task
 def predict(
     source: str | Path,
     input: str | Path | Iterable[bytes],
-    output: str | Path | TextIO,
+    output: str | Path | TextIO | None,
     *,
     drop: Collection[str] = (),
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     base: Path | None = None,
     force: bool = False,
+    write: Callable[[str], None] | None = None,
 ) -> int:
     """Predict every sample of a file or a stream. For samples in memory there is `AdaptedModel.predict`.
 
@@ -40,12 +41,13 @@ def predict(
         input: .jsonl, .csv, .tsv or .parquet with the columns of the recipe's modalities; paths in it start from its
             folder. Or lines of JSON, such as `sys.stdin.buffer`; paths in them start from the current folder.
         output: .jsonl, .csv, .tsv or .parquet; complete or not there at all. Or an open text file, such as
-            `sys.stdout`, that gets lines of JSON as soon as they are known.
+            `sys.stdout`, that gets lines of JSON as soon as they are known. Or None, where `write` gets the texts.
         drop: modalities to leave out.
         batch_size: samples per forward; by default the recipe's.
         device: by default the accelerator, if there is one.
         base: folder that relative paths of the recipe start from; see `load_artifact`.
         force: replace the output if it exists.
+        write: gets the texts that are generated, piece by piece, one sample at a time.
 
     Returns:
         The number of predictions.
@@ -64,11 +66,13 @@ def predict(
         samples = load_samples(recipe, Path(input))
     else:
         samples = stream_samples(recipe, input, str(getattr(input, "name", "<lines>")))
-    found = predictions(model, samples, batch_size=batch_size, drop=check_drop(model.plan, drop))
+    if write is not None:
+        check_generates(model.plan)
+    found = predictions(model, samples, batch_size=batch_size, drop=check_drop(model.plan, drop), write=write)
     count = 0
-    with opened as write:
+    with opened as put:
         for prediction in found:
-            write(prediction)
+            put(prediction)
             count += 1
     return count
 
@@ -90,8 +94,10 @@ def write_predictions(
             write({**line, "target": next(iter(target.values())) if len(target) == 1 else dict(target)})
 
 
-def _opened(output: str | Path | TextIO, force: bool) -> AbstractContextManager[Write]:
-    """Checked now, opened when it is entered."""
+def _opened(output: str | Path | TextIO | None, force: bool) -> AbstractContextManager[Write]:
+    """Checked now, opened when it is entered; None: nowhere."""
+    if output is None:
+        return nullcontext(lambda prediction: None)
     if not isinstance(output, str | Path):
         return _lines(output)
     check_output(Path(output), force)

@@ -30,6 +30,12 @@ class DigitQuestions(DataTable):
         return self
 
 
+class DigitWords(DigitQuestions):
+    """Questions in English about scikit-learn's scans of handwritten digits, answered in words; made on the fly."""
+
+    questions_per_image: Depth = Field(default=6, description="Questions asked about each image.")
+
+
 class Jsonl(DataTable):
     """One JSON object per line: columns are text, numbers, labels, vectors or paths relative to the file."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
@@ -58,19 +58,47 @@ class Predicts(nn.Module):
         """
         return list(self.predict_iter(samples, batch_size=batch_size))
 
+    def generate(self, samples: Iterable[Record], *, batch_size: int | None = None, **decoding: Any) -> list[str]:
+        """The texts that a model with one task, which generates, answers to these samples.
+
+            model.generate([{"question": "how many dogs?", "image": "park.jpg"}], beams=4, max_new_tokens=20)
+
+        Args:
+            samples: as of `predict`, whose errors it has.
+            batch_size: samples per forward; by default the recipe's.
+            decoding: keys of `[task.NAME.decoding]` that are to be other than in the recipe.
+
+        Raises:
+            UsageError: the model does not generate, or a key of decoding that cannot be.
+        """
+        check_generates(self.plan)
+        found = predictions(self, self._records(samples), batch_size=batch_size, decoding=decoding)
+        return [prediction["text"] for prediction in found]
+
     def predict_iter(self, samples: Iterable[Record], *, batch_size: int | None = None) -> Iterator[Prediction]:
         """`predict`, lazily: reads one batch of samples when its first prediction is asked for.
 
         A collective task searches among all samples, so there the first prediction comes after the last sample.
         Arguments and errors are those of `predict`.
         """
+        return predictions(self, self._records(samples), batch_size=batch_size)
+
+    def _records(self, samples: Iterable[Record]) -> Iterator[Sample]:
         if isinstance(samples, str | Mapping) or not isinstance(samples, Iterable):
             raise UsageError(
                 f"samples is one {type(samples).__name__}, not several dicts.",
                 where="predict",
                 hint="Write [sample] for one sample.",
             )
-        return predictions(self, read_records(self.plan.recipe, map(_as_numpy, samples)), batch_size=batch_size)
+        return read_records(self.plan.recipe, map(_as_numpy, samples))
+
+
+def check_generates(plan: Plan) -> None:
+    """Raise UsageError where the only task of a plan is not one that generates."""
+    if [task.generates for task in plan.recipe.task.values()] != [True]:
+        raise UsageError(
+            "generating is for models whose one task generates text.", where="generate", hint="Write model.predict."
+        )
 
 
 def predictions(
@@ -79,7 +107,8 @@ def predictions(
     *,
     batch_size: int | None = None,
     drop: Collection[str] = (),
-    streamer: Any = None,
+    decoding: Mapping[str, Any] = MappingProxyType({}),
+    write: Callable[[str], None] | None = None,
 ) -> Iterator[Prediction]:
     """The predictions of a model, lazily.
 
@@ -88,7 +117,8 @@ def predictions(
         samples: in order; read a batch at a time.
         batch_size: samples per forward; by default the recipe's.
         drop: modalities to leave out.
-        streamer: gets the ids of generated tokens as they come, a sample at a time.
+        decoding: keys of `decoding` that are to be other than in the recipe, of tasks that generate.
+        write: gets the texts piece by piece while they are generated, a sample at a time.
 
     Raises:
         DataError: while iterating, naming the sample.
@@ -101,9 +131,12 @@ def predictions(
         raise UsageError(f"the batch size is {size}.", where="predict", hint="Write 1 or more.")
     if next(model.parameters()).is_meta:
         raise UsageError("the model was built without weights.", where="predict", hint="Write build_model(plan).")
-    tasks = build_tasks(model.plan, None)
+    tasks = build_tasks(model.plan, None, decoding)
     speakers = {name: task.speaker for name, task in tasks.items() if task.speaker is not None}
     heads = len(speakers) < len(tasks)
+    if write is not None:
+        size = 1
+    streamers = {name: None if write is None else speaker.streamer(write) for name, speaker in speakers.items()}
     collate = Collator(model.encoders, {}, model.plan.recipe.data.drop)  # type: ignore[arg-type]
     together = any(task.collective for task in tasks.values())
 
@@ -117,7 +150,7 @@ def predictions(
                 for name, values in (infer(model, batch["inputs"], train.precision, drop) if heads else {}).items():
                     outcomes[name].add(values, None)
                 for name, speaker in speakers.items():
-                    how = {"number": number, "streamer": streamer}
+                    how = {"number": number, "streamer": streamers[name]}
                     outcomes[name].answer(
                         answers_of(model, speaker, batch["inputs"], train.precision, drop, **how), None
                     )
@@ -212,11 +245,18 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=precision in _AUTOCAST)
 
 
-def build_tasks(plan: Plan, data: DataSet | None) -> dict[str, Task]:
+def build_tasks(
+    plan: Plan, data: DataSet | None, decoding: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Task]:
     """The tasks of a plan with its labels; without data, losses have no weights by frequency.
 
+    Args:
+        plan: with its recipe.
+        data: all splits.
+        decoding: keys of the tables `decoding` that are to be other than in the recipe.
+
     Raises:
-        UsageError: there is none.
+        UsageError: no task, a key of decoding that there is not, or a value that it cannot have.
     """
     if not plan.recipe.task:
         raise UsageError(
@@ -225,6 +265,7 @@ def build_tasks(plan: Plan, data: DataSet | None) -> dict[str, Task]:
         )
     tasks = {}
     for name, spec in plan.recipe.task.items():
+        spec = spec.with_decoding(decoding) if spec.generates and decoding else spec
         labels = plan.labels.get(name)
         known = spec.model_copy(update={"labels": list(labels)}) if labels else spec
         targets = None if data is None else data.targets("train", name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
@@ -94,6 +94,10 @@ class TaskTable(Table):
         default=None, examples=["mse"], description="The loss, a word or a table. Default: the task's own."
     )
     head: Annotated[Head, OfKind(HEADS)] = Field(default=Head(), description="The output module.")
+
+    def with_decoding(self, changes: Mapping[str, Any]) -> Self:
+        """The same with other keys for generating, where it does."""
+        return self
 
     @property
     def answer_tokens(self) -> int:

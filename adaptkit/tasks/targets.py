@@ -33,6 +33,13 @@ class Speaker(Protocol):
             streamer: gets the ids of the tokens as they come.
         """
 
+    def streamer(self, write: Callable[[str], None]) -> Any:
+        """What hands on a text while it is generated.
+
+        Raises:
+            UsageError: it is generated in a way that has no text before its end.
+        """
+
     def samples(self, split: str, of: int) -> int:
         """How many samples of a split answers are generated for."""
         ...

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from adaptkit.errors import UsageError
 from adaptkit.tasks.generation.words import Words, nll_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,44 @@ class Answers:
 
     texts: list[list[str]]
     scores: list[list[float]] | None
+
+
+class Streamed:
+    """What transformers' search gives ids as it finds them, of one sample at a time; hands on what is new as text.
+
+    Args:
+        words: the tokenizer.
+        stop: texts that end an answer.
+        write: gets the pieces, and "\\n" at an answer's end.
+    """
+
+    def __init__(self, words: Words, stop: Sequence[str], write: Callable[[str], None]) -> None:
+        self.words, self.stop, self.write = words, stop, write
+        self._ids: list[int] = []
+        self._begun, self._shown = False, 0
+
+    def put(self, value: Any) -> None:
+        """Ids; the first ones are those before the answer."""
+        if not self._begun:
+            self._begun = True
+            return
+        self._ids += value.flatten().tolist()
+        self._show()
+
+    def end(self) -> None:
+        """The answer is complete."""
+        self._show(complete=True)
+        self.write("\n")
+        self._ids, self._begun, self._shown = [], False, 0
+
+    def _show(self, *, complete: bool = False) -> None:
+        text = self.words.text(self._ids, self.stop)
+        # A character of several tokens is not there yet, and a text that stops an answer may have begun.
+        held = 0 if complete else max((len(word) - 1 for word in self.stop), default=0)
+        ready = len(text) - held if complete or not text.endswith("\ufffd") else 0
+        if ready > self._shown:
+            self.write(text[self._shown : ready])
+            self._shown = ready
 
 
 class AnswersInWords:
@@ -54,6 +93,15 @@ class AnswersInWords:
         """
         assert self._load is not None, "build_tasks connects it"
         return Words(self._load(), framed=self._framed)
+
+    def streamer(self, write: Callable[[str], None]) -> Streamed:
+        """See `adaptkit.tasks.targets.Speaker`."""
+        told = self.spec.decoding
+        if told.beams > 1 or told.returned > 1 or told.choices:
+            what = "choices" if told.choices else "several beams or answers"
+            hint = "Leave --stream out, or decode greedily or by sampling."
+            raise UsageError(f"with {what} no text is there before its end.", where="--stream", hint=hint)
+        return Streamed(self.words, told.stop, write)
 
     def samples(self, split: str, of: int) -> int:
         """All of every split but of one that is looked at after each epoch."""

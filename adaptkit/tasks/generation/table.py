@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from annotated_types import Interval
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from adaptkit.errors import UsageError, nearest
 from adaptkit.kinds import Count, Depth, Natural, Positive, Seed, Share
 from adaptkit.kinds.key import Number
 from adaptkit.kinds.words import in_toml
-from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.places import Finding, Path, Places
 from adaptkit.recipe.table import Table, Written, WrittenRecipe
 from adaptkit.recipe.task import TaskTable
 
@@ -112,6 +113,25 @@ class Generation(TaskTable):
     def answer_tokens(self) -> int:
         choices = bool(self.decoding.choices)
         return max(self.max_tokens, 0 if choices else self.decoding.max_new_tokens or 0)
+
+    def with_decoding(self, changes: Mapping[str, Any]) -> Self:
+        """The same with other decoding.
+
+        Raises:
+            UsageError: a key that there is not, or a value that it cannot have.
+        """
+        written = {**self.decoding.model_dump(), **changes}
+        try:
+            decoding = Decoding.model_validate(written)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            hint = nearest(key, Decoding.model_fields) if key not in Decoding.model_fields else ""
+            raise UsageError(f"{key}: {first['msg']}.", where="decoding", hint=hint) from None
+        for finding in Decoding.check(("decoding",), Written(written, Decoding), WrittenRecipe({}, {})):
+            problem = finding.problem(Places())
+            raise UsageError(problem.message, where="generate", hint=problem.hint)
+        return self.model_copy(update={"decoding": decoding})
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

@@ -138,3 +138,39 @@ def test_targets_that_are_none(tiny_bert: Path, tmp_path: Path) -> None:
         "answer: the score -1.0 of an answer is no number from 0 up.",
         "answer: an answer of the target is of type int, not text.",
     ]
+
+
+def test_texts_in_python_and_while_they_come(tiny_bert: Path) -> None:
+    from adaptkit.errors import UsageError
+    from adaptkit.formats.records import read_records
+    from adaptkit.model import build_model
+    from adaptkit.model.inference import predictions
+
+    for family in ("gpt2", "bart"):
+        model = build_model(make_plan(speaking(family, tiny_bert)))
+        texts = model.generate(SAMPLES)
+        assert texts == [line["text"] for line in model.predict(SAMPLES)]
+        assert all(len(text.split()) <= 2 for text in model.generate(SAMPLES, max_new_tokens=2))
+        pieces: list[str] = []
+        lines = list(predictions(model, read_records(model.plan.recipe, SAMPLES), write=pieces.append))
+        assert "".join(pieces).splitlines() == texts == [line["text"] for line in lines]
+        with pytest.raises(UsageError, match="beems"):
+            model.generate(SAMPLES, beems=2)
+        with pytest.raises(UsageError, match="2 beams give no 3 answers"):
+            model.generate(SAMPLES, beams=2, returned=3)
+        with pytest.raises(UsageError, match="no text is there before its end"):
+            list(predictions(model, read_records(model.plan.recipe, SAMPLES), decoding={"beams": 2}, write=print))
+
+
+def test_a_prompt_is_never_cut(tiny_bert: Path) -> None:
+    from adaptkit.model import build_model
+
+    task = answer(prompt="the thing {text} is it ?")
+    model = build_model(make_plan(speaking("gpt2", tiny_bert, task=task, backbone={"max_tokens": 10})))
+    encoder: Any = model.encoders["question"]
+    ids = encoder.collate(["red red red red red red", "blue", None], ["", "", ""])["input_ids"]
+    read = [encoder.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    assert read == ["the thing red red red is it?", "the thing blue is it?", "the thing is it?"]
+    tight = build_model(make_plan(speaking("gpt2", tiny_bert, task=task, backbone={"max_tokens": 7})))
+    with pytest.raises(RecipeError, match="7 are special or of the prompt"):
+        tight.generate(SAMPLES)
