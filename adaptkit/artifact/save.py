@@ -138,6 +138,7 @@ def _described(
         towers: modality -> that of its tower.
     """
     plan = model.plan
+    words = reads_text(plan.recipe) or any(task.generates for task in plan.recipe.task.values())
     return {
         "name": plan.recipe.name,
         "base": _base(plan.recipe.backbone.model, plan.ref, original, model.backbone),
@@ -147,7 +148,7 @@ def _described(
         },
         "inputs": inputs_of(model),
         "labels": {task: list(labels) or None for task, labels in plan.labels.items()},
-        "tokenizer": (plan.recipe.backbone.tokenizer or plan.ref.id) if reads_text(plan.recipe) else None,
+        "tokenizer": (plan.recipe.backbone.tokenizer or plan.ref.id) if words else None,
         "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
         "dtypes": {name: dtype_of(tensor) for name, tensor in tensors.items()},
         "parameters": plan.parameters.as_dict(),

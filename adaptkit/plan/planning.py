@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
-from adaptkit.anatomy.model_input import has_head
 from adaptkit.data import DataSet
 from adaptkit.errors import RecipeError
 from adaptkit.formats.load import load_data
 from adaptkit.modalities.encoder import Encoder
+from adaptkit.plan.answers import check_generates, check_order
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.large import large_parts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
@@ -143,6 +143,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
     context = plan_context(recipe, model, anatomy, spec, encoders, width)
     grafts = plan_grafts(recipe, context)
     order = order_of(recipe, grafts, {"": anatomy} | {name: tower.anatomy for name, tower in context.towers.items()})
+    check_order(recipe, order)
     grafts = in_step(grafts, order)
     unfrozen = unfrozen_parameters(model, recipe.backbone.train, where=recipe.where("backbone.train"))
     towers = plan_towers(recipe, towers_of(encoders))
@@ -218,16 +219,6 @@ def backbone_of(recipe: Recipe) -> tuple[ModelRef, nn.Module, Anatomy, InputSpec
     if generates:
         check_generates(model, ref.name, spec, where)
     return ref, model, study(model, name=ref.name), spec
-
-
-def check_generates(model: nn.Module, name: str, spec: InputSpec, where: str) -> None:
-    """Raise RecipeError for a backbone that gives no text."""
-    why = "" if has_head(model) else "has no language-model head"
-    if not why and not (spec.causal or spec.form == "encoder_decoder"):
-        why = "reads in both directions at once"
-    if why:
-        hint = "Take a decoder (gpt2, llama, qwen2) or an encoder-decoder (bart, t5)."
-        raise RecipeError(f"{name} {why}, so it generates no text.", where=where, hint=hint)
 
 
 def plan_context(

@@ -17,6 +17,7 @@ from adaptkit.errors import RecipeError, SiteError
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.projection import TokenProjection
+from adaptkit.plan.answers import answer_tokens, prompt_of
 from adaptkit.recipe import Recipe
 
 # What configurations of transformers call the size of the window that an attention sees.
@@ -71,24 +72,6 @@ def check_behind(recipe: Recipe, ref: ModelRef, model: Any, spec: InputSpec) -> 
             where=recipe.where("backbone.tokens"),
             hint='Write tokens = "before", or take a backbone such as bart-base or t5-base.',
         )
-
-
-def prompt_of(recipe: Recipe) -> str:
-    """What the backbone reads of a text: that of the tasks that generate.
-
-    Raises:
-        RecipeError: they read it differently.
-    """
-    prompts = {name: getattr(task, "prompt", "") for name, task in recipe.task.items() if task.generates}
-    first = next(iter(prompts.values()), "{text}")
-    for name, prompt in prompts.items():
-        if prompt != first:
-            raise RecipeError(
-                "the tasks of a recipe read one prompt, and another task has another one.",
-                where=recipe.where(f"task.{name}.prompt"),
-                hint="Write the same prompt in all tasks that generate.",
-            )
-    return first
 
 
 def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
@@ -162,11 +145,6 @@ def text_room(recipe: Recipe, spec: InputSpec, encoders: Mapping[str, Encoder]) 
             hint=f"Write max_tokens <= {max(room, 0)}.",
         )
     return asked or room
-
-
-def answer_tokens(recipe: Recipe) -> int:
-    """A, most tokens that the backbone writes; 0 where no task generates."""
-    return max(task.answer_tokens for task in recipe.task.values())
 
 
 def reads_text(recipe: Recipe) -> bool:

@@ -172,7 +172,9 @@ def test_the_recipe_reference_is_current() -> None:
 def test_metrics_page_has_every_metric_with_its_convention() -> None:
     text = (DOCS / "metrics.md").read_text()
     for metric in all_metrics():
-        assert re.search(rf"^\| `{metric.name}` \| .* \| {re.escape(metric.description)} \|$", text, re.MULTILINE)
+        assert re.search(
+            rf"^\| `{re.escape(metric.name)}` \| .* \| {re.escape(metric.description)} \|$", text, re.MULTILINE
+        )
 
 
 def test_every_decision_has_its_three_parts() -> None:
