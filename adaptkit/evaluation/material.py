@@ -12,7 +12,7 @@ from adaptkit.evaluation.measure import Measured, measure
 from adaptkit.evaluation.monitor import Monitor, build_monitor
 from adaptkit.formats.load import load_data
 from adaptkit.model import AdaptedModel
-from adaptkit.model.inference import build_tasks
+from adaptkit.model.tasks import build_tasks
 from adaptkit.plan import Plan
 from adaptkit.tasks.task import Task
 

@@ -38,10 +38,11 @@ def read_digit_words(data: DigitWords, base: Path, columns: tuple[Column, ...]) 
     splits, digest = {}, hashlib.sha256()
     for number, (split, images) in enumerate(parts.items()):
         rng = np.random.default_rng((data.seed, 100 + number))
-        asked = [(image, turn) for image in images for turn in range(data.questions_per_image)]
-        order = rng.permutation(len(asked))
+        order = rng.permutation(len(images) * data.questions_per_image)
+        asked = [divmod(int(at), data.questions_per_image) for at in order]
         splits[split] = [
-            Row(f"{split}/{row}", made(scans, digits, images, *asked[at], rng)) for row, at in enumerate(order)
+            Row(f"{split}/{row}", made(scans, digits, images, int(images[place]), turn, rng))
+            for row, (place, turn) in enumerate(asked)
         ]
         for row in splits[split]:
             digest.update(f"{row.id}\t{row.values['question']}\t{row.values['answer']}\n".encode())

@@ -106,6 +106,8 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         Returns:
             task -> (B, outputs); of one that generates (B, A, V), where its labels are (B, A).
         """
+        if not self.plan.recipe.task:  # an adapter without a head, run for its cost
+            self.represent(self.encode(inputs, drop))
         tasked = self.tasked
         logits: dict[str, Tensor] = {}
         encoded = found = None
@@ -177,7 +179,8 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         parts = projected(dict(self.projections.items()), self.backbone, streams)
         tokens = self.sequence.prefix(parts, self.backbone, dict(self.segments.items()))
         native = native_inputs(self.plan, inputs)
-        call = prepare(self.backbone, self.plan.spec, native, tokens) if self.heads else None
+        reads = len(self.heads) or not self.plan.recipe.task
+        call = prepare(self.backbone, self.plan.spec, native, tokens) if reads else None
         later = {name: with_presence(inputs[name], name in drop) for name in last if name}
         return Encoded(streams, native, tokens, call, self.sequence.spans(parts), blocks, later)
 

@@ -31,7 +31,7 @@ def prompt_of(recipe: Recipe) -> str:
 
 def answer_tokens(recipe: Recipe) -> int:
     """A, most tokens that the backbone writes; 0 where no task generates."""
-    return max(task.answer_tokens for task in recipe.task.values())
+    return max((task.answer_tokens for task in recipe.task.values()), default=0)
 
 
 def check_generates(model: nn.Module, name: str, spec: InputSpec, where: str) -> None:

@@ -27,7 +27,7 @@ EXCEPTIONS = {
     ("data", frozenset({"text", "features", "rows"})): "kinds of columns of stores, names of summaries, a folder",
     ("formats", frozenset({"text", "image", "features"})): "forms of cells, and a column of the digit questions",
     ("tasks", frozenset({"balanced"})): "a rule for the weights of labels",
-    ("tasks", frozenset({"text", "prompt"})): "what is generated, and what is read before",
+    ("tasks", frozenset({"text", "prompt", "prefix"})): "what is generated, what is read before, and a key",
     ("training", frozenset({"tensor"})): "a type",
     ("kinds", frozenset({"text", "table"})): "types in words, and an attribute",
     ("recipe", frozenset({"text", "table", "prefix"})): "forms of cells, types in words, and a key",

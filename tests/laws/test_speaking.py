@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adaptkit.formats.records import read_records
 from adaptkit.model import AdaptedModel, build_model
-from adaptkit.model.inference import build_tasks
+from adaptkit.model.tasks import build_tasks
 from adaptkit.plan import make_plan
 from adaptkit.recipe import Recipe
 from tests.unit.generation.speaking import BACKBONES, GMU, SAMPLES, speaking
