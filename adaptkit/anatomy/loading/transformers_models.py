@@ -16,21 +16,18 @@ from transformers import (
     CONFIG_MAPPING,
     AttentionInterface,
     AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PretrainedConfig,
 )
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
+from adaptkit.anatomy.loading.auto import auto_class
 from adaptkit.anatomy.loading.quiet import quietly
 from adaptkit.anatomy.loading.resolve import ModelRef
 from adaptkit.anatomy.loading.weights import check_sha256, hub_answers, package_folder, unavailable
 from adaptkit.anatomy.quantised import keep_codes
 from adaptkit.errors import RecipeError, UnavailableError, nearest
 
-GENERATES = "Take a decoder (gpt2, llama, qwen2) or an encoder-decoder (bart, t5)."
 Dropout = Literal["off", "keep"]
 Precision = Literal["float32", "bfloat16", "float16", "shipped"]
 
@@ -139,22 +136,6 @@ def built(ref: ModelRef, settings: PretrainedConfig) -> nn.Module:
             hint="The keys are those of the type's configuration in transformers, and what they leave out has its "
             "published default.",
         ) from error
-
-
-def auto_class(ref: ModelRef, settings: PretrainedConfig) -> Any:
-    """What of transformers builds the model: without a head, or with that of a language model.
-
-    Raises:
-        RecipeError: it is to have one, and there is none for its type.
-    """
-    if not ref.head:
-        return AutoModel
-    auto = AutoModelForSeq2SeqLM if getattr(settings, "is_encoder_decoder", False) else AutoModelForCausalLM
-    if type(settings) not in auto._model_mapping:
-        raise RecipeError(
-            f"{ref.name} ({settings.model_type}) has no language-model head, so it generates no text.", hint=GENERATES
-        )
-    return auto
 
 
 def from_settings(model_type: str, settings: Mapping[str, Any]) -> PretrainedConfig:
