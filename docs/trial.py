@@ -126,7 +126,12 @@ TRIALS: dict[str, Trial] = {
         | {"backbone.pool": "first", "train.precision": "fp32", "modality.image.tower": IMAGE}
         | {"train.epochs": 8, "train.batch_size": 16},
     ),
-    "food101_fusion": Trial("food101", "accuracy", ("image",), changes=FOOD | {"train.optimizer.lr": 1e-3}),
+    "food101_fusion": Trial(
+        "food101",
+        "accuracy",
+        ("image",),
+        changes=FOOD | {"train.epochs": 24, "train.optimizer.lr": 1e-3, "train.schedule": {"name": "constant"}},
+    ),
     "food101_wander": Trial("food101", "accuracy", ("image",), changes=FOOD, first={"init_from": "food101_fusion"}),
     "msrvtt_wander": Trial(
         "msrvtt",
