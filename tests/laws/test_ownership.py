@@ -34,6 +34,7 @@ EXCEPTIONS = {
     ("recipe", frozenset({"concat", "linear", "constant", "shuffle"})): "what a recipe means that does not say",
     ("recipe", frozenset({"text", "rows", "gmu", "jsonl", "classification", "mse"})): "examples in the reference",
     ("artifact", frozenset({"jsonl"})): "the format of a recipe that nobody wrote",
+    ("artifact", frozenset({"linear"})): "a way to combine artifacts",
     ("cli", frozenset({"table", "parquet"})): "where sites come from; a package that `doctor` looks for",
 }
 

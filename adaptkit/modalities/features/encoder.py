@@ -108,10 +108,10 @@ class FeaturesEncoder(Encoder):
         return finite(array[kept(len(array), self.limit, self.keep)], self.name, where)  # (T, W)
 
     def length(self, value: Any) -> int:
-        if isinstance(value, str | Path | ArrayPath) and self.encoder is None:
-            return array_length(value, name=self.name, where=str(value))
         if are_files(value):
             return sum(map(self.length, value))
+        if isinstance(value, str | Path | ArrayPath) and self.encoder is None:
+            return array_length(value, name=self.name, where=str(value))
         return prod(np.shape(self._array(value, ""))[:-1])
 
     def collate(self, values: list[np.ndarray | None], ids: list[str]) -> dict[str, Tensor]:

@@ -123,8 +123,10 @@ class TextEncoder(Encoder):
         return fitted
 
     def length(self, value: Any) -> int:
-        whole = value if self.parts is None or isinstance(value, str) else self.parts.read(value, self.name, "")
-        return self._tokens(whole if self.parts is None or isinstance(whole, str) else self.parts.joined(whole))
+        if self.parts is not None and not isinstance(value, str):
+            cells = self.parts.read(value, self.name, "")
+            value = cells if isinstance(cells, str) else self.parts.joined(cells)
+        return self._tokens(value)
 
     def _whole(self, value: Any, where: str) -> str:
         if not isinstance(value, str):
