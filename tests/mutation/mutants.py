@@ -144,14 +144,14 @@ class Module:
             self.starts.append(self.starts[-1] + len(line))
 
     def mutants(self) -> Iterator[Mutant]:
-        yield from self.of_body(self.tree.body, function=False)
+        yield from self.of_body(self.tree.body, function=False, above=1)
 
-    def of_body(self, body: list[ast.stmt], function: bool) -> Iterator[Mutant]:
+    def of_body(self, body: list[ast.stmt], function: bool, above: int) -> Iterator[Mutant]:
         for statement in body:
             if not unseen(statement):
-                yield from self.of_statement(statement, function)
+                yield from self.of_statement(statement, function, above)
 
-    def of_statement(self, statement: ast.stmt, function: bool) -> Iterator[Mutant]:
+    def of_statement(self, statement: ast.stmt, function: bool, above: int) -> Iterator[Mutant]:
         inside = function or isinstance(statement, ast.FunctionDef)
         heads, bodies = parts(statement)
         first = statement.lineno
@@ -161,11 +161,13 @@ class Module:
                 for start, end, new, sort in self.changes(node):
                     line = self.bytes.count(b"\n", 0, start) + 1
                     yield Mutant(self.path, start, end, new, line, (first, last), function, sort)
+        if isinstance(statement, ast.Break | ast.Continue):
+            first = above  # Python itself leaves such a line out where it can jump
         if function:
             for start, end, new, sort in self.statement_changes(statement):
-                yield Mutant(self.path, start, end, new, first, (first, last), function, sort)
+                yield Mutant(self.path, start, end, new, statement.lineno, (first, last), function, sort)
         for body in bodies:
-            yield from self.of_body(body, inside)
+            yield from self.of_body(body, inside, statement.lineno)
 
     def span(self, node: ast.expr | ast.stmt | ast.keyword) -> tuple[int, int]:
         assert node.end_lineno is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from adaptkit.adapters.base import Shape
 from adaptkit.anatomy.site import Site
 from adaptkit.errors import SiteError
 from adaptkit.surgery import Graft, insert, remove
+from adaptkit.surgery.instantiating import check_fits
 
 
 def net() -> nn.Sequential:
@@ -88,6 +91,39 @@ def test_removing_twice_is_an_error_and_changes_nothing() -> None:
         remove(model, receipt)
 
 
+class Several(nn.Module):
+    """Reads and returns more than the stream."""
+
+    def forward(self, h: torch.Tensor, factor: float, shift: float = 0.0) -> tuple[torch.Tensor, float, float]:
+        return h * factor + shift, factor, shift
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_host_reads_and_returns_besides_its_stream_stays(when: str) -> None:
+    model = nn.Sequential(nn.Identity(), Several())
+    site = Site("mlp.in" if when == "before" else "mlp.out", "", 1, "1", when, 4, in_width=None)
+    insert(model, [Graft("a", "bottleneck", site, Shape(4), options={"bottleneck": 2})])
+    x = torch.randn(2, 3, 4)
+    with torch.no_grad():
+        for parameter in model[1].adapters.parameters():
+            parameter.normal_()
+        change = model[1].adapters["a"](x, x, sides.Sides()) - x if when == "before" else 0.0
+    for output in (model[1](x, 2.0, 5.0), model[1](x, 2.0, shift=5.0), model[1](h=x, factor=2.0, shift=5.0)):
+        h, factor, shift = output
+        assert (factor, shift) == (2.0, 5.0)
+        assert not torch.equal(h, 2 * x + 5)
+        if when == "before":
+            torch.testing.assert_close(h, 2 * (x + change) + 5)
+
+
+def test_what_only_let_parameters_move_is_removed_once() -> None:
+    model = net()
+    unfrozen = insert(model, [], unfrozen=["0.weight"])
+    remove(model, unfrozen)
+    with pytest.raises(SiteError, match="this insertion is not in the model"):
+        remove(model, unfrozen)
+
+
 def test_sides_are_cleared_after_the_forward() -> None:
     model = net()
     graft = replace(at("2", kind="gmu", bottleneck=2), sides={"poster": Shape(3)})
@@ -114,3 +150,30 @@ def test_a_parallel_adapter_holds_no_tensor_between_forwards() -> None:
     insert(model, [graft])
     model(torch.randn(2, 3, 4)).sum().backward()
     assert model[2].adapters["a"].captured == {}
+
+
+@pytest.mark.parametrize(("blocks", "any_width"), [(True, False), (False, True), (True, True), (False, False)])
+def test_what_reads_another_width_says_so(blocks: bool, any_width: bool) -> None:
+    other = replace(at("2").site, width=6)
+    graft = replace(at("2"), reads=(other,))
+    adapter: Any = SimpleNamespace(
+        reads_blocks=blocks,
+        reads_any_width=any_width,
+        reads_input=False,
+        works_on="stream",
+        keeps_length=True,
+        changes_input=False,
+    )
+    if blocks or any_width:
+        check_fits(graft, adapter)
+    else:
+        with pytest.raises(SiteError, match="reads a stream of width 6 and writes one of width 4"):
+            check_fits(graft, adapter)
+
+
+def test_a_block_is_read_before_its_adapters_where_another_model_runs_in_step_only() -> None:
+    own = at("2")
+    other = replace(own.site, model="vision")
+    assert replace(own, in_step=True).returned(other)
+    assert not replace(own, in_step=True).returned(own.site)
+    assert not own.returned(other)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,6 +27,7 @@ HOSTS = {
     "no_bias": lambda: nn.Linear(6, 5, bias=False),
     "conv": lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)),
     "grouped": lambda: nn.Conv2d(4, 6, 3, padding="same", groups=2),
+    "same": lambda: Conv2dSame(4, 6, (3, 4), stride=(2, 3), dilation=(1, 2)),  # pads unevenly, by the size of the map
     "series": lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1),
     "depthwise": lambda: nn.Conv2d(4, 4, 3, groups=4),
     "embedding": lambda: nn.Embedding(9, 5),
@@ -42,7 +44,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "lokr_full": ("lokr", {"rank": 9, "alpha": 7.0}),
 }
 NOT_DEFINED = {
-    *(("vera", host) for host in ("conv", "grouped", "series", "depthwise", "embedding")),
+    *(("vera", host) for host in ("conv", "grouped", "same", "series", "depthwise", "embedding")),
     *((method, "embedding") for method in ("ia3_input", "loha", "lokr", "lokr_full")),
 }
 CELLS = [(method, host) for method in METHODS for host in HOSTS if (method, host) not in NOT_DEFINED]

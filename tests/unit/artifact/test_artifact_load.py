@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save, save_file
 
 from adaptkit.artifact import load_artifact, save_artifact
 from adaptkit.artifact.format import HASH, description_sha256, sha256
+from adaptkit.artifact.save import refuse_not_finite
 from adaptkit.cli.main import main
 from adaptkit.errors import ArtifactError, RunError
 from adaptkit.model import build_model
@@ -333,3 +334,11 @@ def test_a_trained_backbone_needs_its_original_fingerprint(tiny_recipe: Path, tm
     model = build_model(make_plan(load_recipe(tiny_recipe, ['backbone.train=["norm"]'])))
     with pytest.raises(ArtifactError, match="base_fingerprint"):
         save_artifact(model, tmp_path / "artifact")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float32, torch.int8])
+def test_numbers_of_any_precision_are_asked_whether_they_are_finite(dtype: torch.dtype) -> None:
+    refuse_not_finite({"a": torch.zeros(3).to(dtype)}, where="here")
+    if dtype.is_floating_point:
+        with pytest.raises(ArtifactError, match="the tensor b has values that are NaN or infinite"):
+            refuse_not_finite({"a": torch.zeros(3).to(dtype), "b": torch.full((3,), torch.nan).to(dtype)}, where="here")

@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, DynamicCache
 
 from adaptkit import sides
 from adaptkit.anatomy import select, study
@@ -338,6 +338,16 @@ def test_arguments_that_cannot_grow_are_refused(further: dict[str, Tensor], mess
     prompted(model)
     with pytest.raises(SiteError, match=message):
         model(**{**text(model), **further})
+
+
+def test_a_mask_of_four_dimensions_is_read_where_a_cache_is_used_only() -> None:
+    model = build("gpt2")
+    prompted(model)
+    given = {"attention_mask": torch.ones(B, 1, T, T, dtype=torch.bool), "past_key_values": DynamicCache()}
+    with pytest.raises(SiteError, match="attention_mask cannot grow"):
+        model(**{**text(model), **given, "use_cache": False})
+    given["past_key_values"] = DynamicCache()
+    assert model(**{**text(model), **given, "use_cache": True}).last_hidden_state.shape[1] == T
 
 
 def test_images_in_the_sequence_of_the_text_are_refused() -> None:
