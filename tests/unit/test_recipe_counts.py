@@ -57,6 +57,7 @@ def test_adapter_fusion_trains_itself_and_the_head_only() -> None:
         ("food101_wander", 1),
         ("food101_vit_bert_wander", 1),
         ("msrvtt_wander", 1),
+        ("vqa_bart_gmu", 30),
     ],
 )
 def test_every_recipe_plans_with_its_own_backbones(name: str, grafts: int) -> None:
