@@ -24,6 +24,7 @@ class Column:
         many: a list of labels; formats without lists split the cell.
         kind: that of the modality, for errors; "" of a target, or of one column of several.
         reads: the kinds of columns of a store that it may be; none: all.
+        sources: of several sources of data, those that have it; none: all.
     """
 
     name: str
@@ -32,15 +33,21 @@ class Column:
     many: bool = False
     kind: str = ""
     reads: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example as its format stores it: column -> raw value, None where absent."""
+    """One example as its format stores it: column -> raw value, None where absent.
+
+    Attributes:
+        source: which of several sources of data it is from; "" where there is one.
+    """
 
     id: str
     values: Mapping[str, Any]
     where: str = ""
+    source: str = ""
 
 
 class Rows(Sequence[Row]):

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from adaptkit.data.rows import Row, Rows
 
@@ -42,12 +43,18 @@ class Samples(Sequence[Sample]):
         rows: as the format gives them.
         inputs: modality -> its column, or its columns where it is a table.
         targets: task -> its column.
+        sources: task -> the one of several sources of data that has it; of one source nothing is said.
     """
 
     def __init__(
-        self, rows: Sequence[Row], inputs: Mapping[str, str | tuple[str, ...]], targets: Mapping[str, str]
+        self,
+        rows: Sequence[Row],
+        inputs: Mapping[str, str | tuple[str, ...]],
+        targets: Mapping[str, str],
+        sources: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.rows, self._inputs, self._targets = rows, dict(inputs), dict(targets)
+        self.sources = dict(sources)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,11 +62,39 @@ class Samples(Sequence[Sample]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return sample_of(self.rows[index], self._inputs, self._targets)
+        row = self.rows[index]
+        own = {task: name for task, name in self._targets.items() if self.sources.get(task, "") in ("", row.source)}
+        return sample_of(row, self._inputs, own)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks whose targets it has."""
+        return [*self._targets]
 
     def targets(self, task: str) -> Targets:
         """The targets of one task, in order; nothing else of the samples is read."""
-        return Targets(self.rows, self._targets[task])
+        part = self.parts.get(self.sources.get(task, ""))
+        return Targets(() if part is None else part.samples.rows, self._targets[task])
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Source -> its samples, one source after another; "" for all where there is one."""
+        rows: Mapping[str, Sequence[Row]] | None = getattr(self.rows, "parts", None)
+        if rows is None:
+            return {"": Part(0, self)}
+        parts, start = {}, 0
+        for name, own in rows.items():
+            targets = {task: column for task, column in self._targets.items() if self.sources.get(task) == name}
+            parts[name] = Part(start, Samples(own, self._inputs, targets))
+            start += len(own)
+        return parts
+
+
+class Part(NamedTuple):
+    """The samples of one source, and the index of its first among all."""
+
+    start: int
+    samples: Samples
 
 
 def sample_of(row: Row, inputs: Mapping[str, str | tuple[str, ...]], targets: Mapping[str, str]) -> Sample:

@@ -45,19 +45,23 @@ class Material:
         between: Callable[[], None] | None = None,
     ) -> Measured:
         """`measure` a split in the precision of the recipe and, by default, in batches of its size."""
-        spec = model.plan.recipe.train
-        return measure(
-            model,
-            self.tasks,
-            self.data.splits[split],
-            self.collate(model),
-            batch_size=batch_size or spec.eval_batch_size or spec.batch_size,
-            split=split,
-            precision=spec.precision,
-            drop=drop,
-            rate=rate,
-            between=between,
-        )
+        spec, collate = model.plan.recipe.train, self.collate(model)
+        how: dict[str, Any] = {
+            "drop": drop,
+            "rate": rate,
+            "between": between,
+            "precision": spec.precision,
+            "split": split,
+        }
+        how["batch_size"] = batch_size or spec.eval_batch_size or spec.batch_size
+        parts = self.data.splits[split].parts
+        if [*parts] == [""]:
+            return measure(model, self.tasks, self.data.splits[split], collate, **how)
+        every = [
+            measure(model, {name: self.tasks[name] for name in own.tasks}, own, collate, several=True, **how)
+            for _, own in parts.values()
+        ]
+        return Measured.of(every)
 
     @property
     def monitor(self) -> Monitor:

@@ -28,12 +28,29 @@ class Measured:
         warnings: why something is undefined.
         ids: (N,) names of the samples.
         outcomes: task -> what it kept of the split.
+        sources: the same of every source of the split, where there are several.
     """
 
     metrics: dict[str, float | None]
     warnings: tuple[str, ...]
     ids: list[str]
     outcomes: dict[str, Outcome]
+    sources: tuple[Measured, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Measured, ...]:
+        """What every source of the split gave; itself where there is one."""
+        return self.sources or (self,)
+
+    @classmethod
+    def of(cls, parts: Sequence[Measured]) -> Measured:
+        """A split of several sources. Its loss is the mean over all samples, each in the tasks it has."""
+        ids = [name for part in parts for name in part.ids]
+        loss = sum((part.metrics["loss"] or 0.0) * len(part.ids) for part in parts) / max(1, len(ids))
+        metrics = {name: value for part in parts for name, value in part.metrics.items()}
+        told = tuple(text for part in parts for text in part.warnings)
+        outcomes = {name: outcome for part in parts for name, outcome in part.outcomes.items()}
+        return cls({**metrics, "loss": loss}, told, ids, outcomes, tuple(parts))
 
 
 def measure(
@@ -44,6 +61,7 @@ def measure(
     *,
     batch_size: int,
     split: str = "",
+    several: bool | None = None,
     precision: str = "fp32",
     drop: Collection[str] = (),
     rate: float = 1.0,
@@ -58,6 +76,8 @@ def measure(
         collate: samples -> batch.
         batch_size: samples per forward.
         split: its name; texts are generated for a part of a validation split only.
+        several: metrics have the names of their tasks before them; by default where there are several tasks. Then the
+            model gives the logits of these tasks alone.
         precision: as in training ("fp32", "bf16", "fp16").
         drop: modalities to leave out.
         rate: share of the samples that they are left out of, drawn by the samples' ids.
@@ -79,7 +99,7 @@ def measure(
         inputs = batch["inputs"] if rate == 1 else without(batch["inputs"], batch["ids"], drop, rate)
         dropped = drop if rate == 1 else ()
         read = {name: batch["targets"][name] for name in speakers}
-        outputs = infer(model, inputs, precision, dropped, read)
+        outputs = infer(model, inputs, precision, dropped, read, only=tasks if several else ())
         ids += batch["ids"]
         for name, task in tasks.items():
             target = on_device(batch["targets"][name], outputs[name].device)
@@ -89,7 +109,7 @@ def measure(
             if number in answering[name]:
                 answers = answers_of(model, speaker, inputs, precision, dropped, number=number)
                 outcomes[name].answer(answers, batch["targets"][name])
-    metrics, told = _metrics(tasks, outcomes)
+    metrics, told = _metrics(outcomes, len(tasks) > 1 if several is None else several)
     loss = sum(task.weight * losses[name].value for name, task in tasks.items())
     return Measured({"loss": loss, **metrics}, told, ids, outcomes)
 
@@ -126,14 +146,12 @@ def lacks(name: str, rate: float) -> bool:
     return drawn < rate * 2**64
 
 
-def _metrics(
-    tasks: Mapping[str, Task], outcomes: Mapping[str, Outcome]
-) -> tuple[dict[str, float | None], tuple[str, ...]]:
+def _metrics(outcomes: Mapping[str, Outcome], several: bool) -> tuple[dict[str, float | None], tuple[str, ...]]:
     found: dict[str, float | None] = {}
     told: list[str] = []
     for name, outcome in outcomes.items():
         values, notes = outcome.measure()
         for metric, value in values.items():
-            found[metric_name(name, metric, several=len(tasks) > 1)] = value
+            found[metric_name(name, metric, several=several)] = value
         told += [f"{name}: {note}" for note in notes]
     return found, tuple(told)

@@ -18,10 +18,12 @@ class Monitor:
     Attributes:
         metrics: metric names as they stand in the results.
         signs: +1 where more is better, -1 where less is.
+        scales: what counts as 1 of each.
     """
 
     metrics: tuple[str, ...]
     signs: tuple[int, ...]
+    scales: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -33,7 +35,8 @@ class Monitor:
         values = [metrics.get(name) for name in self.metrics]
         if any(value is None or not math.isfinite(value) for value in values):
             return None
-        signed = [sign * float(value or 0.0) for sign, value in zip(self.signs, values, strict=True)]
+        units = [sign / scale for sign, scale in zip(self.signs, self.scales or (1.0,) * len(values), strict=True)]
+        signed = [unit * float(value or 0.0) for unit, value in zip(units, values, strict=True)]
         return sum(signed) / len(signed)
 
 
@@ -44,7 +47,7 @@ def build_monitor(tasks: Mapping[str, Task]) -> Monitor:
         for name, task in tasks.items()
     )
     signs = tuple(1 if task.higher_is_better(task.monitor) else -1 for task in tasks.values())
-    return Monitor(names, signs)
+    return Monitor(names, signs, tuple(task.monitor_scale for task in tasks.values()))
 
 
 def check_monitor_runs(tasks: Mapping[str, Task]) -> None:

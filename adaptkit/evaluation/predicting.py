@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import torch
 
 from adaptkit.artifact.load import load_artifact
+from adaptkit.data.sample import Samples
 from adaptkit.evaluation.evaluating import best_device, check_drop
+from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.prediction_files import Write, check_output, to_line, written
 from adaptkit.formats.load import checked_suffix, load_samples, stream_samples
 from adaptkit.model.inference import Prediction, check_generates, prediction_lines, predictions
-from adaptkit.tasks.outcome import Outcome
 from adaptkit.tasks.task import Task
 
 
@@ -80,18 +81,28 @@ def predict(
 def write_predictions(
     path: Path,
     tasks: Mapping[str, Task],
-    ids: Sequence[str],
-    outcomes: Mapping[str, Outcome],
-    targets: Sequence[Mapping[str, Any]],
+    parts: Sequence[Measured],
+    samples: Samples,
 ) -> None:
-    """The predictions of a split as .jsonl, each with the raw `target` beside it."""
-    decoded = {}
-    for name, outcome in outcomes.items():  # those that search find targets
-        items = [str(target[name]) for target in targets] if tasks[name].collective else ids
-        decoded[name] = outcome.decode(items)
+    """The predictions of a split as .jsonl, each with the raw `target` beside it, and its task where sources differ.
+
+    Args:
+        path: of the file.
+        tasks: name -> task.
+        parts: what every source of the split gave.
+        samples: the split.
+    """
     with written(path) as write:
-        for line, target in zip(prediction_lines(ids, decoded), targets, strict=True):
-            write({**line, "target": next(iter(target.values())) if len(target) == 1 else dict(target)})
+        for part in parts:
+            rows = zip(*(samples.targets(name) for name in part.outcomes), strict=True)
+            targets = [dict(zip(part.outcomes, row, strict=True)) for row in rows]
+            decoded = {}
+            for name, outcome in part.outcomes.items():  # those that search find targets
+                items = [str(target[name]) for target in targets] if tasks[name].collective else part.ids
+                decoded[name] = outcome.decode(items)
+            of = {"task": next(iter(decoded))} if len(decoded) == 1 < len(tasks) else {}
+            for line, target in zip(prediction_lines(part.ids, decoded), targets, strict=True):
+                write({**line, **of, "target": next(iter(target.values())) if len(target) == 1 else dict(target)})
 
 
 def _opened(output: str | Path | TextIO | None, force: bool) -> AbstractContextManager[Write]:

@@ -48,7 +48,8 @@ def load_data(recipe: Recipe, given: Any = None) -> DataSet:
         if not rows:
             raise DataError(f"the split {split} has no samples.", where=where)
     names = {task: column.name for task, column in targets.items()}
-    splits = {split: Samples(rows, _names(inputs), names) for split, rows in table.splits.items()}
+    sources = {task: source for task, column in targets.items() for source in column.sources if given is None}
+    splits = {split: Samples(rows, _names(inputs), names, sources) for split, rows in table.splits.items()}
     labels = {task: tuple(table.classes[column]) for task, column in names.items() if column in table.classes}
     holding = tuple(column.name for column in columns if column.form.holds == "file")
     return DataSet(splits, table.hash, table.description, labels, holding, tuple(table.files))
@@ -119,7 +120,11 @@ def input_columns(recipe: Recipe) -> Columns:
 
 def target_columns(recipe: Recipe) -> dict[str, Column]:
     """Task -> the column it is read from."""
-    return {name: Column(task.column or name, TARGET, many=task.many) for name, task in recipe.task.items()}
+    several = recipe.data.sources_of_tasks(recipe.task)
+    return {
+        name: Column(task.column or name, TARGET, many=task.many, sources=several.get(name, ()))
+        for name, task in recipe.task.items()
+    }
 
 
 def columns_of(name: str, modality: ModalityTable) -> Column | tuple[Column, ...]:
@@ -143,7 +148,8 @@ def _merged(inputs: Columns, targets: Mapping[str, Column]) -> tuple[Column, ...
             merged[column.name] = column
         elif known.form.holds in ("value", "target"):
             required, many = column.required or known.required, column.many or known.many
-            merged[column.name] = replace(column, required=required, many=many)
+            sources = (*known.sources, *column.sources) if known.sources and column.sources else ()
+            merged[column.name] = replace(column, required=required, many=many, sources=sources)
         else:
             merged[column.name] = replace(known, required=known.required or column.required)
     return tuple(merged.values())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from adaptkit.kinds import Depth, Seed
+from adaptkit.errors import nearest
+from adaptkit.kinds import FORMATS, Depth, Positive, Seed
+from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.data import DataTable, Root
-from adaptkit.recipe.table import IsPath
+from adaptkit.recipe.kinded import OfKind
+from adaptkit.recipe.places import Finding, Path
+from adaptkit.recipe.table import IsPath, Written, WrittenRecipe
 
 
 class DigitQuestions(DataTable):
@@ -76,3 +81,52 @@ class HuggingFace(DataTable):
     train: str = Field(default="train", min_length=1, description="Name of the training split in it.")
     validation: str = Field(default="validation", min_length=1, description="Name of the validation split in it.")
     test: str = Field(default="test", min_length=1, description="Name of the test split in it.")
+
+
+class Mixture(DataTable):
+    """Several sources, each with tasks of its own; every batch is of one source."""
+
+    sources: dict[str, Annotated[DataTable, OfKind(FORMATS, "format")]] = Field(
+        min_length=2,
+        examples=[{"vqa": {"format": "jsonl", "root": "data/vqa"}}],
+        description="Where each source comes from, by name: a task reads the one that its `source` names.",
+    )
+    mixing: Literal["proportional", "balanced", "temperature"] = Field(
+        default="proportional",
+        description='How many batches of an epoch are of each source: all of every source once ("proportional"), of '
+        'each equally many ("balanced"), or shares as of size^(1/temperature).',
+    )
+    temperature: Positive = Field(
+        default=2.0, description="For mixing by temperature: 1 is proportional, and the larger the more balanced."
+    )
+
+    def sources_of_tasks(self, tasks: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        return {name: (task.source or name,) for name, task in tasks.items()}
+
+    def batches(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """As many as of all sources once, up to rounding; at least one of each."""
+        if self.mixing == "proportional":
+            return dict(sizes)
+        power = 0.0 if self.mixing == "balanced" else 1 / self.temperature
+        weights = {name: size**power for name, size in sizes.items()}
+        unit = sum(sizes.values()) / sum(weights.values())
+        return {name: max(1, round(weight * unit)) for name, weight in weights.items()}
+
+    @classmethod
+    def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
+        yield from super().check(path, table, recipe)
+        if len(path) > 1:
+            yield Finding(path, "a source cannot have sources itself.", "Write them beside it.")
+            return
+        sources = table["sources"] if isinstance(table["sources"], dict) else {}
+        asked = {str(task["source"] or name): name for name, task in recipe.tasks.items()}
+        for source, task in asked.items():
+            if source not in sources:
+                message = f"reads the source {in_toml(source)}, and there is none of this name."
+                yield Finding(("task", task), message, f"Write source. {nearest(source, sources)}")
+        for source in sources:
+            if source not in asked:
+                yield Finding((*path, "sources", source), "no task reads this source.", "Leave it out.")
+        if table["mixing"] != "temperature" and table["temperature"] != cls.model_fields["temperature"].default:
+            hint = 'Write mixing = "temperature", or leave it out.'
+            yield Finding((*path, "temperature"), "has no effect on this mixing.", hint)

@@ -94,14 +94,20 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         return {**self.towers, BACKBONE: self.backbone}
 
     def forward(
-        self, inputs: Inputs, *, drop: Collection[str] = (), targets: Mapping[str, Any] = MappingProxyType({})
+        self,
+        inputs: Inputs,
+        *,
+        drop: Collection[str] = (),
+        targets: Mapping[str, Any] = MappingProxyType({}),
+        tasks: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
-        """Logits of every task; of one that generates only where its targets are given.
+        """Logits of every task, or of those that are asked for; of one that generates only where its targets are given.
 
         Args:
             inputs: modality -> tensors, as collated by its encoder.
             drop: modalities that count as absent in every sample (ablation).
             targets: task -> what it encodes; those of tasks that generate are read, as words before the next word.
+            tasks: whose logits; by default those of all.
 
         Returns:
             task -> (B, outputs); of one that generates (B, A, V), where its labels are (B, A).
@@ -112,7 +118,7 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         logits: dict[str, Tensor] = {}
         encoded = found = None
         for name in self.plan.recipe.task:
-            if name not in self.heads and name not in targets:
+            if (name not in self.heads and name not in targets) or (tasks is not None and name not in tasks):
                 continue
             task = name if tasked else None  # where adapters tell tasks apart, each takes a pass of its own
             if encoded is None or tasked - {""}:

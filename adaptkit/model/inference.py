@@ -179,6 +179,8 @@ def infer(
     precision: str,
     drop: Collection[str] = (),
     targets: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    only: Collection[str] = (),
 ) -> dict[str, Tensor]:
     """Task -> (B, O) float32 logits of a batch: in evaluation mode, without gradients, where the model is.
 
@@ -188,9 +190,11 @@ def infer(
         precision: as in training ("fp32", "bf16", "fp16").
         drop: modalities to leave out.
         targets: task -> encoded targets, of tasks that generate: without them there are no logits of theirs.
+        only: the tasks that are asked for; none: all.
     """
     device = next(model.parameters()).device
-    given = {"targets": on_device(targets, device)} if targets else {}
+    given: dict[str, Any] = {"targets": on_device(targets, device)} if targets else {}
+    given |= {"tasks": only} if only else {}
     with evaluating(model), torch.no_grad(), autocast(device, precision):
         logits = model(on_device(inputs, device), drop=drop, **given)
     return {name: value.float() for name, value in logits.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -31,6 +31,18 @@ class DataTable(Table):
         examples=[["poster"]],
         description="Modalities that count as absent in every sample of every split, and are not read at all.",
     )
+
+    def sources_of_tasks(self, tasks: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        """Task -> the one source that has it, where there are several; {} where the data is one."""
+        return {}
+
+    def batches(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Source -> batches of an epoch.
+
+        Args:
+            sizes: source -> batches that hold all of it once.
+        """
+        return dict(sizes)
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from adaptkit.errors import nearest
-from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, Kind, Positive
+from adaptkit.kinds import HEADS, LOSSES, METRICS, TASKS, Count, Kind, Positive
 from adaptkit.kinds.words import in_toml
 from adaptkit.recipe.adapter import own_keys
 from adaptkit.recipe.kinded import OfKind
@@ -83,8 +83,24 @@ class TaskTable(Table):
 
     kind: str = Field(examples=["classification"], description="What kind of target it is.")
     column: str | None = Field(default=None, description="Column of the data. Default: the task's name.")
+    source: str | None = Field(
+        default=None,
+        examples=["vqa"],
+        description="Of several sources of data, which one has it. Default: the one with the task's name.",
+    )
+    batch_size: Count | None = Field(
+        default=None,
+        examples=[500],
+        description="Samples per forward pass in training, of the smallest of the tasks of a source. "
+        "Default: train.batch_size.",
+    )
     monitor: str | None = Field(
         default=None, description="Validation metric that chooses the best epoch. Default: the task's own."
+    )
+    monitor_scale: Positive = Field(
+        default=1.0,
+        examples=[0.7],
+        description="What counts as 1 of the monitored metric, in the mean over the tasks that chooses the best epoch.",
     )
     metrics: list[Annotated[str, NamesMetricSet()]] = Field(
         default=[], examples=[["film_f1"]], description="Sets of further metrics that are computed, by name."
@@ -123,6 +139,8 @@ class TaskTable(Table):
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:
         if str(table["kind"]) not in TASKS.kinds:
             return  # which is told already
+        if table.is_written("source") and "sources" not in recipe.at("data"):
+            yield Finding((*path, "source"), "the data has one source only.", "Leave it out.")
         sets = list(sets_in(cls.set_keys, table))
         for key, name in sets:
             if (found := set_misfit(name, str(table["kind"]))) is not None:

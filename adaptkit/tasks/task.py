@@ -38,6 +38,7 @@ class Task(Encodes):
         weight: of its loss among several tasks.
         loss: (logits, targets) -> scalar; None for the task's own.
         sets: names of sets of further metrics.
+        monitor_scale: what counts as 1 of the monitor, in the mean over several tasks.
 
     Attributes:
         table: its keys.
@@ -67,9 +68,10 @@ class Task(Encodes):
         weight: float = 1.0,
         loss: Callable[..., Tensor] | None = None,
         sets: Iterable[str] = (),
+        monitor_scale: float = 1.0,
     ) -> None:
         self.name, self.outputs, self.labels, self.weight = name, outputs, labels, weight
-        self.chosen_loss = loss
+        self.chosen_loss, self.monitor_scale = loss, monitor_scale
         self.sets = {further: self._set(further) for further in sets}
         self.measured = self._measured()
         self.monitor = monitor or self.default_monitor
@@ -104,7 +106,8 @@ class Task(Encodes):
             from adaptkit.tasks.losses import build_loss
 
             loss = build_loss(spec.loss)
-        return {"monitor": spec.monitor, "weight": spec.weight, "loss": loss, "sets": spec.sets}
+        told = {"monitor": spec.monitor, "monitor_scale": spec.monitor_scale, "weight": spec.weight}
+        return {**told, "loss": loss, "sets": spec.sets}
 
     @classmethod
     def build_head(cls, spec: TaskTable, width: int, outputs: int, widths: Mapping[str, int]) -> nn.Module:

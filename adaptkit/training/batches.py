@@ -30,16 +30,20 @@ Collate = Callable[[Sequence[Sample]], Batch]
 LOOKED_AT = 64  # samples that tell whether vectors want standardising
 
 
-def total_steps(spec: Train, samples: int) -> int:
-    """Optimizer steps of a training that does not stop early; the last one of an epoch may have fewer batches."""
-    batches = -(-samples // spec.batch_size)
+def total_steps(spec: Train, batches: int) -> int:
+    """Optimizer steps of a training that does not stop early; the last one of an epoch may have fewer batches.
+
+    Args:
+        spec: the recipe's [train] table.
+        batches: of an epoch.
+    """
     steps = spec.epochs * -(-batches // spec.accumulation)
     return steps if spec.max_steps is None else min(steps, spec.max_steps)
 
 
 def batch_groups(
     samples: Sequence[Sample],
-    order: Sequence[int],
+    every: Sequence[Sequence[int]],
     collate: Collate,
     spec: Train,
     *,
@@ -51,14 +55,14 @@ def batch_groups(
 
     Args:
         samples: the training split.
-        order: indices of samples.
+        every: indices of the samples of each batch of the epoch.
         collate: samples -> batch.
         spec: the recipe's [train] table.
         start: batches of the epoch that are used up already.
         steps: optimizer steps at most.
         key: seed and epoch, for what is drawn at random while samples are read.
     """
-    chunks = chunked(order, spec.batch_size)[start : start + steps * spec.accumulation]
+    chunks = every[start : start + steps * spec.accumulation]
     group: list[Batch] = []
     batches = load_batches(samples, chunks, collate, spec.workers, start=start, key=key)
     for number, batch in enumerate(batches, 1):
@@ -70,9 +74,9 @@ def batch_groups(
 
 def loss_shares(tasks: Mapping[str, Task], group: Sequence[Batch]) -> list[dict[str, float]]:
     """For every batch of a step, task -> what its loss counts: its weight, by the batch's part of what is counted."""
-    amounts = [{name: task.amount(batch["targets"][name]) for name, task in tasks.items()} for batch in group]
-    total = {name: max(sum(each[name] for each in amounts), 1) for name in tasks}
-    return [{name: task.weight * each[name] / total[name] for name, task in tasks.items()} for each in amounts]
+    amounts = [{name: tasks[name].amount(target) for name, target in batch["targets"].items()} for batch in group]
+    total = {name: max(sum(each.get(name, 0) for each in amounts), 1) for name in tasks}
+    return [{name: tasks[name].weight * part / total[name] for name, part in each.items()} for each in amounts]
 
 
 def fit_encoders(model: AdaptedModel, samples: Sequence[Sample], spec: Train) -> None:

@@ -31,11 +31,11 @@ from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, l
 from adaptkit.training.interrupt import Stop
 from adaptkit.training.log import Log, open_log
 from adaptkit.training.machine import build_accelerator, memory_errors
+from adaptkit.training.mixing import build_batching
 from adaptkit.training.notes import idle_note, still_notes, typical
 from adaptkit.training.optimizers import build_optimizer, idle_adapters
 from adaptkit.training.result import SeedResult, Splits, read_result, write_result
 from adaptkit.training.rng import preserved_rng_state, restore_rng_state, rng_state, seed_everything
-from adaptkit.training.samplers import build_order
 from adaptkit.training.schedules import LRSchedule
 
 
@@ -126,9 +126,8 @@ def saver(
 def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress:
     """Train to the last epoch, from the last checkpoint if there is one."""
     spec, tasks, samples = run.plan.recipe.train, run.material.tasks, run.material.data.splits["train"]
-    collate, total = run.material.collate(model, training=True), total_steps(spec, len(samples))
-    sampler = spec.sampler
-    order = build_order(samples, dict(model.named_encoders()), tasks, seed, name=sampler.name, **sampler.options)
+    batching = build_batching(run.plan.recipe, samples, dict(model.named_encoders()), seed)
+    collate, total = run.material.collate(model, training=True), total_steps(spec, batching.count)
 
     accelerator = build_accelerator(spec.precision)
     model.to(accelerator.device)
@@ -154,9 +153,9 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
     with training.saving(), open_log(run.path, run.plan.recipe, seed, step=now.step) as log:
         log.forget_after(step=now.step, epochs=now.epoch)
         while not now.finished:
-            indices, steps = order(now.epoch), 0 if now.stopped else total - now.step
+            every, steps = batching(now.epoch), 0 if now.stopped else total - now.step
             key = (seed, now.epoch)
-            for group in batch_groups(samples, indices, collate, spec, start=now.batch, steps=steps, key=key):
+            for group in batch_groups(samples, every, collate, spec, start=now.batch, steps=steps, key=key):
                 first, lr = training.idle is None, schedule.lr
                 loss = train_step(training, tasks, group, clip=spec.clip)
                 if first and training.idle:
@@ -191,9 +190,9 @@ def train_step(training: Training, tasks: Mapping[str, Task], group: Sequence[Ba
     for batch, shares in zip(group, loss_shares(tasks, group), strict=True):
         batch = send_to_device(batch, accelerator.device)
         with accelerator.autocast():
-            logits = model(batch["inputs"], targets=batch["targets"])
+            logits = model(batch["inputs"], targets=batch["targets"], tasks=batch["targets"])
         # Losses in float32: in half precision a sum over a batch loses digits.
-        terms = [shares[name] * task.loss(logits[name].float(), batch["targets"][name]) for name, task in tasks.items()]
+        terms = [part * tasks[name].loss(logits[name].float(), batch["targets"][name]) for name, part in shares.items()]
         loss = torch.stack(terms).sum()
         accelerator.backward(loss)
         losses.append(loss.detach())
@@ -272,9 +271,7 @@ def test(
     for split in run.material.tests:
         found = look(split)
         metrics[split] = found.metrics
-        rows = zip(*(data.targets(split, task) for task in tasks), strict=True)
-        targets = [dict(zip(tasks, row, strict=True)) for row in rows]
-        write_predictions(predictions / f"{split}.jsonl", tasks, found.ids, found.outcomes, targets)
+        write_predictions(predictions / f"{split}.jsonl", tasks, found.parts, data.splits[split])
     dropped = droppable(run.plan) if "test" in data.splits else ()
     ablations: dict[str, Splits] = {name: {"test": look("test", (name,)).metrics} for name in dropped}
     for text in dict.fromkeys(warnings):

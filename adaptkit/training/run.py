@@ -29,6 +29,7 @@ from adaptkit.training.interrupt import Stop, StopRequested
 from adaptkit.training.log import tracker_classes
 from adaptkit.training.loop import Run, train_seed
 from adaptkit.training.machine import build_accelerator, changes, environment
+from adaptkit.training.mixing import epoch_length
 from adaptkit.training.result import RunResult, SeedResult, best_of, mean, std
 from adaptkit.training.resume import resumed, run_to_resume
 
@@ -177,7 +178,7 @@ def _started(run: Run, device: str) -> RunStarted:
         name=run.plan.recipe.name,
         seeds=tuple(spec.seeds),
         epochs=spec.epochs,
-        steps=total_steps(spec, len(data.splits["train"])),
+        steps=total_steps(spec, epoch_length(run.plan.recipe, data.splits["train"])),
         trainable=counts.trainable,
         total=counts.total,
         device=device,

@@ -75,6 +75,8 @@ def test_the_score_of_a_monitor() -> None:
     assert monitor.score({"a.accuracy": 0.75, "b.mae": 0.25}) == 0.25
     assert monitor.score({"a.accuracy": None, "b.mae": 0.25}) is None
     assert monitor.score({"a.accuracy": float("nan"), "b.mae": 0.25}) is None
+    scaled = Monitor(("a.accuracy", "b.mae"), (1, -1), (0.5, 2.0))
+    assert scaled.score({"a.accuracy": 0.75, "b.mae": 0.5}) == (1.5 - 0.25) / 2
 
 
 class Echo(torch.nn.Module):
