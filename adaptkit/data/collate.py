@@ -15,7 +15,7 @@ class Encodes(Protocol):
     """What a batch needs of an encoder."""
 
     def prepare(self, value: Any, where: str) -> str | np.ndarray | None: ...
-    def collate(self, values: list[Any], ids: list[str]) -> dict[str, Tensor]: ...
+    def collate_for(self, values: list[Any], ids: list[str], task: str | None) -> dict[str, Tensor]: ...
 
 
 class Targets(Protocol):
@@ -51,12 +51,16 @@ class Collator:
         self.drop = frozenset(drop)
         self.training = training
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[Sample], task: str | None = None) -> dict[str, Any]:
+        """A batch; inputs as they are read for a task: by default one that the samples have targets of."""
         places = [sample.place for sample in samples]
+        read_for = task or next(iter(samples[0].targets), None)
+
+        def values(name: str, encoder: Encodes) -> list[Any]:
+            return [None if name in self.drop else encoder.prepare(s.inputs.get(name), s.place) for s in samples]
+
         inputs = {
-            name: encoder.collate(
-                [None if name in self.drop else encoder.prepare(s.inputs.get(name), s.place) for s in samples], places
-            )
+            name: encoder.collate_for(values(name, encoder), places, read_for)
             for name, encoder in self.encoders.items()
         }
         targets = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class BackboneContext:
         std: per channel, of images scaled to 0..1.
         max_tokens: longest text in tokens; None for no limit.
         prompt: what it reads, with "{text}" where a text goes.
+        prompts: task -> its own, where tasks have several; then `prompt` is the longest.
         base: folder that relative paths of the recipe start from.
     """
 
@@ -32,4 +33,5 @@ class BackboneContext:
     std: tuple[float, ...] = (0.5,)
     max_tokens: int | None = None
     prompt: str = "{text}"
+    prompts: Mapping[str, str] = field(default_factory=dict[str, str])
     base: Path = Path()

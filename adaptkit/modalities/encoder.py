@@ -158,6 +158,10 @@ class Encoder(nn.Module):
         """A batch of prepared values (None: absent); always with `present`: (B,) bool."""
         raise NotImplementedError
 
+    def collate_for(self, values: list[Any], ids: list[str], task: str | None) -> dict[str, Tensor]:
+        """`collate` for a batch of one task, where tasks read a value each in its own way."""
+        return self.collate(values, ids)
+
     def vectors(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(B, T, E) vectors and (B, T) bool mask of a batch, not yet pooled, absent samples not yet treated."""
         raise NotImplementedError
@@ -272,11 +276,7 @@ def present_of(values: list[Any]) -> Tensor:
 
 
 def finite(array: np.ndarray, name: str, where: str) -> np.ndarray:
-    """The array itself.
-
-    Raises:
-        DataError: it holds NaN or infinity; the message says how many and where the first one is.
-    """
+    """The array itself. Raises DataError where it holds NaN or infinity: how many, and where the first one is."""
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         raise DataError(

@@ -149,9 +149,9 @@ def predictions(
                     outcomes[name].add(values, None)
                 for name, speaker in speakers.items():
                     how = {"number": number, "streamer": streamers[name]}
-                    outcomes[name].answer(
-                        answers_of(model, speaker, batch["inputs"], train.precision, drop, **how), None
-                    )
+                    # Every task has its prompt.
+                    inputs = batch["inputs"] if len(speakers) == 1 else collate(chunk, name)["inputs"]
+                    outcomes[name].answer(answers_of(model, speaker, inputs, train.precision, drop, **how), None)
             if ids and not (together and chunk):
                 yield from prediction_lines(ids, {name: outcome.decode(ids) for name, outcome in outcomes.items()})
                 ids, outcomes = [], {name: task.outcome() for name, task in tasks.items()}

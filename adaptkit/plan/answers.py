@@ -11,22 +11,24 @@ from adaptkit.plan.order import Order
 from adaptkit.recipe import Recipe
 
 
-def prompt_of(recipe: Recipe) -> str:
-    """What the backbone reads of a text: that of the tasks that generate.
+def prompts_of(recipe: Recipe) -> dict[str, Any]:
+    """What the backbone reads of a text, for the tasks that generate: `prompt`, and `prompts` where sources differ.
 
     Raises:
-        RecipeError: they read it differently.
+        RecipeError: tasks of one source read it differently.
     """
     prompts = {name: getattr(task, "prompt", "") for name, task in recipe.task.items() if task.generates}
-    first = next(iter(prompts.values()), "{text}")
+    sources = recipe.data.sources_of_tasks(recipe.task)
+    first: dict[tuple[str, ...], str] = {}
     for name, prompt in prompts.items():
-        if prompt != first:
+        if prompt != first.setdefault(sources.get(name, ()), prompt):
             raise RecipeError(
-                "the tasks of a recipe read one prompt, and another task has another one.",
+                "the tasks of one source of data read one prompt, and another task has another one.",
                 where=recipe.where(f"task.{name}.prompt"),
-                hint="Write the same prompt in all tasks that generate.",
+                hint="Write the same prompt in all tasks of a source that generate.",
             )
-    return first
+    longest = max(prompts.values(), key=len, default="{text}")
+    return {"prompt": longest, "prompts": prompts if len(set(prompts.values())) > 1 else {}}
 
 
 def answer_tokens(recipe: Recipe) -> int:

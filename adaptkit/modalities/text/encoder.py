@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ class TextEncoder(Encoder):
         keep: which tokens of a longer one are kept beside the special ones: `first`, `last` or `middle`.
         parts: how the cells of several columns make the text, where it has several.
         prompt: what is read, with "{text}" where the text goes; what is around that is never cut.
+        prompts: task -> its own; then `prompt` is the longest.
         tower: reads the text; None for the backbone.
     """
 
@@ -48,12 +50,14 @@ class TextEncoder(Encoder):
         keep: str = "first",
         parts: Parts | None = None,
         prompt: str = TEXT,
+        prompts: Mapping[str, str] = MappingProxyType({}),
         tower: Tower | None = None,
         **common: Any,
     ) -> None:
         width = 0 if tower is None else tower.width
         super().__init__(width=width, tokens=max_tokens, native=tower is None, tower=tower, **common)
         self._load, self.keep, self.parts, self.prompt = tokenizer, keep, parts, prompt
+        self.prompts = dict(prompts)
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> TextEncoder:
@@ -75,6 +79,7 @@ class TextEncoder(Encoder):
             keep=modality.keep,
             parts=Parts(modality.parts, tuple(modality.cut), modality.keep) if modality.parts else None,
             prompt=context.prompt if native else TEXT,
+            prompts=context.prompts if native else {},
             tower=tower,
             **shared(modality, name),
         )
@@ -150,9 +155,13 @@ class TextEncoder(Encoder):
         return [len(row) for row in rows]
 
     def collate(self, values: list[str | None], ids: list[str]) -> dict[str, Tensor]:
+        return self.collate_for(values, ids, None)
+
+    def collate_for(self, values: list[str | None], ids: list[str], task: str | None) -> dict[str, Tensor]:
         texts = ["" if value is None else value for value in values]
-        if self.prompt != TEXT:
-            texts = [self._prompted(text) for text in texts]
+        prompt = self.prompts.get(task or "", self.prompt)
+        if prompt != TEXT:
+            texts = [self._prompted(text, prompt) for text in texts]
         if self.keep == "middle" and self.limit is not None:
             batch = self._middles(texts, self.limit)
         else:
@@ -162,14 +171,14 @@ class TextEncoder(Encoder):
             )
         return {**batch, "present": present_of(values)}
 
-    def _prompted(self, text: str) -> str:
+    def _prompted(self, text: str, prompt: str) -> str:
         """The prompt with as much of the text in it as fits the limit, its first, last or middle part."""
-        whole = self.prompt.replace(TEXT, text)
-        if self.limit is None or TEXT not in self.prompt or self._counted(whole) <= self.limit:
+        whole = prompt.replace(TEXT, text)
+        if self.limit is None or TEXT not in prompt or self._counted(whole) <= self.limit:
             return whole
-        parts = Parts({TEXT: self.prompt.replace(TEXT, HOLE)}, (TEXT,), self.keep)
+        parts = Parts({TEXT: prompt.replace(TEXT, HOLE)}, (TEXT,), self.keep)
         fitted = parts.fitted({TEXT: text}, self.limit, self._counted, self._tokens_of)
-        return fitted or self.prompt.replace(TEXT, "")
+        return fitted or prompt.replace(TEXT, "")
 
     def vectors(self, inputs: Any) -> tuple[Tensor, Tensor]:
         assert self.tower is not None, f"{self.name} goes to the backbone as it is"
