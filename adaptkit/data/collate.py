@@ -14,8 +14,10 @@ from adaptkit.data.sample import Sample
 class Encodes(Protocol):
     """What a batch needs of an encoder."""
 
+    reads_task: bool
+
     def prepare(self, value: Any, where: str) -> str | np.ndarray | None: ...
-    def collate_for(self, values: list[Any], ids: list[str], task: str | None) -> dict[str, Tensor]: ...
+    def collate(self, values: list[Any], ids: list[str], **more: Any) -> dict[str, Tensor]: ...
 
 
 class Targets(Protocol):
@@ -60,7 +62,7 @@ class Collator:
             return [None if name in self.drop else encoder.prepare(s.inputs.get(name), s.place) for s in samples]
 
         inputs = {
-            name: encoder.collate_for(values(name, encoder), places, read_for)
+            name: encoder.collate(values(name, encoder), places, **({"task": read_for} if encoder.reads_task else {}))
             for name, encoder in self.encoders.items()
         }
         targets = {

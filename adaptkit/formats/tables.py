@@ -88,7 +88,7 @@ class Mixture(DataTable):
 
     sources: dict[str, Annotated[DataTable, OfKind(FORMATS, "format")]] = Field(
         min_length=2,
-        examples=[{"vqa": {"format": "jsonl", "root": "data/vqa"}}],
+        examples=[{"films": {"format": "jsonl", "root": "data/films"}}],
         description="Where each source comes from, by name: a task reads the one that its `source` names.",
     )
     mixing: Literal["proportional", "balanced", "temperature"] = Field(

@@ -47,6 +47,7 @@ class Encoder(nn.Module):
     Attributes:
         limit: most of `unit` that are kept of a sample; None for all.
         tokens: most tokens per sample, after pooling; None if only the data knows.
+        reads_task: tasks read a value each in their own way: `collate` takes the batch's as `task`.
         could_standardise: prepared values are vectors (n, W), and go on as they are because the recipe says nothing.
 
     Raises:
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
     description: ClassVar[str] = ""
     unit: ClassVar[str] = "tokens"
     could_standardise: bool = False
+    reads_task: bool = False
 
     def __init__(
         self,
@@ -157,10 +159,6 @@ class Encoder(nn.Module):
     def collate(self, values: list[Any], ids: list[str]) -> dict[str, Tensor]:
         """A batch of prepared values (None: absent); always with `present`: (B,) bool."""
         raise NotImplementedError
-
-    def collate_for(self, values: list[Any], ids: list[str], task: str | None) -> dict[str, Tensor]:
-        """`collate` for a batch of one task, where tasks read a value each in its own way."""
-        return self.collate(values, ids)
 
     def vectors(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(B, T, E) vectors and (B, T) bool mask of a batch, not yet pooled, absent samples not yet treated."""

@@ -118,10 +118,7 @@ def predictions(
         decoding: keys of `decoding` that are to be other than in the recipe, of tasks that generate.
         write: gets the texts piece by piece while they are generated, a sample at a time.
 
-    Raises:
-        DataError: while iterating, naming the sample.
-        UsageError: a batch size below 1; a model without weights.
-        RecipeError: the plan has no labels for a task that needs them.
+    Raises as `predict_iter`.
     """
     train = model.plan.recipe.train
     size = (train.eval_batch_size or train.batch_size) if batch_size is None else batch_size
@@ -149,7 +146,6 @@ def predictions(
                     outcomes[name].add(values, None)
                 for name, speaker in speakers.items():
                     how = {"number": number, "streamer": streamers[name]}
-                    # Every task has its prompt.
                     inputs = batch["inputs"] if len(speakers) == 1 else collate(chunk, name)["inputs"]
                     outcomes[name].answer(answers_of(model, speaker, inputs, train.precision, drop, **how), None)
             if ids and not (together and chunk):
@@ -255,9 +251,9 @@ def on_device(inputs: Any, device: torch.device) -> Any:
 
 
 def _as_numpy(record: Any) -> Any:
-    """A sample whose tensors are arrays, which every encoder reads."""
+    """A sample whose tensors are arrays, which every encoder reads; what is none is refused by `read_records`."""
     if not isinstance(record, Mapping):
-        return record  # refused with its place by `read_records`
+        return record
     return {name: _array(value) if isinstance(value, Tensor) else value for name, value in record.items()}
 
 

@@ -85,7 +85,7 @@ class TaskTable(Table):
     column: str | None = Field(default=None, description="Column of the data. Default: the task's name.")
     source: str | None = Field(
         default=None,
-        examples=["vqa"],
+        examples=["films"],
         description="Of several sources of data, which one has it. Default: the one with the task's name.",
     )
     batch_size: Count | None = Field(

@@ -26,6 +26,7 @@ EXCEPTIONS = {
     ("benchmarks", frozenset({"regression", "multilabel"})): "the tasks whose metrics a convention adds to",
     ("data", frozenset({"text", "features", "rows"})): "kinds of columns of stores, names of summaries, a folder",
     ("formats", frozenset({"text", "image", "features"})): "forms of cells, and a column of the digit questions",
+    ("formats", frozenset({"balanced"})): "how much of each source",
     ("tasks", frozenset({"balanced"})): "a rule for the weights of labels",
     ("tasks", frozenset({"text", "prompt", "prefix"})): "what is generated, what is read before, and a key",
     ("training", frozenset({"tensor"})): "a type",

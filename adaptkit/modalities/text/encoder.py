@@ -57,7 +57,7 @@ class TextEncoder(Encoder):
         width = 0 if tower is None else tower.width
         super().__init__(width=width, tokens=max_tokens, native=tower is None, tower=tower, **common)
         self._load, self.keep, self.parts, self.prompt = tokenizer, keep, parts, prompt
-        self.prompts = dict(prompts)
+        self.prompts, self.reads_task = dict(prompts), bool(prompts)
 
     @classmethod
     def of(cls, modality: Any, name: str, context: BackboneContext) -> TextEncoder:
@@ -154,10 +154,7 @@ class TextEncoder(Encoder):
         rows = self.tokenizer(list(words), add_special_tokens=False, verbose=False)["input_ids"] if words else []
         return [len(row) for row in rows]
 
-    def collate(self, values: list[str | None], ids: list[str]) -> dict[str, Tensor]:
-        return self.collate_for(values, ids, None)
-
-    def collate_for(self, values: list[str | None], ids: list[str], task: str | None) -> dict[str, Tensor]:
+    def collate(self, values: list[str | None], ids: list[str], task: str | None = None) -> dict[str, Tensor]:
         texts = ["" if value is None else value for value in values]
         prompt = self.prompts.get(task or "", self.prompt)
         if prompt != TEXT:
