@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,8 @@ class Encodes(Protocol):
     reads_task: bool
 
     def prepare(self, value: Any, where: str) -> str | np.ndarray | None: ...
-    def collate(self, values: list[Any], ids: list[str], **more: Any) -> dict[str, Tensor]: ...
+    @property
+    def collate(self) -> Callable[..., dict[str, Tensor]]: ...
 
 
 class Targets(Protocol):
