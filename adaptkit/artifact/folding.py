@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ TOKENIZER = (
     "chat_template",
 )
 BACKBONE, TOWERS = ".", "./towers"
+HEAD = "language model"  # of a model that was loaded with its own
 
 # Of the largest output, by the weights' number format: each is rounded once, and sums are taken in another order.
 TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 8e-2}
@@ -119,6 +120,7 @@ def _write(model: AdaptedModel, name: str, folder: Path) -> int:
         tensors = {names[id(keys[key])]: tensor.contiguous() for key, tensor in old.items()}
         precision = model_table(resolved_tables(model.plan.recipe), name)["precision"]
         told = {"published": published, "merged": fingerprint(found.whole), "precision": precision}
+        told |= {"head": HEAD if found.ref.head else ""}
         write_bytes(folder / RECEIPT, serialised(tensors, metadata=told))
     return len(old)
 
@@ -163,7 +165,7 @@ def unmerge(source: Path, destination: Path, *, force: bool = False) -> int:
     """
     refuse_destination(destination, source, force, mark="config.json")
     old, told = _receipt(source / RECEIPT)
-    ref = resolve(str(source.resolve()))
+    ref = replace(resolve(str(source.resolve())), head=told["head"] == HEAD)
     model = load(ref, precision=told["precision"])
     _refuse_other(model, told["merged"], source, "the model is not the one that was merged")
     own = model.state_dict()
@@ -192,7 +194,7 @@ def _receipt(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"cannot be read ({error}).", where=str(path)) from error
-    if lacking := {"published", "merged", "precision"} - told.keys():
+    if lacking := {"published", "merged", "precision", "head"} - told.keys():
         raise ArtifactError(f"does not say {sorted(lacking)[0]}.", where=str(path))
     return tensors, told
 

@@ -19,7 +19,8 @@ def outputs(model: AdaptedModel, seed: int = 0) -> dict[str, Tensor]:
     """What a model gives for a batch drawn from a seed, in float32, in evaluation mode, which is restored.
 
     Returns:
-        task -> the outputs of its head; of a model without tasks "" -> the vector that heads would read.
+        task -> the outputs of its head, or the logits of some words; of a model without tasks "" -> the vector that
+            heads would read.
     """
     chance = torch.Generator().manual_seed(seed)
     batch = {name: _drawn(encoder, chance) for name, encoder in model.named_encoders()}
@@ -28,7 +29,13 @@ def outputs(model: AdaptedModel, seed: int = 0) -> dict[str, Tensor]:
     try:
         with torch.no_grad():
             inputs = {name: {key: value.to(device) for key, value in of.items()} for name, of in batch.items()}
-            found = model(inputs) if model.heads else {"": model.represent(model.encode(inputs, ())).vector}
+            if model.plan.recipe.task:
+                words = {"labels": torch.randint(_words(model), (SAMPLES, STEPS), generator=chance).to(device)}
+                found = model(
+                    inputs, targets={name: words for name in model.plan.recipe.task if name not in model.heads}
+                )
+            else:
+                found = {"": model.represent(model.encode(inputs, ())).vector}
     finally:
         model.train(training)
     return {task: value.float().cpu() for task, value in found.items()}
@@ -38,6 +45,12 @@ def largest_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -
     """The largest difference of two models' outputs, and the largest of the first one's outputs."""
     differences = [(one[task] - other[task]).abs().max() for task in one]
     return float(torch.stack(differences).max()), max(float(value.abs().max()) for value in one.values())
+
+
+def _words(model: AdaptedModel) -> int:
+    """How many words the backbone's tokenizer has."""
+    native = (encoder for _, encoder in model.named_encoders() if encoder.native)
+    return next((len(encoder.tokenizer) for encoder in native if isinstance(encoder, TextEncoder)), 1)
 
 
 def _drawn(encoder: Encoder, chance: torch.Generator) -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ def carrying(tables: dict[str, Any], places: Mapping[str, str]) -> dict[str, Any
     for name, place in places.items():
         table = model_table(tables, name)
         table["model"] = place
-        for key in ("config", "revision", "tokenizer"):
+        for key in ("config", "revision", "tokenizer", "added_tokens"):  # which the folder answers
             table.pop(key, None)
     return tables
 

@@ -13,7 +13,7 @@ import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from adaptkit.anatomy import fingerprint, load, resolve, skeleton
 from adaptkit.artifact import export_adapter, load_artifact, save_artifact
@@ -25,6 +25,7 @@ from adaptkit.model.probe import outputs
 from adaptkit.plan import make_plan
 from adaptkit.recipe import parse_recipe
 from tests.fuzz.artifacts import describe
+from tests.unit.generation.speaking import speaking
 
 TIMM = {
     "model": "timm/vit_tiny_patch16_224",
@@ -173,6 +174,32 @@ def test_a_changed_model_or_receipt_is_not_unmerged(backbone: Path, tmp_path: Pa
     with pytest.raises(ArtifactError, match="cannot be read"):
         unmerge(tmp_path / "merged", tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bart"])
+def test_a_model_that_speaks_is_merged_with_its_head(tiny_bert: Path, tmp_path: Path, family: str) -> None:
+    low = {"low": {"kind": "lora", "rank": 2, "at": ["attn.v", "mlp.up"]}}
+    recipe = speaking(family, tiny_bert, route="tokens", adapter=low, backbone={"train": [], "added_tokens": 4})
+    model = build_model(make_plan(recipe)).eval()
+    with torch.no_grad():
+        for name, tensor in model.trainable_state().items():
+            tensor.add_(0.05 * torch.ones_like(tensor) if ".adapters." in name else 0.0)
+    artifact = save_artifact(model, tmp_path / "artifact")
+    asked = [{"question": "is it big ?", "features": [1.0, 0.0, 0.0, 1.0]}]
+    wanted = model.generate(asked)
+    found = merge_run(artifact, tmp_path / "merged")
+    assert found.difference is not None
+    library = AutoModelForCausalLM if family == "gpt2" else AutoModelForSeq2SeqLM
+    plain = library.from_pretrained(tmp_path / "merged")
+    merged = load_artifact(tmp_path / "merged")
+    assert fingerprint(plain) == fingerprint(merged.backbone)
+    assert merged.generate(asked) == wanted
+    export_adapter(artifact, tmp_path / "full", full=True)
+    assert load_artifact(tmp_path / "full").generate(asked) == wanted
+    unmerge(tmp_path / "merged", tmp_path / "back")
+    assert fingerprint(library.from_pretrained(tmp_path / "back")) == fingerprint(
+        build_model(make_plan(recipe)).backbone
+    )
 
 
 @pytest.mark.parametrize("adapter", [GMU, {"kind": "lora", "rank": 2, "at": "attn.q"}], ids=["gmu", "lora"])
