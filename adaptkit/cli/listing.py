@@ -45,8 +45,9 @@ def list_things(
         str,
         typer.Argument(
             metavar="KIND",
-            help="models, sites, recipes, plugins, or what a recipe can name: adapters, modalities, encoders, fusions, "
-            "formats, benchmarks, tasks, heads, losses, metrics, optimizers, schedules or samplers.",
+            help="models, sites, recipes, plugins, or what a recipe can name: adapters, modalities, encoders, "
+            "projections, fusions, formats, benchmarks, tasks, heads, losses, metrics, optimizers, schedules or "
+            "samplers.",
             show_default=False,
         ),
     ],

@@ -86,7 +86,7 @@ class HuggingFace(DataTable):
 class Mixture(DataTable):
     """Several sources, each with tasks of its own; every batch is of one source."""
 
-    sources: dict[str, Annotated[DataTable, OfKind(FORMATS, "format")]] = Field(
+    sources: dict[str, Annotated[DataTable, OfKind(FORMATS, "format", besides=("mixture",))]] = Field(
         min_length=2,
         examples=[{"films": {"format": "jsonl", "root": "data/films"}}],
         description="Where each source comes from, by name: a task reads the one that its `source` names.",

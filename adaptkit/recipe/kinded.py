@@ -26,6 +26,7 @@ class OfKind:
         short: a bare word is short for a table with nothing else in it: `encoder = "rows"`.
         open: names that are no kind are fine; the base table knows what to do with them.
         having: only kinds with this word in this fact: ("modality", "image").
+        besides: kinds that cannot be named here, such as the one whose own table this is.
     """
 
     kinds: Kinds[Any]
@@ -33,6 +34,7 @@ class OfKind:
     short: bool = False
     open: bool = False
     having: tuple[str, str] | None = None
+    besides: tuple[str, ...] = ()
 
     def kind(self, base: type[Table], written: Any) -> Kind | None:
         """The kind that a table as written names; None where it names none that there is."""
@@ -44,7 +46,8 @@ class OfKind:
 
     def fits(self, kind: Kind) -> bool:
         """Whether the kind has what kinds here must have."""
-        return self.having is None or self.having[1] in kind.facts.get(self.having[0], ())
+        known = self.having is None or self.having[1] in kind.facts.get(self.having[0], ())
+        return known and kind.name not in self.besides
 
     def names(self) -> list[str]:
         """The kinds that can be named here."""
@@ -98,9 +101,11 @@ class OfKind:
         return {"oneOf": [*words, *choices]}
 
     def _unfit(self) -> PydanticCustomError:
-        assert self.having is not None, "then all kinds fit"
-        words = {"noun": self.kinds.noun, "of": self.having[1], "known": ", ".join(self.names()) or "there is none"}
-        return PydanticCustomError("kind_unfit", "should be one of the {noun}s of {of} ({known})", words)
+        words = {"noun": self.kinds.noun, "known": ", ".join(self.names()) or "there is none"}
+        if self.having is None:
+            return PydanticCustomError("kind_unfit", "should be another {noun} ({known})", words)
+        of = {**words, "of": self.having[1]}
+        return PydanticCustomError("kind_unfit", "should be one of the {noun}s of {of} ({known})", of)
 
     def _unknown(self, base: type[Table], written: Any) -> PydanticCustomError:
         context = {"known": self.names(), "noun": self.kinds.noun, "tag": self.tag}

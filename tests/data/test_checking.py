@@ -152,6 +152,7 @@ def test_every_kind_of_column_says_how_it_is_summarised() -> None:
         "multilabel": "labels",
         "regression": "numbers",
         "retrieval": "gaps",
+        "generation": "text",
     }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from adaptkit.errors import RecipeError
-from adaptkit.kinds import ADAPTERS
+from adaptkit.kinds import ADAPTERS, FORMATS
+from adaptkit.kinds.words import in_toml
 from adaptkit.recipe import load_recipe
 
 CASES = {
@@ -36,8 +37,7 @@ CASES = {
     ),
     "missing format": (
         ('format = "jsonl"\n', ""),
-        'films.toml:23  data.format: missing key. Write format = "csv" or "digit_questions" or "food101" or "hf" or '
-        '"iemocap" or "jsonl" or "mmimdb" or "mosei" or "mosi" or "moviescope" or "msrvtt" or "parquet" or "sims".',
+        f"films.toml:23  data.format: missing key. Write format = {' or '.join(map(in_toml, FORMATS.kinds))}.",
     ),
     "text for a number": (
         ("width = 64", 'width = "64"'),
@@ -101,7 +101,7 @@ CASES = {
     "unknown format": (
         ('format = "jsonl"', 'format = "jsonlines"'),
         'films.toml:24  data.format: unknown data format "jsonlines". Did you mean "jsonl"? Known: '
-        "csv, digit_questions, food101, hf, iemocap, jsonl, mmimdb, mosei, mosi, moviescope, msrvtt, parquet, sims.",
+        f"{', '.join(FORMATS.kinds)}.",
     ),
     "layers": (
         ("bottleneck = 8", 'layers = "3-9"'),

@@ -27,7 +27,7 @@ class Line(nn.Module):
         torch.manual_seed(0)
         self.layer = nn.Linear(3, 1)
 
-    def forward(self, inputs: dict[str, dict[str, Tensor]], *, targets: Any = ()) -> dict[str, Tensor]:
+    def forward(self, inputs: dict[str, dict[str, Tensor]], **asked: Any) -> dict[str, Tensor]:
         return {"score": self.layer(inputs["x"]["values"])}
 
 
