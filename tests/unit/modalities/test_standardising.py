@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -187,12 +189,15 @@ def test_a_dropped_modality_with_statistics_trains(tiny_recipe: Path, tmp_path: 
 def test_a_training_tells_of_vectors_that_want_it(
     tiny_recipe: Path, tiny_data: Path, tmp_path: Path, standardise: bool
 ) -> None:
-    import json
-
-    rows = [json.loads(line) for line in (tiny_data / "train.jsonl").read_text().splitlines()]
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text().splitlines()]
     far = [{**row, "features": [100 + number / 100 for number in row["features"]]} for row in rows]
-    (tiny_data / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in far))
-    sets = (f"modality.features.standardise={json.dumps(standardise)}", "train.epochs=1")
+    (data / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in far))
+    sets = (
+        f"modality.features.standardise={json.dumps(standardise)}",
+        "train.epochs=1",
+        f"data.root={data.as_posix()}",
+    )
     result = train(load_recipe(tiny_recipe, sets), runs=tmp_path / "runs")
     told = [text for text in result.warnings if "features hardly varies" in text]
     assert len(told) == (not standardise)
