@@ -27,6 +27,14 @@ PLUGINS = {
         "convolved",
         {'kind = "features"': 'kind = "features"\nencoder = { kind = "convolved", channels = 3 }'},
     ),
+    "scaled": (
+        "projection",
+        "scaled",
+        {
+            'route = "side"': 'route = "tokens"\nprojection = { kind = "scaled", size = 2.0 }\nmax_tokens = 1',
+            'kind = "gmu"\nat = ["mlp.out"]\nsides = ["features"]\n': 'kind = "bottleneck"\nat = ["mlp.out"]\n',
+        },
+    ),
     "product": (
         "fusion",
         "product",
