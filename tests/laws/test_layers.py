@@ -15,6 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
     "amounts": 0,
     "atomic": 0,
+    "caching": 0,
     "errors": 0,
     "hdf5": 0,
     "npy": 0,
