@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from adaptkit.errors import ArtifactError
+
 
 @dataclass(frozen=True, slots=True)
 class PeftForm:
@@ -36,10 +38,20 @@ class PeftForm:
     transposed: bool = False
     lists: tuple[str, ...] = ()
 
-    def option(self, key: str, default: Any) -> Any:
-        """A value of the configuration; the default where it is not said, as PEFT leaves keys out or writes null."""
+    def option(self, key: str, default: float) -> Any:
+        """A value of the configuration; the default where it is not said, as PEFT leaves keys out or writes null.
+
+        Raises:
+            ArtifactError: the value is no number, where the default is one, or not true or false.
+        """
         value = self.config.get(key)
-        return default if value is None else value
+        if value is None:
+            return default
+        truth = isinstance(default, bool)
+        if isinstance(value, bool) is not truth or not isinstance(value, int | float):
+            wanted = "true or false" if truth else "a number"
+            raise ArtifactError(f"{key} = {value!r} is not {wanted}.", where="adapter_config.json")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptkit.anatomy.loading.resolve import ModelRef, resolve
+from adaptkit.anatomy.loading.resolve import ModelRef, Precision, resolve
 from adaptkit.anatomy.site import Anatomy, Layout, Module, Site, Stack
 from adaptkit.anatomy.tables.aliases import Alias, aliases
 from adaptkit.lazy import lazily
@@ -56,6 +56,7 @@ __all__ = [
     "ModelRef",
     "Module",
     "Node",
+    "Precision",
     "Site",
     "Stack",
     "aliases",

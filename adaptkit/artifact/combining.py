@@ -13,7 +13,7 @@ from adaptkit.artifact.export import refuse_destination
 from adaptkit.artifact.identity import refuse_other_inputs, refuse_other_models
 from adaptkit.artifact.load import rebuild
 from adaptkit.artifact.reading import Artifact, artifact_folder, difference, forms, read_artifact
-from adaptkit.artifact.save import save_artifact
+from adaptkit.artifact.save import as_told, save_artifact
 from adaptkit.errors import ArtifactError, UsageError, nearest
 from adaptkit.model import AdaptedModel
 
@@ -108,15 +108,8 @@ def combine(
             state[name] = combined.view(like.shape).to(like.dtype)
     model.load_trainable_state(state)
     shares = ", ".join(f"{weight:g} x {source}" for weight, source in zip(weights, sources, strict=True))
-    base = first.description
-    return save_artifact(
-        model,
-        destination,
-        base_fingerprint=base.base.fingerprint,
-        tower_fingerprints={name: tower.fingerprint for name, tower in base.towers.items()},
-        note=f"Combined by {method}: {shares}.",
-        force=force,
-    )
+    told = {"metrics": None, "seed": None, "note": f"Combined by {method}: {shares}."}
+    return save_artifact(model, destination, force=force, **as_told(first.description) | told)
 
 
 def _refuse_other(model: AdaptedModel, first: Artifact, other: Artifact) -> None:

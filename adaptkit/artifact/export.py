@@ -9,7 +9,7 @@ from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, is_carried
 from adaptkit.artifact.full import export_full
 from adaptkit.artifact.load import artifact_recipe, rebuild
 from adaptkit.artifact.reading import artifact_folder, read_artifact
-from adaptkit.artifact.save import save_artifact
+from adaptkit.artifact.save import as_told, save_artifact
 from adaptkit.artifact.upgrade import read_format_1
 from adaptkit.atomic import new_folder
 from adaptkit.errors import ArtifactError, UsageError
@@ -59,17 +59,7 @@ def export_adapter(
         )
     model = rebuild(artifact, run_code=run_code)
     if upgrade:
-        told = artifact.description
-        return save_artifact(
-            model,
-            destination,
-            base_fingerprint=told.base.fingerprint,
-            tower_fingerprints={name: tower.fingerprint for name, tower in told.towers.items()},
-            metrics=told.metrics,
-            seed=told.seed,
-            note=told.note,
-            force=force,
-        )
+        return save_artifact(model, destination, force=force, **as_told(artifact.description))
     with new_folder(destination, replace=force) as temporary:
         for name in (TENSORS, DESCRIPTION, CARD):
             if (folder / name).exists():

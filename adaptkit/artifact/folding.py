@@ -6,19 +6,19 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from adaptkit.anatomy import fingerprint, load, resolve, save
+from adaptkit.anatomy import Precision, fingerprint, load, resolve, save
 from adaptkit.artifact.export import refuse_destination
 from adaptkit.artifact.load import load_artifact, rebuild
 from adaptkit.artifact.merging import merge
 from adaptkit.artifact.models import Published, check_equal, tokenizer_of
-from adaptkit.artifact.reading import artifact_folder, read_artifact
+from adaptkit.artifact.reading import artifact_folder, difference, forms, read_artifact
 from adaptkit.artifact.save import Files
 from adaptkit.atomic import new_folder, write_bytes
 from adaptkit.errors import ArtifactError
@@ -169,6 +169,8 @@ def unmerge(source: Path, destination: Path, *, force: bool = False) -> int:
     model = load(ref, precision=told["precision"])
     _refuse_other(model, told["merged"], source, "the model is not the one that was merged")
     own = model.state_dict()
+    if (found := forms(old)) != (wanted := forms({name: own[name] for name in old if name in own})):
+        raise ArtifactError(f"does not fit the model: {difference(found, wanted)}.", where=str(source / RECEIPT))
     for name, tensor in old.items():
         own[name].copy_(tensor)
     _refuse_other(model, told["published"], source / RECEIPT, "it does not lead back to the published model")
@@ -196,6 +198,8 @@ def _receipt(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ArtifactError(f"cannot be read ({error}).", where=str(path)) from error
     if lacking := {"published", "merged", "precision", "head"} - told.keys():
         raise ArtifactError(f"does not say {sorted(lacking)[0]}.", where=str(path))
+    if told["precision"] not in get_args(Precision):
+        raise ArtifactError(f"precision = {told['precision']!r} is no number format.", where=str(path))
     return tensors, told
 
 

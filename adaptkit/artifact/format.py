@@ -204,7 +204,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"is not valid JSON: {error}.", where=str(path), hint=AGAIN) from None
     if not isinstance(content, dict):
-        raise ArtifactError("is not an adaptkit artifact: it is no JSON object.", where=str(path), hint=AGAIN)
+        raise ArtifactError("is no JSON object.", where=str(path), hint=AGAIN)
     return content
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from adaptkit.adapters.base import ADAPTERS
 from adaptkit.adapters.peft import FromPeft, PeftForm
-from adaptkit.anatomy import Anatomy, current_path, fingerprint, input_spec, resolve, skeleton, study
+from adaptkit.anatomy import Anatomy, fingerprint, input_spec, resolve, skeleton, study
 from adaptkit.artifact.export import refuse_destination
 from adaptkit.artifact.format import read_json
-from adaptkit.artifact.reading import read_tensors
+from adaptkit.artifact.peft_checkpoint import Checkpoint
 from adaptkit.artifact.save import save_artifact
-from adaptkit.artifact.to_peft import CONFIG, PREFIX, TENSORS
+from adaptkit.artifact.to_peft import CONFIG
 from adaptkit.errors import ArtifactError, Problem
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
@@ -44,8 +44,6 @@ RECORDS = {
 }
 PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva", "lora_ga")  # those that leave the backbone as it is
 STARTS = re.compile(r"init_\w*weights")
-IN_MODULE = re.compile(r"^(base_layer|ln_tuning_layers)\.")  # names that PEFT puts between a module and its parameter
-FEW = 4  # keys that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def convert_peft(source: Path, destination: Path, *, backbone: str | None = None
             where=str(source),
             hint="Adapters of modules can: LoRA (also DoRA and rsLoRA), (IA)3, LoHa, LoKr, VeRA.",
         )
-    found = {path: read_adapter(form, path, source) for path, form in checkpoint.forms(config).items()}
+    found = {path: read_adapter(form, path, source) for path, form in checkpoint.forms(config, source).items()}
     _refuse_options(config, found, source)
     tables: dict[str, Any] = {
         "schema": 1,
@@ -116,82 +114,6 @@ def convert_peft(source: Path, destination: Path, *, backbone: str | None = None
     save_artifact(model, destination, base_fingerprint=original, note=note, force=force)
     grafts = Counter((graft.adapter, graft.kind) for graft in model.plan.grafts)
     return Converted(destination, {name: (kind, count) for (name, kind), count in grafts.items()}, checkpoint.left)
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The tensors of a file, each where it belongs.
-
-    Attributes:
-        adapted: module of the backbone -> end of a tensor's name -> the tensor.
-        trained: parameter of the backbone -> its value.
-        shared: tensors that all adapters have in common.
-        left: names of those that belong to no backbone, such as a head's.
-    """
-
-    adapted: dict[str, dict[str, Tensor]]
-    trained: dict[str, Tensor]
-    shared: dict[str, Tensor]
-    left: tuple[str, ...]
-
-    @classmethod
-    def read(cls, source: Path, config: Mapping[str, Any], bare: nn.Module, family: str) -> Checkpoint:
-        """Raises ArtifactError with the tensors that belong nowhere: of another depth, of a head that nobody names."""
-        adapted: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        found = cls(adapted, {}, {}, ())
-        left, unknown = [], []
-        heads = {str(name).rpartition(".")[2] for name in config.get("modules_to_save") or ()}
-        for key, tensor in _tensors(source).items():
-            name = current_path(family, key.removeprefix(PREFIX))
-            path, rest = home(name, bare)
-            own = IN_MODULE.sub("", rest)
-            own_parameters = dict(bare.get_submodule(path).named_parameters(recurse=False)) if path else {}
-            if own in own_parameters:
-                found.trained[f"{path}.{own}"] = tensor
-            elif not key.startswith(PREFIX):
-                found.shared[key.removeprefix("base_model.")] = tensor
-            elif path and own_parameters:
-                adapted[path][rest] = tensor
-            elif heads & set(name.split(".")):
-                left.append(name)
-            else:
-                unknown.append(key)
-        if unknown:
-            shown = ", ".join(unknown[:FEW]) + (f" and {len(unknown) - FEW} more" if len(unknown) > FEW else "")
-            raise ArtifactError(
-                f"{len(unknown)} tensors belong nowhere in {type(bare).__name__}: {shown}.",
-                where=str(source),
-                hint="Is it the backbone that the adapter was trained on? Say another: --backbone MODEL.",
-            )
-        return cls(dict(adapted), found.trained, found.shared, tuple(left))
-
-    def forms(self, config: Mapping[str, Any]) -> dict[str, PeftForm]:
-        """Module -> its adapter, with the patterns of the configuration applied."""
-        alpha = next((key for key in config if key.endswith("alpha")), "alpha")
-        forms = {}
-        for path, tensors in self.adapted.items():
-            own = dict(config)
-            for pattern, key in (("rank_pattern", "r"), ("alpha_pattern", alpha)):
-                for name, value in (config.get(pattern) or {}).items():
-                    if re.search(rf"(^|\.)({name})$", path):
-                        own[key] = value
-                        break
-            forms[path] = PeftForm(str(config.get("peft_type")), own, tensors, shared=self.shared)
-        return forms
-
-
-def home(name: str, bare: nn.Module) -> tuple[str, str]:
-    """The innermost module of a backbone that a tensor's name leads to, and the rest of the name; "" for none.
-
-    In a model with a head the backbone has a name of its own, "bert." or "model.", which is passed over.
-    """
-    modules = dict(bare.named_modules())
-    for start in (name, name.partition(".")[2]):
-        words = start.split(".")
-        for end in range(len(words) - 1, 0, -1):
-            if ".".join(words[:end]) in modules:
-                return ".".join(words[:end]), ".".join(words[end:])
-    return "", name
 
 
 def read_adapter(form: PeftForm, path: str, source: Path) -> tuple[str, FromPeft]:
@@ -230,7 +152,7 @@ def adapter_tables(found: Mapping[str, tuple[str, FromPeft]], anatomy: Anatomy) 
     for site in sites.values():
         layers[site.local_name].add(site.layer)
     groups: dict[tuple[Any, ...], dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(found, key=list(sites | dict.fromkeys(found)).index):  # in the order of the model
+    for path in [path for path in sites | dict.fromkeys(found) if path in found]:  # in the order of the model
         (kind, read), site = found[path], sites.get(path)
         name = f"path:{path}" if site is None else site.local_name
         groups[kind, tuple(sorted(read.options.items()))][name].append(None if site is None else site.layer)
@@ -270,18 +192,3 @@ def _fill(
                 shapes = f"{tuple(value.shape)}, and here it is {tuple(parameters[name].shape)}"
                 raise ArtifactError(f"{name.replace(':', '.')} has the shape {shapes}.", where=str(source))
             parameters[name].copy_(value)
-
-
-def _tensors(source: Path) -> dict[str, Tensor]:
-    """Name -> tensor of the file; a .bin is read as numbers alone, never executed."""
-    pickled = source / "adapter_model.bin"
-    if (source / TENSORS).exists() or not pickled.is_file():
-        return read_tensors(source / TENSORS)[1]
-    try:
-        found = torch.load(pickled, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle raises anything; all mean that it is no file of tensors
-        line = (str(error) or type(error).__name__).splitlines()[0]
-        raise ArtifactError(f"is not a file of tensors: {line}", where=str(pickled)) from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ArtifactError("is not a file of tensors by name.", where=str(pickled))
-    return found

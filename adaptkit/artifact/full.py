@@ -7,7 +7,7 @@ from pathlib import Path
 from adaptkit.artifact.load import load_artifact, rebuild
 from adaptkit.artifact.models import Published, check_equal, tokenizer_of
 from adaptkit.artifact.reading import Artifact
-from adaptkit.artifact.save import Files
+from adaptkit.artifact.save import Files, as_told
 from adaptkit.atomic import new_folder
 from adaptkit.model.probe import outputs
 
@@ -31,18 +31,9 @@ def export_full(
         RunError: the folder is there (without `force`) or cannot be written.
     """
     model = rebuild(artifact, run_code=run_code).eval()
-    before, told = outputs(model) if check else {}, artifact.description
+    before = outputs(model) if check else {}
     places = {"": BACKBONE, **{name: f"{TOWERS}/{name}" for name in model.towers}}
-    files = Files.of(
-        model,
-        told.base.fingerprint,
-        {name: tower.fingerprint for name, tower in told.towers.items()},
-        where=destination,
-        metrics=told.metrics,
-        seed=told.seed,
-        note=told.note,
-        places=places,
-    )
+    files = Files.of(model, where=destination, places=places, **as_told(artifact.description))
     with new_folder(destination, replace=force) as folder:
         for name, place in places.items():
             Published.of(model, name).write(folder / place, tokenizer_of(model, name))

@@ -65,6 +65,17 @@ def save_artifact(
     return path
 
 
+def as_told(told: Description) -> dict[str, Any]:
+    """What `save_artifact` is given of an artifact that is written anew, with the same values."""
+    return {
+        "base_fingerprint": told.base.fingerprint,
+        "tower_fingerprints": {name: tower.fingerprint for name, tower in told.towers.items()},
+        "metrics": told.metrics,
+        "seed": told.seed,
+        "note": told.note,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """The files of an artifact, before they are written.

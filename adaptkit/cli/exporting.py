@@ -41,7 +41,12 @@ Weights = Annotated[
     str | None,
     typer.Option("--weights", metavar="W,W", help="One for each artifact. Default: 1.", show_default=False),
 ]
-Density = Annotated[float, typer.Option("--density", metavar="SHARE", help="Of the numbers that ties and dare keep.")]
+Density = Annotated[
+    float | None,
+    typer.Option(
+        "--density", metavar="SHARE", help="Of the numbers that ties and dare keep. Default: 0.5.", show_default=False
+    ),
+]
 Tolerance = Annotated[
     float | None,
     typer.Option(
@@ -96,14 +101,7 @@ def export(
     json: Json = False,
 ) -> Answer:
     """Write what a run has learnt into a folder to share."""
-    if not adapter_only and form is None:
-        raise UsageError(
-            "say what to export.",
-            where="adaptkit export",
-            hint="Add --adapter-only: the grafts, encoders and heads, without the backbone. Or --format full: with it.",
-        )
-    if adapter_only and form not in (None, Form.ADAPTKIT):
-        raise UsageError(f"--adapter-only and --format {form} at once.", where="--format", hint="Choose one of them.")
+    _refuse_words(adapter_only, form, upgrade=upgrade, check=check)
     if form is Form.PEFT:
         return _to_peft(chosen_run(run, folder), output, force=force, check=check)
     from adaptkit.artifact.export import export_adapter
@@ -119,6 +117,22 @@ def export(
         out.print(f"next: adaptkit predict {target} --input FILE.jsonl --output FILE.jsonl", soft_wrap=True)
 
     return Answer({"artifact": target, "source": source, "files": files}, show)
+
+
+def _refuse_words(adapter_only: bool, form: Form | None, *, upgrade: bool, check: bool) -> None:
+    """Raise UsageError for options that contradict each other, or of which one does nothing."""
+    if not adapter_only and form is None:
+        raise UsageError(
+            "say what to export.",
+            where="adaptkit export",
+            hint="Add --adapter-only: the grafts, encoders and heads, without the backbone. Or --format full: with it.",
+        )
+    if adapter_only and form not in (None, Form.ADAPTKIT):
+        raise UsageError(f"--adapter-only and --format {form} at once.", where="--format", hint="Choose one of them.")
+    if upgrade and form is Form.PEFT:
+        raise UsageError("does nothing with --format peft.", where="--upgrade", hint="Export that of an upgraded one.")
+    if not check and form in (None, Form.ADAPTKIT):
+        raise UsageError("does nothing with --adapter-only: what is copied was loaded before.", where="--no-check")
 
 
 def _to_peft(source: Path, output: Path | None, *, force: bool, check: bool) -> Answer:
@@ -147,7 +161,7 @@ def merge(
     runs: Runs = None,
     method: Method = None,
     weights: Weights = None,
-    density: Density = 0.5,
+    density: Density = None,
     folder: RunsFolder = RUNS,
     force: Force = False,
     check: Check = True,
@@ -157,9 +171,12 @@ def merge(
     json: Json = False,
 ) -> Answer:
     """Fold the adapters of a run into a copy of its backbone, which transformers or timm load without adaptkit."""
+    _refuse_idle(
+        method, {"--weights": weights, "--density": density, "--tolerance": tolerance, "--no-check": not check}
+    )
     if method is not None:
         return _combined(runs or [], output, method, weights, density, force=force)
-    if weights is not None or (runs is not None and len(runs) > 1):
+    if runs is not None and len(runs) > 1:
         raise UsageError(
             "several artifacts are combined by a method.", where="adaptkit merge", hint="Add --method average."
         )
@@ -180,17 +197,30 @@ def merge(
     return Answer({"folder": output, "source": source, **known}, show)
 
 
+def _refuse_idle(method: str | None, given: Mapping[str, object]) -> None:
+    """Raise UsageError for the first option that is given and does nothing with this method, or without one."""
+    known = {
+        None: ("--tolerance", "--no-check"),
+        "ties": ("--weights", "--density"),
+        "dare": ("--weights", "--density"),
+    }
+    for option, value in given.items():
+        if value not in (None, False) and option not in known.get(method, ("--weights",)):
+            having = "without --method" if method is None else f"with --method {method}"
+            raise UsageError(f"does nothing {having}.", where=option)
+
+
 def _combined(
-    runs: list[Path], output: Path, method: str, weights: str | None, density: float, *, force: bool
+    runs: list[Path], output: Path, method: str, weights: str | None, density: float | None, *, force: bool
 ) -> Answer:
     """One artifact of several."""
-    from adaptkit.artifact.combining import combine
+    from adaptkit.artifact.combining import DENSITY, combine
 
     try:
         numbers = None if weights is None else [float(word) for word in weights.split(",")]
     except ValueError:
         raise UsageError(f"{weights!r} is no list of numbers.", where="--weights", hint="--weights=0.7,0.3") from None
-    combine(runs, output, method=method, weights=numbers, density=density, force=force)
+    combine(runs, output, method=method, weights=numbers, density=DENSITY if density is None else density, force=force)
     files = files_in(output)
 
     def show(out: Console) -> None:

@@ -55,6 +55,22 @@ def test_wrong_words(cli: Cli, artifact: Path, tiny_run: Path, tmp_path: Path) -
         (["export", artifact], 2, "say what to export"),
         (["export", artifact, "--adapter-only", "--format", "full"], 2, "at once"),
         (["export", artifact, "--format", "onxn"], 2, "onxn"),
+        (["export", artifact, "--format", "peft", "--upgrade"], 2, "--upgrade  does nothing with --format peft"),
+        (["export", artifact, "--adapter-only", "--no-check"], 2, "--no-check  does nothing with --adapter-only"),
+        *(
+            (["merge", artifact, "--output", tmp_path / "x", *options], 2, f"{options[-2]}  does nothing {having}")
+            for options, having in (
+                (("--density", "0.2"), "without --method"),
+                (("--weights", "1,2"), "without --method"),
+                (("--method", "average", "--density", "0.2"), "with --method average"),
+                (("--method", "ties", "--tolerance", "0.2"), "with --method ties"),
+            )
+        ),
+        (
+            ["merge", artifact, "--output", tmp_path / "x", "--method", "ties", "--no-check"],
+            2,
+            "--no-check  does nothing",
+        ),
         (["unmerge", tmp_path / "nowhere", "--output", tmp_path / "x"], 4, "has no unmerge.safetensors"),
         (["merge", tiny_run, "--output", tmp_path / "x"], 4, "cannot be merged into weights: fuse (GMU)"),
     ]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from adaptkit.anatomy.loading.resolve import ModelRef, resolve
+from adaptkit.anatomy.loading.resolve import ModelRef, Precision, resolve
 from adaptkit.anatomy.model_input import is_own, vocabulary
 from adaptkit.errors import ArtifactError, RecipeError
 
@@ -29,7 +29,7 @@ def load(
     ref: ModelRef,
     *,
     dropout: Literal["off", "keep"] = "keep",
-    precision: Literal["float32", "bfloat16", "float16", "shipped"] = "shipped",
+    precision: Precision = "shipped",
 ) -> nn.Module:
     """The backbone with its weights, in evaluation mode, on the CPU.
 

@@ -12,6 +12,8 @@ from adaptkit.anatomy.loading.builder import Builder, builder_file, is_builder
 from adaptkit.anatomy.tables.aliases import Alias, aliases, by_id
 from adaptkit.errors import RecipeError, nearest
 
+Precision = Literal["float32", "bfloat16", "float16", "shipped"]  # of weights; "shipped" is that of their file
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:

@@ -23,13 +23,12 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from adaptkit.anatomy.loading.auto import auto_class
 from adaptkit.anatomy.loading.quiet import quietly
-from adaptkit.anatomy.loading.resolve import ModelRef
+from adaptkit.anatomy.loading.resolve import ModelRef, Precision
 from adaptkit.anatomy.loading.weights import check_sha256, hub_answers, package_folder, unavailable
 from adaptkit.anatomy.quantised import keep_codes
 from adaptkit.errors import RecipeError, UnavailableError, nearest
 
 Dropout = Literal["off", "keep"]
-Precision = Literal["float32", "bfloat16", "float16", "shipped"]
 
 _DROPOUT_KEY = re.compile(r"drop")
 # A checkpoint saved for masked language modelling has no pooler, and one without a head not the zeros that BART adds to

@@ -182,7 +182,7 @@ def damages() -> dict[str, tuple[Callable[[Path], Any], str]]:
         "format that is no number": (lambda a: describe(a, format=True), "has no format number"),
         "no format": (write("adapter.json", "{}"), "is not an adaptkit artifact"),
         "not JSON": (write("adapter.json", '{"format": 1,'), "is not valid JSON"),
-        "a list": (write("adapter.json", "[]"), "is not an adaptkit artifact"),
+        "a list": (write("adapter.json", "[]"), "is no JSON object"),
         "incomplete": (write("adapter.json", '{"format": 2, "base": {}}'), r"name: is missing.*\n.*recipe: is missing"),
         "nested without end": (write("adapter.json", "[" * 100_000), "is not valid JSON"),
         "no hash": (lambda a: change_description(a, lambda c: c.pop(HASH)), "description_sha256: is missing"),

@@ -165,15 +165,30 @@ def test_a_changed_model_or_receipt_is_not_unmerged(backbone: Path, tmp_path: Pa
         place = Path(shutil.copytree(tmp_path / "merged", tmp_path / f"with-other-{file}")) / file
         tensors = load_file(place)
         next(iter(tensors.values())).flatten()[0] += 1
-        with safe_open(place, "pt") as opened:
-            told = opened.metadata()
-        save_file(tensors, place, metadata=told)
+        save_file(tensors, place, metadata=_told(place))
         with pytest.raises(ArtifactError, match=message):
             unmerge(place.parent, tmp_path / "back")
+    tensors, told = load_file(tmp_path / "merged" / RECEIPT), _told(tmp_path / "merged" / RECEIPT)
+    name = next(iter(tensors))
+    damages: list[tuple[dict[str, torch.Tensor], dict[str, str], str]] = [
+        ({**tensors, "elsewhere": torch.zeros(2)}, {}, "does not fit the model: elsewhere is unexpected"),
+        ({**tensors, name: torch.zeros(3)}, {}, "does not fit the model: .* is float32 \\(3,\\), not"),
+        ({**tensors, name: tensors[name].half()}, {}, "does not fit the model: .* is float16"),
+        (tensors, {"precision": "load_state_dict"}, "precision = 'load_state_dict' is no number format"),
+    ]
+    for changed, words, message in damages:
+        save_file(changed, tmp_path / "merged" / RECEIPT, metadata=told | words)
+        with pytest.raises(ArtifactError, match=message):
+            unmerge(tmp_path / "merged", tmp_path / "back")
     (tmp_path / "merged" / RECEIPT).write_bytes(b"no tensors")
     with pytest.raises(ArtifactError, match="cannot be read"):
         unmerge(tmp_path / "merged", tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def _told(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bart"])

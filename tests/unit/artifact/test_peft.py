@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from adaptkit.anatomy import current_path
 from adaptkit.artifact import convert_peft, export_peft, load_artifact, merge_run, save_artifact
+from adaptkit.artifact.from_peft import RECORDS
 from adaptkit.artifact.to_peft import CONFIG, TENSORS
-from adaptkit.errors import ArtifactError, RecipeError, UsageError
+from adaptkit.errors import AdaptkitError, ArtifactError, RecipeError, UsageError
 from adaptkit.model import build_model
 from adaptkit.plan import make_plan
 from adaptkit.recipe import parse_recipe
@@ -129,6 +130,28 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], None], str]]
     "a method": (lambda config, _: config.update(peft_type="ADALORA"), "no adapter of adaptkit is a ADALORA"),
     "no backbone": (lambda config, _: config.update(base_model_name_or_path=None), "names no backbone"),
 }
+
+
+VALUES: tuple[Any, ...] = (3, -1, 0.5, "(x", [1], [["a"]], {"a": 1}, {"(": 1}, {"layer": [2]}, True, None)
+KEYS = ("peft_type", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "bias")
+KEYS += ("rank_pattern", "alpha_pattern", "modules_to_save", "target_modules", "target_parameters", "init_lora_weights")
+
+
+@pytest.mark.parametrize("key", [*KEYS, "something_new"])
+def test_a_configuration_with_values_of_any_type_ends_well(
+    backbone: Callable[[str], Path], tmp_path: Path, key: str
+) -> None:
+    """It is read, or refused with one error of ours."""
+    source = Path(shutil.copytree(GOLDENS / "bert_lora_pattern", tmp_path / "source"))
+    config = json.loads((source / CONFIG).read_text()) | {"base_model_name_or_path": str(backbone("bert"))}
+    refused = 0
+    for value in VALUES:
+        (source / CONFIG).write_text(json.dumps(config | {key: value}))
+        try:
+            convert_peft(source, tmp_path / "ours", force=True)
+        except AdaptkitError:
+            refused += 1
+    assert refused or key in RECORDS | {"r"}  # of which the tensors tell
 
 
 def _key(tensors: dict[str, Any]) -> str:
