@@ -63,6 +63,18 @@ def text_of(record: Mapping[str, Any], where: str, *names: str) -> str:
     return found.strip()
 
 
+def texts_of(record: Mapping[str, Any], where: str, name: str, inner: str) -> list[str]:
+    """The text `inner` of each object of the list under a name.
+
+    Raises:
+        DataError: there is no such list, it is empty, or something else is in it.
+    """
+    listed = record.get(name)
+    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
+        raise DataError(f"a list `{name}` of objects is expected.", where=where)
+    return [text_of(entry, where, inner) for entry in listed]
+
+
 def id_of(record: Mapping[str, Any], where: str, *names: str) -> str:
     """The id under the first of these names that a record has, as the name of a file.
 

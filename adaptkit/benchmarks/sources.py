@@ -60,6 +60,18 @@ def folder_with(root: Path, folders: Sequence[str], names: Sequence[str]) -> Pat
     return next((folder for folder in there if all((folder / name).is_file() for name in names)), None)
 
 
+def download(root: Path, title: str, folders: Sequence[str], names: Sequence[str], expected: str = "") -> Path:
+    """`folder_with`, for a download that has to be there.
+
+    Raises:
+        DataError: it is not; `expected` says of which files, where not their names alone do.
+    """
+    found = folder_with(root, folders, names)
+    if found is None:
+        raise not_there(root, title, expected or f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}")
+    return found
+
+
 def not_there(root: Path, title: str, expected: str) -> DataError:
     """The error of a folder that is not the download of a data set."""
     found = ", ".join(sorted(entry.name for entry in root.iterdir())[:8]) if root.is_dir() else "no such folder"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adaptkit.benchmarks.sources import MISSING_ALLOWED, CheckedFiles, Missing, picture_fault
@@ -65,6 +65,11 @@ class VisualFiles:
         self.checked = CheckedFiles(root, "image", writer, self._fault, noun, Missing(missing))
         self._nowhere = min(self.files.values()).parent
         self._asked: dict[str, str | None] = {}
+
+    def columns(self, described: Mapping[str, str]) -> None:
+        """The columns of a question and its image, which a benchmark describes."""
+        self.writer.column("text", "text", description=described["text"])
+        self.writer.column("image", self.kind, width=self.width or None, description=described["image"])
 
     def named(self, id: str) -> str | None:
         """The file of an image, as a row names it; None where there is none, or a broken one."""

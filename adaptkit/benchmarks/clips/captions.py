@@ -8,8 +8,7 @@ from typing import Any
 from adaptkit.benchmarks.benchmark import register
 from adaptkit.benchmarks.clips.synthesis import Clips
 from adaptkit.benchmarks.clips.value import COLUMNS, ClipTask, Files, Row, span
-from adaptkit.benchmarks.json_items import id_of, text_of
-from adaptkit.errors import DataError
+from adaptkit.benchmarks.json_items import id_of, texts_of
 
 TOLD = ("subtitles", "time", "video", "captions")
 
@@ -22,11 +21,8 @@ class ClipCaptions(ClipTask):
     task = 'kind = "generation", column = "captions"'
 
     def rows(self, record: Mapping[str, Any], where: str, *, train: bool) -> Iterator[Row]:
-        listed = record.get("descs")
-        if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
-            raise DataError("a list `descs` of objects is expected.", where=where)
         clip, values = id_of(record, where, "clip_id"), {"time": span(record, where)}
-        captions = [text_of(entry, where, "desc") for entry in listed]
+        captions = texts_of(record, where, "descs", "desc")
         if not train:
             yield clip, {**values, "captions": captions}
             return

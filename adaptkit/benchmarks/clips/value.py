@@ -12,7 +12,7 @@ import numpy as np
 from adaptkit.benchmarks.benchmark import Benchmark
 from adaptkit.benchmarks.clips.synthesis import Clips, write_clips
 from adaptkit.benchmarks.json_items import id_of, text_of
-from adaptkit.benchmarks.sources import MISSING_ALLOWED, folder_with, json_lines, not_there
+from adaptkit.benchmarks.sources import MISSING_ALLOWED, download, json_lines
 from adaptkit.benchmarks.visual_files import VisualFiles
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
@@ -127,10 +127,8 @@ class ClipTask(Benchmark):
 
     def _folder(self, root: Path) -> Path:
         names = (self.files.train, self.files.test, self.files.subtitles)
-        found = folder_with(root, FOLDERS, names)
-        if found is None:
-            raise not_there(root, self.title, f"video/{names[0]} (or {names[0]}), {names[1]} and {names[2]} are")
-        return found
+        expected = f"video/{names[0]} (or {names[0]}), {names[1]} and {names[2]} are"
+        return download(root, self.title, FOLDERS, names, expected)
 
 
 def span(record: Mapping[str, Any], where: str) -> str | None:

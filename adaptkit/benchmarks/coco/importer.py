@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.coco.synthesis import write_coco
-from adaptkit.benchmarks.json_items import json_list, text_of
-from adaptkit.benchmarks.sources import MISSING_ALLOWED, file_name, folder_with, not_there
+from adaptkit.benchmarks.json_items import json_list, text_of, texts_of
+from adaptkit.benchmarks.sources import MISSING_ALLOWED, download, file_name
 from adaptkit.benchmarks.visual_files import VisualFiles, clip_folders
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
@@ -42,8 +41,7 @@ class CocoCaptions(Benchmark):
 
     def find(self, root: Path) -> str:
         """`karpathy`, the only one."""
-        if folder_with(root, FOLDERS, [FILE]) is None:
-            raise not_there(root, self.title, f"{FILE} is")
+        download(root, self.title, FOLDERS, [FILE])
         return "karpathy"
 
     def read(
@@ -63,22 +61,19 @@ class CocoCaptions(Benchmark):
             images: read the pictures, although there are vectors.
             missing: the share of the images that may have no file.
         """
-        folder = folder_with(root, FOLDERS, [FILE])
-        if folder is None:
-            raise not_there(root, self.title, f"{FILE} is")
+        folder = download(root, self.title, FOLDERS, [FILE])
         files = VisualFiles(
             root, writer, clip_folders(root, ("COCO",), features), pictures=PICTURES, images=images, missing=missing
         )
         writer.source(folder / FILE)
-        writer.column("text", "text", description=self.columns["text"])
-        writer.column("image", files.kind, width=files.width or None, description=self.columns["image"])
+        files.columns(self.columns)
         writer.column("captions", "texts", description=self.columns["captions"])
         for where, record in json_list(folder / FILE, "images"):
             split = SPLITS.get(text_of(record, where, "split"))
             if split is None:
                 raise DataError(f"the split {record['split']!r} is not one of {', '.join(SPLITS)}.", where=where)
             name = file_name(text_of(record, where, "filename"), where).rpartition(".")[0]
-            captions = _captions(record, where)
+            captions = texts_of(record, where, "sentences", "raw")
             groups = [[caption] for caption in captions] if split == "train" else [captions]
             for number, group in enumerate(groups):
                 id = f"{name}#{number}" if split == "train" else name
@@ -88,10 +83,3 @@ class CocoCaptions(Benchmark):
     def synth(self, root: Path, *, variant: str = "karpathy", samples: int = 240, seed: int = 0) -> None:
         """Captions say the number, the colour and the shape of the things in an image; five an image."""
         write_coco(root, samples=samples, seed=seed)
-
-
-def _captions(record: Mapping[str, Any], where: str) -> list[str]:
-    listed = record.get("sentences")
-    if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
-        raise DataError("a list `sentences` of objects is expected.", where=where)
-    return [text_of(entry, where, "raw") for entry in listed]

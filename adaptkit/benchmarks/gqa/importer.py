@@ -9,7 +9,7 @@ from typing import Any
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.gqa.synthesis import write_gqa
 from adaptkit.benchmarks.json_items import id_of, json_list, json_table, text_of
-from adaptkit.benchmarks.sources import MISSING_ALLOWED, folder_with, not_there
+from adaptkit.benchmarks.sources import MISSING_ALLOWED, download, folder_with, not_there
 from adaptkit.benchmarks.visual_files import VisualFiles, clip_folders
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
@@ -81,16 +81,13 @@ class GQA(Benchmark):
             missing: the share of the images that may have no file.
             merge: train on train and valid, as published, which leaves testdev for validation and for the test.
         """
-        folder = folder_with(root, FOLDERS, FILES[variant])
-        if folder is None:
-            raise not_there(root, self.title, f"{', '.join(FILES[variant])} are")
+        folder = download(root, self.title, FOLDERS, FILES[variant])
         homes = ("VG", "GQA")
         files = VisualFiles(
             root, writer, clip_folders(root, homes, features), pictures=PICTURES, images=images, missing=missing
         )
         official = variant == "official"
-        writer.column("text", "text", description=self.columns["text"])
-        writer.column("image", files.kind, width=files.width or None, description=self.columns["image"])
+        files.columns(self.columns)
         writer.column("answer", "target", description=self.columns["answer"])
         if official:
             writer.column("full_answer", "text", description=self.columns["full_answer"])

@@ -9,7 +9,7 @@ from typing import Any
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.json_items import id_of, json_list, text_of
 from adaptkit.benchmarks.nlvr.synthesis import write_nlvr2
-from adaptkit.benchmarks.sources import MISSING_ALLOWED, folder_with, json_lines, not_there
+from adaptkit.benchmarks.sources import MISSING_ALLOWED, download, folder_with, json_lines, not_there
 from adaptkit.benchmarks.visual_files import VisualFiles, clip_folders
 from adaptkit.data.store_writer import StoreWriter
 from adaptkit.errors import DataError
@@ -73,9 +73,7 @@ class NLVR2(Benchmark):
             images: read the pictures, although there are vectors.
             missing: the share of the images that may have no file.
         """
-        folder = folder_with(root, FOLDERS[variant], [*FILES[variant].values()])
-        if folder is None:
-            raise not_there(root, self.title, f"{', '.join(FILES[variant].values())} are")
+        folder = download(root, self.title, FOLDERS[variant], [*FILES[variant].values()])
         files = VisualFiles(
             root, writer, clip_folders(root, ("nlvr",), features), pictures=PICTURES, images=images, missing=missing
         )

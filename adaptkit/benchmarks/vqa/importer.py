@@ -11,7 +11,7 @@ import numpy as np
 
 from adaptkit.benchmarks.benchmark import Benchmark, register
 from adaptkit.benchmarks.json_items import id_of, json_list, text_of
-from adaptkit.benchmarks.sources import MISSING_ALLOWED, folder_with, not_there
+from adaptkit.benchmarks.sources import MISSING_ALLOWED, download, folder_with, not_there
 from adaptkit.benchmarks.visual_files import VisualFiles, clip_folders
 from adaptkit.benchmarks.vqa.annotations import (
     Annotation,
@@ -107,8 +107,7 @@ class VQA(Benchmark):
         files = VisualFiles(
             root, writer, clip_folders(root, ("COCO",), features), pictures=PICTURES, images=images, missing=missing
         )
-        writer.column("text", "text", description=self.columns["text"])
-        writer.column("image", files.kind, width=files.width or None, description=self.columns["image"])
+        files.columns(self.columns)
         writer.column("answer", "target", description=self.columns["answer"])
         writer.column("answer_type", "label", description=self.columns["answer_type"])
         writer.column("question_type", "text", description=self.columns["question_type"])
@@ -137,9 +136,7 @@ class VQA(Benchmark):
 
 
 def _karpathy(root: Path, writer: StoreWriter) -> Iterator[tuple[str, Iterator[_Question]]]:
-    folder = folder_with(root, FOLDERS, [f"{name}.json" for name in KARPATHY.values()])
-    if folder is None:
-        raise not_there(root, VQA.title, "karpathy_train, karpathy_val and karpathy_test.json are")
+    folder = download(root, VQA.title, FOLDERS, [f"{name}.json" for name in KARPATHY.values()])
     given = folder / ANNOTATIONS.format("val")
     annotations = read_annotations(given) if given.is_file() else {}
     if annotations:
@@ -183,9 +180,7 @@ def _is_score(score: Any) -> bool:
 def _official(
     root: Path, writer: StoreWriter, validation: int, seed: int, least: int
 ) -> Iterator[tuple[str, Iterator[_Question]]]:
-    folder = folder_with(root, FOLDERS, OFFICIAL)
-    if folder is None:
-        raise not_there(root, VQA.title, f"{', '.join(OFFICIAL)} are")
+    folder = download(root, VQA.title, FOLDERS, OFFICIAL)
     for name in OFFICIAL:
         writer.source(folder / name)
     annotations = {part: read_annotations(folder / ANNOTATIONS.format(part)) for part in ("train", "val")}
