@@ -125,7 +125,8 @@ def show_counts(out: Console, document: Mapping[str, Any]) -> None:
         soft_wrap=True,
     )
     out.print(f"in all      {parts}", soft_wrap=True)
-    out.print(f"pool        {document['pool']} of the last hidden states", soft_wrap=True)
+    if document["pool"] is not None:
+        out.print(f"pool        {document['pool']} of the last hidden states", soft_wrap=True)
     out.print(f"unfrozen    {unfrozen_line(document['unfrozen'])}", soft_wrap=True)
     for name, tower in document.get("towers", {}).items():
         if tower["unfrozen"]:

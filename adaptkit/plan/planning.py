@@ -103,7 +103,7 @@ class Plan:
             "family": self.anatomy.family,
             "grafts": [graft.as_dict() for graft in self.grafts],
             "unfrozen": list(self.unfrozen),
-            "pool": self.pool,
+            "pool": self.pool if any(self.outputs.values()) else None,
             "labels": {task: list(labels) for task, labels in self.labels.items()},
             "parameters": self.parameters.as_dict(),
         } | ({"towers": {name: tower.as_dict() for name, tower in self.towers.items()}} if self.towers else {})

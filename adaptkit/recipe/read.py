@@ -84,7 +84,8 @@ def _checked(draft: Draft, *, needs_task: bool = True) -> Recipe:
         recipe = Recipe.model_validate(draft.document)
     except ValidationError as error:
         found += findings(error, draft.document)
-    found += conflicts(draft.document, needs_task=needs_task)
+    wrong = {finding.path for finding in found}  # a value that is wrong alone is told once
+    found += (each for each in conflicts(draft.document, needs_task=needs_task) if each.path not in wrong)
     if found:
         raise RecipeError.all(finding.problem(draft.places) for finding in _by_place(found, draft.places))
     assert recipe is not None, "a recipe without mistakes validates"

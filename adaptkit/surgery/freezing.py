@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
+from uuid import uuid4
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ def freeze(model: nn.Module, unfrozen: frozenset[str], *, restorable: bool) -> i
     Returns:
         The number of this insertion, for `thaw`.
     """
-    number = 1 + max((found.insertion for _, history in histories(model) for found in history), default=0)
+    number = uuid4().int  # of no other insertion, in this model or another, so that an old receipt means none
     for name, parameter in base_parameters(model).items():
         path, _, own = name.rpartition(".")
         kept: dict[str, list[Found]] = vars(model.get_submodule(path)).setdefault(HISTORIES, {})

@@ -221,6 +221,17 @@ def test_what_was_unfrozen_comes_back_with_its_values() -> None:
         remove(model, receipt)
 
 
+def test_a_receipt_of_what_has_left_means_nothing_that_came_later() -> None:
+    """Of the same name and place, in the same model."""
+    model = BERT.build()
+    first = insert(model, planned(model, kind="bottleneck", at=["mlp.out"], bottleneck=4))
+    remove(model, first)
+    second = insert(model, planned(model, kind="bottleneck", at=["mlp.out"], bottleneck=4))
+    with pytest.raises(SiteError, match="not in the model"):
+        remove(model, first)
+    remove(model, second)
+
+
 def test_tokens_of_all_samples_in_one_row_are_told_apart_by_the_mask() -> None:
     """OPT's feed-forward sees (B*T, D)."""
     opt = ZOO["opt"]
