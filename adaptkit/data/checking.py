@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from adaptkit.data.label_warnings import constant_number, label_warnings, some
-from adaptkit.data.leaks import Marks, digest, shared
+from adaptkit.data.leaks import Marks, digest, said, shared
 from adaptkit.data.moments import Moments
 from adaptkit.data.paths import digest_of, named_file
 from adaptkit.data.sample import DataSet, Sample
@@ -124,7 +124,7 @@ def check_samples(data: DataSet, encoders: Mapping[str, Reads], tasks: Mapping[s
         for sample in samples:
             ids.append(sample.id)
             contents = {name: reader.see(sample) for name, reader in readers.items()}
-            targets = {f"task {name}": digest(value) for name, value in sample.targets.items()}
+            targets = {f"task {name}": digest(said(value)) for name, value in sample.targets.items()}
             marks[split].add(sample.id if sample.id != sample.where else "", contents, targets)
         columns = {name: reader.summary() for name, reader in readers.items()}
         columns |= of_tasks(data, split, tasks)
@@ -255,7 +255,7 @@ def _marks(store: Store, split: str) -> Marks:
     marks, rows = Marks(), store.rows(split)
     summaries = {name: OF_STORES.get(column["kind"]) for name, column in store.columns.items()}
     for id, *values in zip(rows.column("id"), *map(rows.column, summaries), strict=True):
-        found = {name: digest(value) for name, value in zip(summaries, values, strict=True)}
+        found = {name: digest(said(value)) for name, value in zip(summaries, values, strict=True)}
         targets = {name: found.pop(name) for name, of in summaries.items() if of in ("labels", "answers", "numbers")}
         marks.add(id, found, targets)
     return marks

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.data.label_warnings import constant_number, label_changes
-from adaptkit.data.leaks import ABSENT, Marks, content_of, digest, shared
+from adaptkit.data.leaks import ABSENT, Marks, content_of, digest, said, shared
 from adaptkit.data.paths import ArrayPath
 from adaptkit.data.rows import Rows
 from adaptkit.data.sample import DataSet, Samples
@@ -61,7 +61,7 @@ class _Looked:
         with suppress(DataError):  # it is told where the sample is used
             sample = self.samples[index]
             inputs = {name: digest(value, _content) for name, value in sample.inputs.items()}
-            targets = {f"task {name}": digest(value, _content) for name, value in sample.targets.items()}
+            targets = {f"task {name}": digest(said(value), _content) for name, value in sample.targets.items()}
             self.marks.add(sample.id if sample.id != sample.where else "", inputs, targets)
             for name, found in inputs.items():
                 several = self.seen.setdefault(name, set())

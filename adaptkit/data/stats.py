@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adaptkit.data.leaks import said
 from adaptkit.data.paths import ArrayPath, are_files
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ class Answers(Gaps):
         self._sizes, self._different, self._empty = array("q"), set[int](), 0
 
     def see(self, value: Any) -> None:
-        said = value.get("answers", value) if isinstance(value, Mapping) else value  # beside them other fields
-        entries = [said] if isinstance(said, str) else list(said)  # of a table answer -> score, its answers
+        answers = said(value)
+        entries = [answers] if isinstance(answers, str) else list(answers)  # of a table answer -> score, its answers
         texts = [entry.get("answer", "") if isinstance(entry, Mapping) else entry for entry in entries]
         self._sizes.append(len(texts))
         self._different.update(map(hash, texts))

@@ -111,6 +111,17 @@ def test_a_file_counts_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
     assert digest(ArrayPath(a, "x[1]")) == digest(ArrayPath(b, "x[1]")) != digest(ArrayPath(a, "x[2]"))
 
 
+def test_fields_beside_an_answer_do_not_hide_a_leak() -> None:
+    """The id of a question is another one in each split."""
+    train = [("", "one", [1], {"answers": {"yes": 1.0}, "question_id": "t1"})]
+    again = [("", "one", [1], {"answers": {"yes": 1.0}, "question_id": "v1"})]
+    other = [("", "one", [1], {"answers": {"no": 1.0}, "question_id": "v1"})]
+    assert leaks(train=train, test=again) == [
+        "test: 1 of 1 samples have the content of one in train: test:1 = train:1."
+    ]
+    assert leaks(train=train, test=other) == []
+
+
 def test_equal_values_have_equal_digests_and_others_do_not() -> None:
     large = np.zeros(5000)
     values: list[Any] = [None, "", "a", "1", 1, True, [1], [[1]], [1, 2], b"a", {"a": 1}, {"a": 2}]
