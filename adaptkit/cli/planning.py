@@ -139,7 +139,8 @@ def show_cost(out: Console, document: Mapping[str, Any]) -> None:
     flops, memory = document["flops"], document["memory"]
     tokens = "".join(f", {several(count, 'token')} of {name}" for name, count in document["tokens"].items())
     parts = ", ".join(f"{part} {in_bytes(memory[part])}" for part in MEMORY)
-    out.print(f"a step of   {document['batch_size']} samples{tokens}", soft_wrap=True)
+    only = f" of {', '.join(document['batch_tasks'])}" if len(document["batch_tasks"]) < len(document["labels"]) else ""
+    out.print(f"a step of   {document['batch_size']} samples{only}{tokens}", soft_wrap=True)
     out.print(f"  compute   {operations(flops['step'])}, of which forward {operations(flops['forward'])}")
     out.print(f"  memory    {in_bytes(memory['total'])}")
     out.print(f"    {parts}", soft_wrap=True)

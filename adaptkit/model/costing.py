@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from adaptkit.anatomy.model_input import is_own
 from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
@@ -18,6 +18,7 @@ from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.model.optimizers import states_per_parameter
 from adaptkit.plan import Plan
+from adaptkit.recipe import Recipe
 
 # B batch, T tokens
 
@@ -55,20 +56,23 @@ class Cost:
 
     Attributes:
         batch_size: B.
+        tasks: those that have targets in the batch: all, or where the data has several sources those of one.
         tokens: modality -> T that was counted.
         flops: operations.
         memory: bytes.
     """
 
     batch_size: int
+    tasks: tuple[str, ...]
     tokens: Mapping[str, int]
     flops: Flops
     memory: Memory
 
     def as_dict(self) -> dict[str, Any]:
-        """The keys `flops`, `memory`, `batch_size` and `tokens` of `adaptkit plan --json`."""
+        """The keys `flops`, `memory`, `batch_size`, `batch_tasks` and `tokens` of `adaptkit plan --json`."""
         return {
             "batch_size": self.batch_size,
+            "batch_tasks": list(self.tasks),
             "tokens": dict(self.tokens),
             "flops": asdict(self.flops),
             "memory": {**asdict(self.memory), "total": self.memory.total},
@@ -76,54 +80,89 @@ class Cost:
 
 
 def cost(plan: Plan) -> Cost:
-    """Run one training step of the adapted model on the meta device and count."""
-    model = build_model(plan, weights=False)
+    """Run one training step of the adapted model on the meta device and count; where batches are of several sources,
+    that of the batch that takes most memory."""
+    model, mode = build_model(plan, weights=False), CountingMode()
     if plan.recipe.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     model.train()
-    # A module of one's own may look at values anywhere, and make tensors without saying on which device.
-    if any(is_own(part) for part in (model.backbone, *model.towers.values())):
-        with FakeFloatMode(), torch.device("meta"):
-            return count(plan, model, SavedTensors([*model.parameters()]))
-    # Fake tensors, not just the meta device: transformers looks at the values of masks unless it sees a fake one.
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        weights = [fake.from_tensor(parameter) for parameter in model.parameters()]
-        return count(plan, model, SavedTensors(weights))
+    # A module of one's own may make tensors without saying on which device.
+    own = any(is_own(part) for part in (model.backbone, *model.towers.values()))
+    with torch.device("meta") if own else nullcontext():
+        found = [count(model, tasks, mode) for tasks in batches(plan.recipe)]
+    return max(found, key=lambda each: each.memory.total)
 
 
-def count(plan: Plan, model: AdaptedModel, saved: SavedTensors) -> Cost:
-    train = plan.recipe.train
-    batch = {name: dummy(encoder, train.batch_size) for name, encoder in model.named_encoders()}
-    with FlopCounterMode(display=False) as counter:
+def batches(recipe: Recipe) -> list[tuple[str, ...]]:
+    """The tasks that meet in a batch, for every sort of batch there is, without those that are smaller all round."""
+    sources = recipe.data.sources_of_tasks(recipe.task)
+    meeting: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for name in recipe.task:
+        meeting[sources.get(name, ())] = (*meeting.get(sources.get(name, ()), ()), name)
+    sizes = {
+        tasks: (recipe.batch_size(tasks), recipe.task[tasks[0]].answer_tokens)
+        for tasks in meeting.values()
+        if len(tasks) == 1 and recipe.task[tasks[0]].generates  # others are not to be compared by two numbers
+    }
+    largest = {size: tasks for tasks, size in sizes.items() if not any(_within(size, o) for o in sizes.values())}
+    return [tasks for tasks in meeting.values() if tasks not in sizes or tasks in largest.values()] or [()]
+
+
+def _within(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    return size != other and size[0] <= other[0] and size[1] <= other[1]
+
+
+def count(model: AdaptedModel, tasks: tuple[str, ...], mode: CountingMode) -> Cost:
+    """One step with a batch in which these tasks have targets."""
+    recipe, saved, before = model.plan.recipe, SavedTensors(model.parameters()), mode.flops
+    size = recipe.batch_size(tasks)
+    batch = {name: dummy(encoder, size) for name, encoder in model.named_encoders()}
+    with mode:
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
-            logits = model(batch, targets=longest_targets(plan))
-        forward = counter.get_total_flops()
+            logits = model(batch, targets=longest_targets(recipe, tasks, size), tasks=tasks)
+        forward = mode.flops - before
         losses = [value.sum() for value in logits.values() if value.requires_grad]
         if losses:
             torch.stack(losses).sum().backward()
-        step = counter.get_total_flops()
+        step = mode.flops - before
+    model.zero_grad()
     trainable = sum(nbytes(p) for p in model.parameters() if p.requires_grad)
     memory = Memory(
         weights=sum(map(nbytes, model.parameters())),
         gradients=trainable,
-        optimizer=round(trainable * states_per_parameter(plan.recipe)),
+        optimizer=round(trainable * states_per_parameter(recipe)),
         activations=saved.bytes,
     )
     counted = {name: tokens_of(encoder, batch[name]) for name, encoder in model.named_encoders()}
     tokens = {name: count for name, count in counted.items() if count is not None}
-    return Cost(train.batch_size, tokens, Flops(forward, step), memory)
+    return Cost(size, tasks, tokens, Flops(forward, step), memory)
 
 
-def longest_targets(plan: Plan) -> dict[str, dict[str, Tensor]]:
-    """Encoded targets of the tasks that generate, as long as they can be, on the meta device."""
-    size, asked = plan.recipe.train.batch_size, {n: t.answer_tokens for n, t in plan.recipe.task.items() if t.generates}
+def longest_targets(recipe: Recipe, tasks: Sequence[str], size: int) -> dict[str, dict[str, Tensor]]:
+    """Encoded targets of those of the tasks that generate, as long as they can be, on the meta device."""
+    asked = {name: recipe.task[name].answer_tokens for name in tasks if recipe.task[name].generates}
     return {n: {"labels": torch.zeros(size, tokens, dtype=torch.long, device="meta")} for n, tokens in asked.items()}
+
+
+class CountingMode(FakeFloatMode):
+    """Forward and backward on the meta device, with the operations of matrix products, convolutions and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 class SavedTensors:
     """Counts what autograd keeps for backward, each storage once, weights not."""
 
-    def __init__(self, weights: Sequence[Tensor]) -> None:
+    def __init__(self, weights: Iterable[Tensor]) -> None:
         self.bytes = 0
         self.kept: dict[int, Tensor] = {}
         self.weights = {weight.untyped_storage()._cdata for weight in weights}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -99,6 +99,11 @@ class Recipe(Table):
     def base(self) -> Path:
         """Folder that relative paths are resolved against."""
         return self._origin.base
+
+    def batch_size(self, tasks: Iterable[str]) -> int:
+        """Samples of the batches that these tasks share: the smallest that one of them asks for, or the training's."""
+        asked = [size for size in (self.task[task].batch_size for task in tasks) if size is not None]
+        return min(asked, default=self.train.batch_size)
 
     def where(self, dotted_key: str) -> str:
         """`recipes/mosi.toml:31`: the line of this key, or of the table that lacks it; "" without a file."""

@@ -78,7 +78,7 @@ def build_batching(recipe: Recipe, samples: Samples, encoders: Mapping[str, Enco
         name: Source(
             part.start,
             build_order(part.samples, encoders, part.samples.tasks, seed, name=sampler.name, **sampler.options),
-            batch_size(recipe, part.samples.tasks),
+            recipe.batch_size(part.samples.tasks),
             once[name],
             wanted[name],
         )
@@ -90,15 +90,9 @@ def build_batching(recipe: Recipe, samples: Samples, encoders: Mapping[str, Enco
 def batches_of(recipe: Recipe, samples: Samples) -> dict[str, int]:
     """Source -> batches that hold all of it once."""
     parts = {name: part.samples for name, part in samples.parts.items()}
-    return {name: -(-len(own) // batch_size(recipe, own.tasks)) for name, own in parts.items()}
+    return {name: -(-len(own) // recipe.batch_size(own.tasks)) for name, own in parts.items()}
 
 
 def epoch_length(recipe: Recipe, samples: Samples) -> int:
     """Batches of an epoch."""
     return sum(recipe.data.batches(batches_of(recipe, samples)).values())
-
-
-def batch_size(recipe: Recipe, tasks: Sequence[str]) -> int:
-    """Of the batches that these tasks share: the smallest that one of them asks for, or the training's."""
-    asked = [size for size in (recipe.task[task].batch_size for task in tasks) if size is not None]
-    return min(asked, default=recipe.train.batch_size)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from adaptkit.errors import AdaptkitError, RecipeError, SiteError
-from adaptkit.model.costing import cost
+from adaptkit.model import build_model
+from adaptkit.model.costing import SavedTensors, batches, cost, dummy
 from adaptkit.plan import Plan, make_plan
 from adaptkit.recipe import load_recipe, parse_recipe
 
@@ -104,6 +106,57 @@ def test_gradient_checkpointing_and_plain_sgd_need_less_memory() -> None:
     ).memory
     assert spared.activations < plain.activations / 2
     assert spared.optimizer == 0
+
+
+def test_activations_are_what_autograd_keeps_of_a_real_step() -> None:
+    """To the byte, in a model without attention, whose fused kernels keep less; weights are none."""
+    backbone = {"model": "timm/mixer_s32_224", "config": {"img_size": 64}}
+    adapter = {"b": {"kind": "bottleneck", "at": "block.out", "bottleneck": 4}}
+    found = plan("", IMAGE, adapter, backbone=backbone, train={"batch_size": 2})
+    model = build_model(found).train()
+    saved = SavedTensors(model.parameters())
+    photo = dict(model.named_encoders())["photo"]
+    batch = {"photo": {key: torch.ones(like.shape, dtype=like.dtype) for key, like in dummy(photo, 2).items()}}
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+        model(batch)["genres"].sum().backward()
+    assert cost(found).memory.activations == saved.bytes > 0
+
+
+def test_a_step_of_several_sources_is_that_of_the_largest_batch() -> None:
+    """A batch is of one source; a task may ask for its own size."""
+    source, task = {"format": "jsonl", "root": "data"}, {"kind": "classification", "labels": ["no", "yes"]}
+    given = {
+        "name": "several",
+        "backbone": {"model": "distilbert", "max_tokens": 16},
+        "modality": TEXT,
+        "data": {"format": "mixture", "sources": {"small": source, "large": source}},
+        "task": {"small": task, "also": {**task, "source": "small", "batch_size": 2}, "large": task},
+        "train": {"batch_size": 8},
+    }
+    both = cost(make_plan(parse_recipe(given)))
+    assert (both.batch_size, both.tasks) == (8, ("large",))
+    alone = cost(make_plan(parse_recipe({**given, "data": source, "task": {"large": task}})))
+    assert (both.flops, both.memory.activations) == (alone.flops, alone.memory.activations)
+    together = {"small": task, "also": {**task, "batch_size": 2}}
+    shared = cost(make_plan(parse_recipe({**given, "data": source, "task": together})))
+    assert (shared.batch_size, shared.tasks) == (2, ("small", "also"))
+
+
+def test_answers_that_another_task_outweighs_all_round_are_not_counted() -> None:
+    sizes = {"short": (8, 4), "many": (16, 4), "long": (2, 32), "few": (2, 4), "twin": (16, 4)}
+    answer = {"kind": "generation", "max_tokens": 4}
+    tasks = {name: {**answer, "batch_size": size, "max_tokens": most} for name, (size, most) in sizes.items()}
+    told = parse_recipe(
+        {
+            "name": "several",
+            "backbone": {"model": "t5-small"},
+            "modality": TEXT,
+            "data": {"format": "mixture", "sources": {name: {"format": "jsonl", "root": "data"} for name in sizes}},
+            "task": tasks,
+        }
+    )
+    assert {told.batch_size(tasks) for tasks in batches(told)} == {16, 2}
+    assert len(batches(told)) == 2
 
 
 def test_unfreezing_counts_and_names() -> None:

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_leaves, tree_map
+
+from adaptkit.anatomy.trace.shapes import ShapeMemo
 
 aten = torch.ops.aten
 
@@ -23,16 +25,31 @@ aten = torch.ops.aten
 class FakeFloatMode(TorchDispatchMode):
     """While active, operators accept meta and CPU tensors side by side and answer questions about values."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._shapes = ShapeMemo()
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        fake = {value.is_meta for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)}
-        if True not in fake:
-            return func(*args, **kwargs)
-        if func in _ANSWERS:
-            return _ANSWERS[func](func, *args, **kwargs)
-        if func is aten._to_copy.default and _leaves_meta(kwargs):
-            return _full(args[0], kwargs.get("dtype") or args[0].dtype)
-        return _mixed(func, args, kwargs) if False in fake else func(*args, **kwargs)
+        key = self._shapes.key(func, args, kwargs)
+        known = self._shapes.recall(key)
+        if known is not None:
+            return known
+        out = _run(func, args, kwargs)
+        if key is not None:
+            self._shapes.note(key, (args, kwargs), out)
+        return out
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    fake = {value.is_meta for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
+    if True not in fake:
+        return func(*args, **kwargs)
+    if func in _ANSWERS:
+        return _ANSWERS[func](func, *args, **kwargs)
+    if func is aten._to_copy.default and _leaves_meta(kwargs):
+        return _full(args[0], kwargs.get("dtype") or args[0].dtype)
+    return _mixed(func, args, kwargs) if False in fake else func(*args, **kwargs)
 
 
 def _mixed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
