@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from adaptkit.adapters import IA3, Bottleneck, LoRA
+from adaptkit.adapters import (
+    ADAPTERS,
+    GMU,
+    IA3,
+    Bottleneck,
+    Compacter,
+    CrossAttention,
+    DoRA,
+    LoHa,
+    LoRA,
+    LowRank,
+    VeRA,
+    Wander,
+)
 from adaptkit.adapters.base import Adapter, Placement, Shape
 from adaptkit.adapters.per_task import PerTask
 from adaptkit.errors import SiteError
@@ -101,6 +115,35 @@ def test_what_has_no_tasks_or_no_halves_is_refused() -> None:
     copies = {task: IA3(Shape(8, None, 6), {}) for task in TASKS}
     with pytest.raises(SiteError, match="IA3 has no halves"):
         PerTask(copies, "half_shared_up")
+
+
+HALVED: dict[str, Callable[[], Adapter]] = {
+    "bottleneck": lambda: Bottleneck(Shape(8), {}, bottleneck=4),
+    "compacter": lambda: Compacter(Shape(8), {}, bottleneck=4, phm_dim=2),
+    "cross_attention": lambda: CrossAttention(Shape(8), {"x": Shape(5)}, heads=2, bottleneck=4),
+    "dora": lambda: DoRA(Shape(8, None, 6), {}, rank=2),
+    "gmu": lambda: GMU(Shape(8), {"x": Shape(5)}, bottleneck=4),
+    "loha": lambda: LoHa(Shape(8, None, 6), {}, rank=2),
+    "low_rank": lambda: LowRank(Shape(8), {}, bottleneck=4),
+    "lora": lambda: LoRA(Shape(8, None, 6), {}, rank=2),
+    "vera": lambda: VeRA(Shape(8, None, 6), {}, rank=2),
+    "wander": lambda: Wander(Shape(8, 4), {"x": Shape(5, 3)}, rank=2, drank=2, trank=2),
+}
+
+
+def test_halves_are_there_and_are_all_that_learns() -> None:
+    """Of every kind that has some: what half-shared tasks share and what they do not is the whole adapter."""
+    assert {kind for kind in ADAPTERS if ADAPTERS[kind].halves} == HALVED.keys()
+    for kind, build in HALVED.items():
+        adapter = build()
+        down, up = adapter.halves or ((), ())
+        own = {name.partition(".")[0] for name, parameter in adapter.named_parameters() if parameter.requires_grad}
+        assert own <= {*down, *up}, kind
+        assert all(hasattr(adapter, name) for name in (*down, *up)), kind
+        for sharing, shared, apart in (("half_shared_down", down, up), ("half_shared_up", up, down)):
+            one, other = PerTask({task: build() for task in "ab"}, sharing).named_copies().values()  # type: ignore[arg-type]
+            assert all(getattr(one, name) is getattr(other, name) for name in shared if name in own), (kind, sharing)
+            assert all(getattr(one, name) is not getattr(other, name) for name in apart if name in own), (kind, sharing)
 
 
 class Reader(torch.nn.Module):

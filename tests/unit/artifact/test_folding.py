@@ -176,6 +176,10 @@ def test_a_changed_model_or_receipt_is_not_unmerged(backbone: Path, tmp_path: Pa
         ({**tensors, name: tensors[name].half()}, {}, "does not fit the model: .* is float16"),
         (tensors, {"precision": "load_state_dict"}, "precision = 'load_state_dict' is no number format"),
     ]
+    for lacking in told:
+        save_file(tensors, tmp_path / "merged" / RECEIPT, metadata={key: told[key] for key in told if key != lacking})
+        with pytest.raises(ArtifactError, match=f"does not say {lacking}"):
+            unmerge(tmp_path / "merged", tmp_path / "back")
     for changed, words, message in damages:
         save_file(changed, tmp_path / "merged" / RECEIPT, metadata=told | words)
         with pytest.raises(ArtifactError, match=message):

@@ -195,6 +195,7 @@ def test_prompts_and_prefixes_say_that_they_cannot_be_read(backbone: Callable[[s
     ("adapters", "message"),
     [
         ({"a": {"kind": "bottleneck", "at": "mlp.out"}}, r"PEFT has no method for a \(Bottleneck\)"),
+        ({"a": {"kind": "ia3", "at": "path:embeddings.word_embeddings"}}, r"PEFT has no method for a \(IA3\)"),
         (
             {"a": {"kind": "lora", "at": "attn.q"}, "b": {"kind": "ia3", "at": "attn.k"}},
             "one method in a checkpoint, and here are IA3 and LORA",

@@ -18,6 +18,7 @@ from adaptkit.plan.grafting import PlanContext, plan_adapter
 from adaptkit.plan.parameters import unfrozen_parameters
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.surgery import Graft, insert, remove
+from adaptkit.surgery.applying import Binding, check_rows
 from tests.laws.families import FAMILIES, Family, outputs
 from tests.laws.zoo import ZOO
 
@@ -230,6 +231,28 @@ def test_a_receipt_of_what_has_left_means_nothing_that_came_later() -> None:
     with pytest.raises(SiteError, match="not in the model"):
         remove(model, first)
     remove(model, second)
+
+
+def test_a_model_that_was_compiled_in_place_is_refused() -> None:
+    model = BERT.build()
+    grafts = planned(model, kind="bottleneck", at=["mlp.out"], bottleneck=4)
+    model.compile(backend="eager")
+    with pytest.raises(SiteError, match="compiled already"):
+        insert(model, grafts)
+
+
+def test_rows_of_several_tasks_are_told_apart_or_refused() -> None:
+    """A projection of flattened tokens, or of tokens before samples, shows no sample to route."""
+    with sides.use_sides(task=["a", "b"]):
+        for layout in ("btd", "tbd"):
+            binding = Binding("after", layout=layout)  # type: ignore[arg-type]
+            check_rows(binding, torch.zeros(2, 8))
+            if layout == "btd":
+                check_rows(binding, torch.zeros(2, 3, 8))
+            else:
+                with pytest.raises(SiteError, match="rows are not the samples"):
+                    check_rows(binding, torch.zeros(3, 2, 8))
+    check_rows(Binding("after", layout="tbd"), torch.zeros(3, 2, 8))
 
 
 def test_tokens_of_all_samples_in_one_row_are_told_apart_by_the_mask() -> None:

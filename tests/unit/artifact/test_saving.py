@@ -1,0 +1,91 @@
+"""What an artifact is written with: fingerprints of what was trained, versions, plugins, and what it said before."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from adaptkit.artifact import export_adapter, load_artifact, save_artifact
+from adaptkit.artifact.identity import versions
+from adaptkit.artifact.reading import read_artifact
+from adaptkit.artifact.save import fingerprints, used_plugins
+from adaptkit.errors import ArtifactError
+from adaptkit.model import AdaptedModel, build_model
+from adaptkit.model.towers import path_of
+from adaptkit.plan import make_plan
+from adaptkit.recipe import parse_recipe
+
+
+def model(tiny_bert: Path, **keys: Any) -> AdaptedModel:
+    """With a tower, whose table has these keys."""
+    vit = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    tower = {"model": "vit", "config": vit | {"image_size": 8, "patch_size": 4}, **keys}
+    document = {
+        "schema": 1,
+        "name": "films",
+        "backbone": {"model": str(tiny_bert)},
+        "modality": {
+            "question": {"kind": "text", "route": "backbone"},
+            "poster": {"kind": "image", "route": "fusion", "tower": tower},
+        },
+        "adapter": {"low": {"kind": "lora", "rank": 2, "at": "attn.q"}},
+        "data": {"format": "jsonl"},
+        "task": {"y": {"kind": "classification", "labels": ["a", "b"]}},
+    }
+    return build_model(make_plan(parse_recipe(document)))
+
+
+def test_a_trained_tower_needs_the_fingerprint_it_had(tiny_bert: Path, tmp_path: Path) -> None:
+    trained, same = model(tiny_bert, train=["norm"]), model(tiny_bert)
+    before = fingerprints(trained)
+    with pytest.raises(ArtifactError, match="the tower of poster was trained as well"):
+        save_artifact(trained, tmp_path / "one")
+    save_artifact(trained, tmp_path / "one", tower_fingerprints={"poster": before["poster"]})
+    assert read_artifact(tmp_path / "one").description.towers["poster"].fingerprint == before["poster"]
+    save_artifact(same, tmp_path / "two")
+    same.initialised = frozenset([f"{path_of('poster')}.embeddings.cls_token"])
+    with pytest.raises(ArtifactError, match="the tower of poster was trained as well"):
+        save_artifact(same, tmp_path / "three")
+    same.initialised = frozenset(["backbone.embeddings.LayerNorm.weight"])
+    with pytest.raises(ArtifactError, match="the backbone has other values than published"):
+        save_artifact(same, tmp_path / "three")
+
+
+def test_a_full_export_says_what_the_run_said(tiny_bert: Path, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"metrics": {"test": {"accuracy": 0.25}}, "seed": 7, "note": "Trained twice."}
+    save_artifact(model(tiny_bert), tmp_path / "artifact", **told)
+    export_adapter(tmp_path / "artifact", tmp_path / "full", full=True)
+    described = read_artifact(tmp_path / "full").description
+    assert {name: getattr(described, name) for name in told} == told
+    assert described.base.fingerprint == read_artifact(tmp_path / "artifact").description.base.fingerprint
+
+
+def test_an_export_is_the_adapter_alone_unless_more_is_asked_for(tiny_bert: Path, tmp_path: Path) -> None:
+    save_artifact(model(tiny_bert), tmp_path / "artifact")
+    found = export_adapter(tmp_path / "artifact", tmp_path / "out")
+    assert sorted(path.name for path in found.iterdir()) == ["README.md", "adapter.json", "adapter.safetensors"]
+    load_artifact(found)
+
+
+def test_versions_are_those_of_the_libraries_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "transformers":
+            raise metadata.PackageNotFoundError
+        return "1"
+
+    monkeypatch.setattr("adaptkit.artifact.identity.metadata.version", version)
+    assert versions() == {"torch": "1", "tokenizers": "1", "timm": "1"}
+
+
+def test_plugins_are_those_of_kinds_and_those_that_the_recipe_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = [SimpleNamespace(origin=name) for name in ("of_a_kind", "adaptkit")]
+    loaded = [SimpleNamespace(name=name) for name in ("of_a_kind", "named.py", "other.module", "not_named")]
+    monkeypatch.setattr("adaptkit.artifact.save.kinds_in", lambda _: origins)
+    monkeypatch.setattr("adaptkit.artifact.save.loaded_plugins", lambda: loaded)
+    monkeypatch.setattr("adaptkit.artifact.save.plugin_of", str)
+    recipe: Any = SimpleNamespace(plugins=["folder/named.py", "other.module", "nowhere"])
+    assert used_plugins(recipe) == ["named.py", "of_a_kind", "other.module"]
