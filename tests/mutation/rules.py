@@ -5,8 +5,9 @@ A rule leaves out what no test could notice, or what only a reader sees; whateve
 - docstrings, annotations, decorators, `__all__` and `__slots__`;
 - what is told: the arguments of an exception, of a warning or of a log, values named in TOLD, sentences;
 - assertions, which state what cannot happen;
+- names of attributes that are put on modules of others, which begin with `adapter_` and stand in one place;
 - `strict=` of a zip, which is one of them too, and `encoding=`, which is that of this machine;
-- `device=`, `.to(...)` and `.contiguous()`, `detach`, `no_grad`: tests have one device, and layout and
+- `device=`, `keep_vars=`, `.to(...)` and `.contiguous()`, `detach`, `no_grad`: tests have one device, and layout and
   memory are no result;
 - imports under TYPE_CHECKING, aliases of types, the arguments of `cast` and of `TypeVar`.
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 
 TOLD = frozenset({"paper", "formula", "__all__", "__slots__", "message", "hint"})
 SENTENCE = 25  # characters of a text with values in it that is told, and no key
-UNSEEN_KEYWORDS = frozenset({"strict", "encoding", "device", "hint", "non_blocking"})
+UNSEEN_KEYWORDS = frozenset({"strict", "encoding", "device", "hint", "non_blocking", "keep_vars"})
 UNSEEN_CALLS = frozenset({"cast", "TypeVar", "warn", "note", "info", "debug", "contiguous", "to", "detach", "no_grad"})
 
 
@@ -64,6 +65,8 @@ def unseen(statement: ast.stmt) -> bool:
             return True
         case ast.Expr(value=ast.Call(func=function)):
             return called(function) in UNSEEN_CALLS
+        case ast.Assign(targets=[ast.Name()], value=ast.Constant(value=str(attribute))):
+            return attribute.startswith("adapter_")
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             return name in TOLD
     return False

@@ -26,8 +26,9 @@ USES: dict[str, Use] = {
     "a method of tensors": lambda w, x: x.double() @ w[1].double(),
     "by name": lambda w, x: torch.matmul(x, other=w[1]),
     "another order": lambda w, x: w.transpose(0, 1)[:, 1],
+    "a sum": lambda w, x: torch.add(w, x[:1, :, None]),
 }
-WHOLE = ("linear with a bias", "all experts at once", "a method of tensors", "by name", "another order")
+WHOLE = ("linear with a bias", "all experts at once", "a method of tensors", "by name", "another order", "a sum")
 APART = [name for name in USES if name not in WHOLE]
 
 

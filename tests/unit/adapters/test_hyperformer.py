@@ -65,6 +65,12 @@ def test_parameters_are_those_of_the_formula(form: str) -> None:
     assert sum(p.numel() for p in found.parameters()) == expected
 
 
+@pytest.mark.parametrize("key", ["task_embedding_dim", "task_hidden_dim", "projected_task_embedding_dim"])
+def test_sizes_that_cannot_work_are_refused(key: str) -> None:
+    with pytest.raises(SiteError, match=r"cannot work|at least"):
+        Hyperformer(Shape(D), {}, **(SMALL | {key: 0}))
+
+
 def test_parameters_of_the_published_run() -> None:
     """CLIP-BART with reduction 8 and a joint embedding of 8: 8,579,088 with visual embedding and layer norms."""
     found = []

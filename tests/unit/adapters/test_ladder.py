@@ -128,6 +128,13 @@ def test_full_attention_sees_everything() -> None:
     assert not torch.allclose(module(h, h, sides)[:, :3], before[:, :3])
 
 
+@pytest.mark.parametrize("options", [{"reduction_factor": 0}, {"heads": 0}])
+def test_sizes_are_at_least_one(options: dict) -> None:
+    blocks = {"a": Shape(8, 4), "b": Shape(8, 4)}
+    with pytest.raises(SiteError, match="at least 1"):
+        Ladder(Shape(8, 4), blocks, **options)
+
+
 def test_counts() -> None:
     w = D // 2
     count = sum(p.numel() for p in ladder().parameters())

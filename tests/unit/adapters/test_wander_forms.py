@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -129,6 +129,18 @@ def test_spans_of_the_host_s_own_sequence(combine: Combine) -> None:
     (gradient,) = torch.autograd.grad(fused.square().sum(), h)
     assert gradient[0].abs().amin() > 0
     assert torch.equal(gradient[1, -1], torch.zeros(D).double()), "padding"
+
+
+@pytest.mark.parametrize("combine", ["cp", "published"])
+def test_factors_start_at_the_scale_of_what_they_sum(combine: Any) -> None:
+    """Over P, and over the tokens of their modality; the stream's tokens at zero."""
+    torch.manual_seed(0)
+    module = Wander(Shape(512, 40), {"x": Shape(5, 90)}, rank=16, drank=20, trank=30, combine=combine)
+    for width in module.width_factors:
+        assert float(width.detach().std()) == pytest.approx(16**-0.5, rel=0.02)
+    stream, side = module.token_factors
+    assert not stream.any()
+    assert float(side.detach().std()) == pytest.approx(90**-0.5, rel=0.02)
 
 
 def test_the_published_form_on_two_spans() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import ResNetConfig, ResNetModel
+from transformers import GPT2Config, GPT2Model, ResNetConfig, ResNetModel
 
 from adaptkit.anatomy import dummy_inputs
 from adaptkit.artifact import convert_peft, export_peft, load_artifact, save_artifact
@@ -61,11 +64,25 @@ PASSED_OVER = [
     "revision",
     "task_type",
 ]
+GPT2: dict[str, dict[str, Any]] = {  # whose queries, keys and values are slices of one projection
+    "lora_slices": {"kind": "lora", "rank": 2, "alpha": 3.0},
+    "lora_slice": {"kind": "lora", "rank": 2, "alpha": 3.0, "at": ["attn.k"]},
+}
+ALL = BERT | RESNET | GPT2
+MORE: dict[str, dict[str, Any]] = {}  # name -> adapters, instead of the one
+SMALL = {"n_embd": 8, "n_layer": 2, "n_head": 2, "vocab_size": 15, "n_positions": 16}
 SETTINGS = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
 
 
 def published(tiny_bert: Path, folder: Path, name: str) -> Path:
     """The backbone."""
+    if name in GPT2:
+        folder /= "gpt2"
+        torch.manual_seed(0)
+        GPT2Model(GPT2Config(**SMALL)).save_pretrained(folder)
+        for file in tiny_bert.glob("tokenizer*"):
+            shutil.copy(file, folder)
+        return folder
     if name not in RESNET:
         return tiny_bert
     torch.manual_seed(0)
@@ -81,7 +98,7 @@ def written(backbone: Path, folder: Path, name: str) -> AdaptedModel:
         "name": "one",
         "backbone": {"model": str(backbone)},
         "modality": {"seen": {"kind": "image" if images else "text", "route": "backbone"}},
-        "adapter": {"a": {"at": ["attn.q", "attn.v"], **(RESNET | BERT)[name]}},
+        "adapter": MORE.get(name, {"a": {"at": ["attn.q", "attn.v"], **ALL[name]}}),
         "data": {"format": "jsonl"},
         "task": {"y": {"kind": "classification", "labels": ["a", "b"]}},
     }
@@ -99,7 +116,7 @@ def outputs(model: AdaptedModel) -> Tensor:
         return model.backbone(**dummy_inputs(model.backbone, device="cpu")).last_hidden_state
 
 
-@pytest.mark.parametrize("name", [*BERT, *RESNET])
+@pytest.mark.parametrize("name", ALL)
 def test_out_and_back(tiny_bert: Path, tmp_path: Path, name: str) -> None:
     backbone = published(tiny_bert, tmp_path, name)
     model = written(backbone, tmp_path, name)
@@ -109,7 +126,7 @@ def test_out_and_back(tiny_bert: Path, tmp_path: Path, name: str) -> None:
     torch.testing.assert_close(outputs(again), outputs(model), rtol=0, atol=0)
     (kept,) = again.plan.recipe.adapter.values()
     table: Any = model.plan.recipe.adapter["a"]
-    for key in () if name == "lora_rs" else (RESNET | BERT)[name]:  # whose alpha says it all
+    for key in () if name in ("lora_rs", *GPT2) else ALL[name]:  # alpha says it all; slices become one whole
         assert getattr(kept, key) == getattr(table, key), key
     export_peft(tmp_path / "back", tmp_path / "again", check=False)
     one, other = (load_file(tmp_path / folder / TENSORS) for folder in ("theirs", "again"))
@@ -117,6 +134,28 @@ def test_out_and_back(tiny_bert: Path, tmp_path: Path, name: str) -> None:
     assert all(torch.equal(value, other[key]) for key, value in one.items())
     first, second = (json.loads((tmp_path / folder / CONFIG).read_text()) for folder in ("theirs", "again"))
     assert first == second
+
+
+SEVERAL: dict[str, list[dict[str, Any]]] = {
+    "lora": [{"rank": 2, "alpha": 3.0}, {"rank": 4, "alpha": 5.0}, {"rank": 2, "alpha": 5.0}],
+    "dora": [{"rank": 2, "alpha": 3.0}, {"rank": 4, "alpha": 5.0}],
+    "loha": [{"rank": 2, "alpha": 3.0}, {"rank": 4, "alpha": 5.0}, {"rank": 2, "alpha": 5.0}],
+    "lokr": [{"rank": 2, "alpha": 3.0}, {"rank": 1, "alpha": 5.0}],
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [*((kind, "lora") for kind in SEVERAL), ("lora", "lora_slices")])
+def test_ranks_and_alphas_that_differ_are_patterns_or_one_whole(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    """In BERT each projection is a module of its own; in GPT-2 they are slices of one, which takes all ranks."""
+    places = zip(("attn.q", "attn.v", "mlp.up"), SEVERAL[kind], strict=False)
+    tables = {f"a{n}": {"kind": kind, "at": at, **keys} for n, (at, keys) in enumerate(places)}
+    monkeypatch.setitem(MORE, name, tables)
+    model = written(published(tiny_bert, tmp_path, name), tmp_path, name)
+    export_peft(tmp_path / "ours", tmp_path / "theirs", check=False)
+    convert_peft(tmp_path / "theirs", tmp_path / "back")
+    torch.testing.assert_close(outputs(load_artifact(tmp_path / "back")), outputs(model), rtol=0, atol=1e-6)
 
 
 @pytest.fixture
@@ -148,3 +187,40 @@ def test_magnitudes_have_had_two_names(tiny_bert: Path, tmp_path: Path, ending: 
     save_file(renamed, tmp_path / "theirs" / TENSORS)
     convert_peft(tmp_path / "theirs", tmp_path / "back")
     torch.testing.assert_close(outputs(load_artifact(tmp_path / "back")), outputs(model), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", ["lora", "lora_convolution"])
+def test_an_export_is_compared_where_peft_is_there(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """As PEFT would: from the plain model and the folder, by default. What differs is not written."""
+    model = written(published(tiny_bert, tmp_path, family), tmp_path, family)
+    changes = 0.0
+    seen: list[Any] = []
+
+    class Theirs:
+        """Stands for PEFT's model."""
+
+        def __init__(self, plain: Any, folder: Path) -> None:
+            self.plain, self.names = plain, sorted(path.name for path in folder.iterdir())
+            seen.append(self)
+
+        def eval(self) -> Theirs:
+            return self
+
+        def __call__(self, **inputs: Tensor) -> Any:
+            assert inputs.keys() != {"input_ids"} or len(set(inputs["input_ids"].flatten().tolist())) > 1
+            own = model.backbone(**inputs).last_hidden_state
+            return SimpleNamespace(last_hidden_state=own + changes)
+
+    peft = SimpleNamespace(PeftModel=SimpleNamespace(from_pretrained=Theirs), __spec__=object())
+    monkeypatch.setitem(sys.modules, "peft", peft)  # type: ignore[arg-type]
+    assert export_peft(tmp_path / "ours", tmp_path / "one", check=False).difference is None
+    assert not seen
+    assert export_peft(tmp_path / "ours", tmp_path / "two").difference == 0.0
+    assert seen[0].names == sorted([CONFIG, TENSORS])
+    assert type(seen[0].plain).__name__ == type(model.backbone).__name__
+    changes = 1.0
+    with pytest.raises(ArtifactError, match="in PEFT the outputs differ by up to 1"):
+        export_peft(tmp_path / "ours", tmp_path / "three")
+    assert not (tmp_path / "three").exists()

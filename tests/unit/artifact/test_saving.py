@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from adaptkit.artifact import export_adapter, load_artifact, save_artifact
 from adaptkit.artifact.identity import versions
@@ -69,6 +70,25 @@ def test_an_export_is_the_adapter_alone_unless_more_is_asked_for(tiny_bert: Path
     found = export_adapter(tmp_path / "artifact", tmp_path / "out")
     assert sorted(path.name for path in found.iterdir()) == ["README.md", "adapter.json", "adapter.safetensors"]
     load_artifact(found)
+
+
+def test_a_full_export_that_answers_otherwise_is_not_written(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_artifact(model(tiny_bert), tmp_path / "artifact")
+
+    def other(*_: Any, **__: Any) -> AdaptedModel:
+        loaded = load_artifact(tmp_path / "artifact")
+        with torch.no_grad():
+            for tensor in loaded.trainable_state().values():
+                tensor += 0.5
+        return loaded
+
+    monkeypatch.setattr("adaptkit.artifact.full.load_artifact", other)
+    with pytest.raises(ArtifactError, match="differ"):
+        export_adapter(tmp_path / "artifact", tmp_path / "full", full=True)
+    assert not (tmp_path / "full").exists()
+    export_adapter(tmp_path / "artifact", tmp_path / "full", full=True, check=False)
 
 
 def test_versions_are_those_of_the_libraries_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

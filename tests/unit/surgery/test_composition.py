@@ -19,6 +19,7 @@ from adaptkit.plan.parameters import unfrozen_parameters
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.surgery import Graft, insert, remove
 from adaptkit.surgery.applying import Binding, check_rows
+from adaptkit.surgery.capturing import capture_block, release_block
 from tests.laws.families import FAMILIES, Family, outputs
 from tests.laws.zoo import ZOO
 
@@ -206,6 +207,19 @@ def test_one_tower_reads_the_other_at_the_same_depth() -> None:
         planned(model, given, kind="gmu", at=[f"{first}.mlp.out"], sides=[f"{second}@block.out"])
     with pytest.raises(SiteError, match="no other tower"):
         planned(model, given, kind="gmu", at=[f"{second}.mlp.out"], sides=["audio@block.out"])
+
+
+def test_a_block_that_several_read_is_kept_until_the_last_has_left() -> None:
+    block = BERT.build().encoder.layer[0]
+    site = next(site for site in BERT.anatomy().sites if site.local_name == "block.out")
+    plain = dict(vars(block)), len(block._forward_hooks)
+    for returned in (False, True):
+        for _ in range(3):
+            capture_block(block, site, returned=returned)
+        for left in (2, 1, 0):
+            release_block(block, returned=returned)
+            assert len(block._forward_hooks) == plain[1] + (left > 0)
+    assert dict(vars(block)).keys() == plain[0].keys()
 
 
 def test_what_was_unfrozen_comes_back_with_its_values() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from adaptkit.adapters.base import ADAPTERS, Adapter
 from adaptkit.artifact import load_artifact, save_artifact
 from adaptkit.artifact.continuing import changed_head
-from adaptkit.artifact.initial import initialise, sources
+from adaptkit.artifact.initial import initialise, newest_run, sources
 from adaptkit.errors import ArtifactError
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import make_plan
@@ -70,6 +71,26 @@ def test_what_cannot_be_the_beginning(
     with pytest.raises(ArtifactError, match=message) as caught:
         fused(tiny_recipe, source.format(run=tiny_run.as_posix()), changes)
     assert "fused.toml" in str(caught.value)
+
+
+def test_the_newest_finished_run_is_found_in_a_folder_of_runs_alone(tiny_run: Path, tmp_path: Path) -> None:
+    assert newest_run(tiny_run) is None
+    assert newest_run(tiny_run / "artifact") is None
+    for name, started, status in (
+        ("a", "2026-01-02", "finished"),
+        ("b", "2026-01-03", "running"),
+        ("c", "1", "finished"),
+    ):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        told = {"status": status, "started": started}
+        (tmp_path / "runs" / name / "status.json").write_text(json.dumps(told))
+    assert newest_run(tmp_path / "runs") == tmp_path / "runs" / "a"
+    assert newest_run(tmp_path) == tmp_path / "runs" / "a"
+    assert newest_run(tmp_path / "runs" / "b") is None
+    for name in "ac":
+        (tmp_path / "runs" / name / "status.json").unlink()
+    with pytest.raises(ArtifactError, match="has no finished run"):
+        newest_run(tmp_path / "runs")
 
 
 def test_an_artifact_without_that_adapter(tiny_run: Path, tiny_recipe: Path) -> None:
