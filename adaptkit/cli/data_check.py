@@ -199,6 +199,7 @@ def _facts(column: Mapping[str, Any]) -> Iterator[str]:
         yield f"{_short(values['min'])} to {_short(values['max'])}, mean {_short(values['mean'])}"
     if labels := column.get("labels"):
         yield several(len(labels), "label")
+    yield from (f"{count:,} {what}" for what, count in column.get("figures", {}).items() if count)
     if column.get("cut"):
         yield f"{column['cut']:,} cut at {column['limit']:,}"
 

@@ -45,12 +45,25 @@ class Findings:
         return {split: found["columns"][name] for split, found in self.splits.items() if name in found["columns"]}
 
 
+class Figures(Protocol):
+    """What an encoder wants to be counted of its values."""
+
+    def of(self, value: Any, where: str) -> Mapping[str, int]:
+        """Words for it -> how much. Raises DataError where the value cannot be read."""
+        ...
+
+    def odd(self, totals: Mapping[str, int]) -> Iterator[str]:
+        """What is odd of the sums over a split."""
+        ...
+
+
 class Reads(Protocol):
     """What a check needs of an encoder."""
 
     limit: int | None
     unit: ClassVar[str]
     could_standardise: bool
+    figures: Figures | None
 
     def length(self, value: Any) -> int: ...
     def prepare(self, value: Any, where: str) -> Any: ...
@@ -142,6 +155,7 @@ class _Reader:
         self.name, self.encoder, self.split, self.report = name, encoder, split, found
         self.missing = self.broken = self.cut = self.lost = 0
         self.lengths: list[int] = []
+        self.figures: Counter[str] = Counter()
         self.moments: Moments | None = None
         self.unavailable = ""
         self.first, self.constant = b"", True
@@ -157,7 +171,7 @@ class _Reader:
             if self.encoder.could_standardise:
                 self.moments = self.moments or Moments(prepared.shape[1])
                 self.moments.add(prepared)
-            self._measure(value)
+            self._measure(value, sample.place)
         except DataError as error:
             self.broken += 1
             if self.broken <= SHOWN:
@@ -170,7 +184,9 @@ class _Reader:
         self.constant &= found == self.first
         return found
 
-    def _measure(self, value: Any) -> None:
+    def _measure(self, value: Any, where: str) -> None:
+        if self.encoder.figures is not None:
+            self.figures.update(self.encoder.figures.of(value, where))
         length = self.encoder.length(value)
         self.lengths.append(length)
         if self.encoder.limit is not None and length > self.encoder.limit:
@@ -189,6 +205,8 @@ class _Reader:
             self.report.warnings.append(
                 f"{self.split}: {of} have more than {limit:,} {self.encoder.unit} and are cut; {share:.1%} is lost."
             )
+        if self.encoder.figures is not None:
+            self.report.warnings += [f"{self.split}: {told}" for told in self.encoder.figures.odd(self.figures)]
         constant = self.constant and len(self.lengths) > 1
         moments = self.moments if len(self.lengths) > 1 else None
         varying = None if moments is None else moments.varying
@@ -204,6 +222,7 @@ class _Reader:
             "cut": self.cut,
             "lost": self.lost,
             "alike": constant,
+            **({"figures": dict(self.figures)} if self.figures else {}),
         } | ({} if varying is None else {"varying": round(varying, 6)})
 
 

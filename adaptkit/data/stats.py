@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptkit.data.leaks import said
+from adaptkit.data.messages import last_answer
 from adaptkit.data.paths import ArrayPath, are_files
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Texts(Gaps):
         self._first, self._constant = "", True
 
     def see(self, value: Any) -> None:
-        text = str(value)
+        answer = last_answer(value)
+        text = str(value) if answer is None else answer
         self._words.append(len(text.split()))
         self._characters.append(len(text))
         self._empty += not text.strip()

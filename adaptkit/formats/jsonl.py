@@ -8,7 +8,8 @@ import json
 import mmap
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from reprlib import repr
 from typing import Any
@@ -18,6 +19,7 @@ from adaptkit.errors import DataError
 from adaptkit.formats.tables import Jsonl
 from adaptkit.formats.values import Presence, checked, manifest_of, root_of
 
+Lay = Callable[[Mapping[str, Any], str], Mapping[str, Any] | None]  # (record, where) -> it by its columns
 SPLITS = ("train", "validation", "test")
 LONGEST_LINE = 2**25  # bytes of one line, at most
 
@@ -32,16 +34,25 @@ def read_jsonl(data: Jsonl, base: Path, columns: tuple[Column, ...]) -> SplitRow
     Raises:
         DataError: naming `file:line` for whatever is wrong there.
     """
-    root = root_of(data.root, base)
-    splits, digest = {}, hashlib.sha256()
+    splits, digest = manifests(data, base, columns)
+    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
+    return SplitRows(splits, digest, f"jsonl manifests in {root_of(data.root, base)} ({counts})")
+
+
+def manifests(
+    data: Jsonl, base: Path, columns: tuple[Column, ...], lay: Lay | None = None
+) -> tuple[dict[str, JsonLines], str]:
+    """Split -> the rows of its manifest, and the hash of them all; `lay` as of `read_manifest`."""
+    root, splits, digest = root_of(data.root, base), {}, hashlib.sha256()
     for split in SPLITS:
         digest.update(f"{split}\n".encode())
-        splits[split] = read_manifest(manifest_of(data, split, root), root, columns, digest)
-    counts = ", ".join(f"{split} {len(rows):,}" for split, rows in splits.items())
-    return SplitRows(splits, f"sha256:{digest.hexdigest()}", f"jsonl manifests in {root} ({counts})")
+        splits[split] = read_manifest(manifest_of(data, split, root), root, columns, digest, lay=lay)
+    return splits, f"sha256:{digest.hexdigest()}"
 
 
-def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: Any = None) -> JsonLines:
+def read_manifest(
+    path: Path, root: Path, columns: tuple[Column, ...], digest: Any = None, *, lay: Lay | None = None
+) -> JsonLines:
     """The rows of one manifest; paths in it are resolved against `root` and may not leave it.
 
     One pass checks every line and remembers where it starts; the rows are read when they are asked for.
@@ -51,15 +62,21 @@ def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: A
         root: resolved folder.
         columns: what is read of each row.
         digest: a hash that the content is added to.
+        lay: (record, `file:line`) -> the record by its columns, or None for one that is left out; by default its keys
+            are the columns.
 
     Raises:
         DataError: a missing or unreadable file, a line that is not a JSON object, a required value that is
             absent, a value of the wrong type, a path that leaves the root or does not exist, a column that no
             row has.
     """
-    starts, numbers, named = array("q"), array("q"), set()
+    starts, numbers, named, left_out = array("q"), array("q"), set(), 0
     presence = Presence(columns)
-    for number, start, where, record in _records(path, digest):
+    for number, start, where, written in _records(path, digest):
+        record = written if lay is None else lay(written, where)
+        if record is None:
+            left_out += 1
+            continue
         named |= record.keys()
         presence.see({c.name: checked(record.get(c.name), c, root, where) for c in columns}, where)
         starts.append(start)
@@ -68,10 +85,12 @@ def read_manifest(path: Path, root: Path, columns: tuple[Column, ...], digest: A
         raise DataError("the file has no rows.", where=str(path))
     presence.check_columns(named, path.name)
     presence.check_required()
-    return JsonLines(path, root, columns, starts, numbers)
+    return JsonLines(path, root, columns, starts, numbers, lay=lay, left_out=left_out)
 
 
-def jsonl_rows(lines: Iterable[bytes], name: str, root: Path, columns: tuple[Column, ...]) -> Iterator[Row]:
+def jsonl_rows(
+    lines: Iterable[bytes], name: str, root: Path, columns: tuple[Column, ...], *, lay: Lay | None = None
+) -> Iterator[Row]:
     """Rows of lines that come one by one, each read when it is asked for.
 
     Args:
@@ -79,12 +98,16 @@ def jsonl_rows(lines: Iterable[bytes], name: str, root: Path, columns: tuple[Col
         name: of their source.
         root: resolved folder that paths are relative to.
         columns: what is read of each row.
+        lay: as of `read_manifest`.
 
     Raises, while iterating:
         DataError: as `read_manifest`; that no row has a column is known at the end.
     """
     named, presence, empty = set(), Presence(columns), True
-    for _, _, where, record in _parsed(lines, name, None):
+    for _, _, where, written in _parsed(lines, name, None):
+        record = written if lay is None else lay(written, where)
+        if record is None:
+            continue
         row = _row(record, columns, root, where)
         presence.see(row.values, where)
         presence.check_required()
@@ -97,13 +120,25 @@ def jsonl_rows(lines: Iterable[bytes], name: str, root: Path, columns: tuple[Col
 
 
 class JsonLines(Rows):
-    """Lines of a checked manifest, parsed when they are asked for; only where they start is in memory."""
+    """Lines of a checked manifest, parsed when they are asked for; only where they start is in memory.
+
+    Attributes:
+        left_out: how many lines of it are not among them.
+    """
 
     def __init__(
-        self, path: Path, root: Path, columns: tuple[Column, ...], starts: array[int], numbers: array[int]
+        self,
+        path: Path,
+        root: Path,
+        columns: tuple[Column, ...],
+        starts: array[int],
+        numbers: array[int],
+        *,
+        lay: Lay | None = None,
+        left_out: int = 0,
     ) -> None:
-        self.path, self.root, self.columns = path, root, columns
-        self._starts, self._numbers = starts, numbers
+        self.path, self.root, self.columns, self.left_out = path, root, columns, left_out
+        self._starts, self._numbers, self._lay = starts, numbers, lay
         with path.open("rb") as file:
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -118,13 +153,17 @@ class JsonLines(Rows):
         """The values of one column; paths are not looked at."""
         return (self._record(index).get(name) for index in range(len(self)))
 
-    def _record(self, index: int) -> dict[str, Any]:
+    def _record(self, index: int) -> Mapping[str, Any]:
         start = self._starts[index]
         end = self._content.find(b"\n", start)
-        return json.loads(self._content[start : len(self._content) if end < 0 else end])
+        record = json.loads(self._content[start : len(self._content) if end < 0 else end])
+        found = record if self._lay is None else self._lay(record, f"{self.path.name}:{self._numbers[index]}")
+        assert found is not None, "what is left out is no row"
+        return found
 
     def __reduce__(self) -> Any:
-        return JsonLines, (self.path, self.root, self.columns, self._starts, self._numbers)
+        how = {"lay": self._lay, "left_out": self.left_out}
+        return partial(JsonLines, **how), (self.path, self.root, self.columns, self._starts, self._numbers)
 
 
 def _records(path: Path, digest: Any) -> Iterator[tuple[int, int, str, dict[str, Any]]]:

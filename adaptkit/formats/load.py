@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def load_samples(recipe: Recipe, path: Path) -> Samples:
     columns, root, suffix = _merged(inputs, {}), path.resolve().parent, checked_suffix(path)
     rows: Sequence[Row]
     if suffix == ".jsonl":
-        rows = read_manifest(path, root, columns)
+        rows = read_manifest(path, root, columns, lay=_lay(recipe, columns))
     elif suffix == ".parquet":
         rows = parquet_rows(path, root, columns)
     else:
@@ -93,9 +94,14 @@ def stream_samples(recipe: Recipe, lines: Iterable[bytes], name: str) -> Iterato
         DataError: as `load_samples`; that no line had a column is known at the end.
     """
     inputs = input_columns(recipe)
-    names = _names(inputs)
-    for row in jsonl_rows(lines, name, Path().resolve(), _merged(inputs, {})):
+    names, columns = _names(inputs), _merged(inputs, {})
+    for row in jsonl_rows(lines, name, Path().resolve(), columns, lay=_lay(recipe, columns)):
         yield sample_of(row, names, {})
+
+
+def _lay(recipe: Recipe, columns: Sequence[Column]) -> Callable[[Mapping[str, Any], str], Mapping[str, Any]]:
+    """A record of a file as the recipe's format lays it out."""
+    return partial(recipe.data.record, columns=tuple(column.name for column in columns))
 
 
 def checked_suffix(path: Path) -> str:
@@ -120,11 +126,23 @@ def input_columns(recipe: Recipe) -> Columns:
 
 def target_columns(recipe: Recipe) -> dict[str, Column]:
     """Task -> the column it is read from."""
-    several = recipe.data.sources_of_tasks(recipe.task)
+    several, said = recipe.data.sources_of_tasks(recipe.task), conversation_of(recipe)
+    answers = None if said is None else recipe.modality[said].column or said
     return {
-        name: Column(task.column or name, TARGET, many=task.many, sources=several.get(name, ()))
+        name: Column(
+            task.column or (answers if task.generates else None) or name,
+            TARGET,
+            many=task.many,
+            sources=several.get(name, ()),
+        )
         for name, task in recipe.task.items()
     }
+
+
+def conversation_of(recipe: Recipe) -> str | None:
+    """The modality that the backbone reads and that holds the answers to itself, too."""
+    found = [name for name, table in recipe.modality.items() if table.holds_answers and table.route == "backbone"]
+    return found[0] if found else None
 
 
 def columns_of(name: str, modality: ModalityTable) -> Column | tuple[Column, ...]:

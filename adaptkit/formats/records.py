@@ -40,7 +40,8 @@ def read_records(recipe: Recipe, records: Iterable[Record]) -> Iterator[Sample]:
             raise DataError(what, where=f"sample {index}", hint='Write {"column": value, ...}.')
         named = record.get("id")
         sample = str(index if named is None else named)
-        yield Sample(sample, _inputs(record, readers, ignored, f"sample {sample}"), {})
+        laid = recipe.data.record(record, f"sample {sample}", [*readers])
+        yield Sample(sample, _inputs(laid, readers, ignored, f"sample {sample}"), {})
 
 
 def _readers(recipe: Recipe) -> Readers:

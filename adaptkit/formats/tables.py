@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from adaptkit.errors import nearest
+from adaptkit.data.messages import WRITTEN, messages_of
+from adaptkit.errors import DataError, nearest
 from adaptkit.kinds import FORMATS, Depth, Positive, Seed
 from adaptkit.kinds.words import in_toml
+from adaptkit.recipe.cells import CONVERSATION
 from adaptkit.recipe.data import DataTable, Root
 from adaptkit.recipe.kinded import OfKind
 from adaptkit.recipe.places import Finding, Path
@@ -48,6 +50,28 @@ class Jsonl(DataTable):
     train: str = Field(default="train.jsonl", min_length=1, description="File of the training split.")
     validation: str = Field(default="validation.jsonl", min_length=1, description="File of the validation split.")
     test: str = Field(default="test.jsonl", min_length=1, description="File of the test split.")
+
+
+class Chat(Jsonl):
+    """Conversations, one JSON object per line, in the usual shapes: messages, ShareGPT, prompt and completion, ..."""
+
+    faulty: Literal["error", "skip"] = Field(
+        default="error",
+        description="What becomes of a line that holds no conversation: unknown roles, roles out of order, no text. It "
+        'ends in an error, or is left out and counted ("skip").',
+    )
+
+    def record(
+        self, record: Mapping[str, Any], where: str, columns: Collection[str], *, answered: bool = False
+    ) -> Mapping[str, Any]:
+        """The conversation in the column `messages`, and the files that its words name in columns of their own."""
+        messages, media = messages_of(record, where, answered=answered)
+        for name in media:
+            if name not in columns:
+                hint = f'Write [modality.{name}] with a route such as "tokens" or "side".'
+                raise DataError(f"the conversation shows {name}, and no modality reads it.", where=where, hint=hint)
+        rest = {key: value for key, value in record.items() if key in columns or key not in WRITTEN}
+        return {**rest, CONVERSATION: messages, **media}
 
 
 class Csv(DataTable):

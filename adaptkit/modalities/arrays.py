@@ -177,3 +177,28 @@ def _one_of(arrays: list[str], key: str | None) -> str:
     if key not in arrays:
         raise KeyError(key)
     return key
+
+
+def finite(array: np.ndarray, name: str, where: str) -> np.ndarray:
+    """The array itself. Raises DataError where it holds NaN or infinity: how many, and where the first one is."""
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        raise DataError(
+            f"{name} has {len(bad)} values that are NaN or infinite, the first at {tuple(bad[0].tolist())}.",
+            where=where,
+        )
+    return array
+
+
+def kept(length: int, limit: int | None, keep: str) -> np.ndarray:
+    """Which of `length` tokens survive a limit: increasing indices, at most `limit` of them.
+
+    Args:
+        keep: "first", "last", "middle", or "even": the middles of `limit` equal parts.
+    """
+    if limit is None or length <= limit:
+        return np.arange(length)
+    if keep == "even":
+        return ((np.arange(limit) + 0.5) * length / limit).astype(np.int64)
+    start = {"first": 0, "last": length - limit, "middle": (length - limit) // 2}[keep]
+    return np.arange(start, start + limit)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from adaptkit import kinds
+from adaptkit.data.checking import Figures
 from adaptkit.errors import DataError, RecipeError, RunError
 from adaptkit.kinds import Kinds
 from adaptkit.modalities.context import BackboneContext
@@ -48,6 +48,7 @@ class Encoder(nn.Module):
         limit: most of `unit` that are kept of a sample; None for all.
         tokens: most tokens per sample, after pooling; None if only the data knows.
         reads_task: tasks read a value each in their own way: `collate` takes the batch's as `task`.
+        figures: what `data check` counts of its values besides their lengths; None for nothing.
         could_standardise: prepared values are vectors (n, W), and go on as they are because the recipe says nothing.
 
     Raises:
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
 
     description: ClassVar[str] = ""
     unit: ClassVar[str] = "tokens"
+    figures: Figures | None = None
     could_standardise: bool = False
     reads_task: bool = False
 
@@ -155,6 +157,11 @@ class Encoder(nn.Module):
             DataError: as `prepare`.
         """
         return 1
+
+    @classmethod
+    def script_of(cls, modality: Any, name: str, tokenizer: Any, limit: int | None) -> Any:
+        """What finds in a value what a task is to say, where `ModalityTable.holds_answers`; else None."""
+        return None
 
     def collate(self, values: list[Any], ids: list[str]) -> dict[str, Tensor]:
         """A batch of prepared values (None: absent); always with `present`: (B,) bool."""
@@ -271,28 +278,3 @@ def check_not_native(modality: Any, name: str) -> None:
 def present_of(values: list[Any]) -> Tensor:
     """(B,) bool: which prepared values are there."""
     return torch.tensor([value is not None for value in values], dtype=torch.bool)
-
-
-def finite(array: np.ndarray, name: str, where: str) -> np.ndarray:
-    """The array itself. Raises DataError where it holds NaN or infinity: how many, and where the first one is."""
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        raise DataError(
-            f"{name} has {len(bad)} values that are NaN or infinite, the first at {tuple(bad[0].tolist())}.",
-            where=where,
-        )
-    return array
-
-
-def kept(length: int, limit: int | None, keep: str) -> np.ndarray:
-    """Which of `length` tokens survive a limit: increasing indices, at most `limit` of them.
-
-    Args:
-        keep: "first", "last", "middle", or "even": the middles of `limit` equal parts.
-    """
-    if limit is None or length <= limit:
-        return np.arange(length)
-    if keep == "even":
-        return ((np.arange(limit) + 0.5) * length / limit).astype(np.int64)
-    start = {"first": 0, "last": length - limit, "middle": (length - limit) // 2}[keep]
-    return np.arange(start, start + limit)

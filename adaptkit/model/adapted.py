@@ -124,7 +124,7 @@ class AdaptedModel(Predicts, Generates, TrainableState):
             if encoded is None or tasked - {""}:
                 encoded = self.encode(inputs, drop, task=task)
             if name not in self.heads:
-                logits[name] = self.speak(encoded, targets[name]["labels"], task=task)
+                logits[name] = self.speak(encoded, targets[name], task=task)
                 continue
             if found is None or tasked:
                 found = self.represent(encoded, task=task)

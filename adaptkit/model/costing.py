@@ -13,6 +13,7 @@ from torch.utils.flop_counter import flop_registry
 
 from adaptkit.anatomy.model_input import is_own
 from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
+from adaptkit.formats.load import conversation_of
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
@@ -119,7 +120,7 @@ def count(model: AdaptedModel, tasks: tuple[str, ...], mode: CountingMode) -> Co
     batch = {name: dummy(encoder, size) for name, encoder in model.named_encoders()}
     with mode:
         with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
-            logits = model(batch, targets=longest_targets(recipe, tasks, size), tasks=tasks)
+            logits = model(batch, targets=longest_targets(model.plan, tasks, size), tasks=tasks)
         forward = mode.flops - before
         losses = [value.sum() for value in logits.values() if value.requires_grad]
         if losses:
@@ -138,10 +139,15 @@ def count(model: AdaptedModel, tasks: tuple[str, ...], mode: CountingMode) -> Co
     return Cost(size, tasks, tokens, Flops(forward, step), memory)
 
 
-def longest_targets(recipe: Recipe, tasks: Sequence[str], size: int) -> dict[str, dict[str, Tensor]]:
+def longest_targets(plan: Plan, tasks: Sequence[str], size: int) -> dict[str, dict[str, Tensor]]:
     """Encoded targets of those of the tasks that generate, as long as they can be, on the meta device."""
-    asked = {name: recipe.task[name].answer_tokens for name in tasks if recipe.task[name].generates}
-    return {n: {"labels": torch.zeros(size, tokens, dtype=torch.long, device="meta")} for n, tokens in asked.items()}
+    said, found = conversation_of(plan.recipe), {}
+    whole = None if said is None else plan.limits[said] or UNBOUNDED
+    for name in (name for name in tasks if plan.recipe.task[name].generates):
+        tokens = whole or plan.recipe.task[name].answer_tokens
+        labels = torch.zeros(size, tokens, dtype=torch.long, device="meta")
+        found[name] = {"labels": labels} if whole is None else {"labels": labels[:, 1:], "ids": labels}
+    return found
 
 
 class CountingMode(FakeFloatMode):

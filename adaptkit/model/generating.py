@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adaptkit import sides
 from adaptkit.anatomy.calling.forward import Call
-from adaptkit.anatomy.calling.generating import Sequences, answered, generated, opening, word_scores
+from adaptkit.anatomy.calling.generating import Sequences, answered, generated, opening, told, word_scores
 from adaptkit.model.encoded import Encoded, Inputs
 from adaptkit.plan import Plan
 from adaptkit.sides import Side
@@ -49,15 +49,20 @@ class Generates(nn.Module):
         with self._laid_out(encoded, call, task, dict(encoded.blocks)):
             return generated(self.backbone, self.plan.spec, call, settings, stops=stops, streamer=streamer)
 
-    def speak(self, encoded: Encoded, labels: Tensor, *, task: str | None) -> Tensor:
+    def speak(self, encoded: Encoded, targets: Mapping[str, Tensor], *, task: str | None) -> Tensor:
         """(B, A, V) logits of given answers, each word seen after those before it (teacher forcing).
 
         Args:
             encoded: the batch.
-            labels: (B, A) ids, the end among them and -100 behind it.
+            targets: `labels`, (B, A) ids, the end among them and -100 behind it. With `ids`, (B, T), which end where
+                the labels do, these are read in place of the text: conversations in which some words are labels.
             task: for adapters that tell tasks apart.
         """
-        call = answered(self.backbone, self.plan.spec, self._opening(encoded), labels)
+        labels = targets["labels"]
+        if "ids" in targets:
+            call = told(self.backbone, targets["ids"], encoded.tokens)
+        else:
+            call = answered(self.backbone, self.plan.spec, self._opening(encoded), labels)
         with self._laid_out(encoded, call, task, dict(encoded.blocks)):
             return word_scores(self.backbone, call, labels.shape[1])
 

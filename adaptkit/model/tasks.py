@@ -10,6 +10,8 @@ from typing import Any
 from adaptkit.anatomy import skeleton, tokenizer_for
 from adaptkit.data import DataSet
 from adaptkit.errors import UsageError
+from adaptkit.formats.load import conversation_of
+from adaptkit.modalities.encoder import MODALITIES
 from adaptkit.plan import Plan
 from adaptkit.tasks.task import Task
 
@@ -41,8 +43,19 @@ def build_tasks(
         tasks[name] = Task.build(known, name, targets)
         speaker = tasks[name].speaker
         if speaker is not None:
-            speaker.connect(partial(_tokenizer_of, plan), framed=plan.spec.form == "encoder_decoder")
+            tokenizer = partial(_tokenizer_of, plan)
+            framed = plan.spec.form == "encoder_decoder"
+            speaker.connect(tokenizer, framed=framed, script=_script_of(plan, tokenizer))
     return tasks
+
+
+def _script_of(plan: Plan, tokenizer: Any) -> Any:
+    """What finds the targets in what the backbone reads, where they stand in it."""
+    name = conversation_of(plan.recipe)
+    if name is None:
+        return None
+    modality = plan.recipe.modality[name]
+    return MODALITIES[modality.kind].script_of(modality, name, tokenizer, plan.limits[name])
 
 
 def _tokenizer_of(plan: Plan) -> Any:

@@ -45,6 +45,12 @@ def check_native(recipe: Recipe, ref: ModelRef, spec: InputSpec) -> None:
                 where=where,
                 hint='Write route = "side" or "fusion".',
             )
+        if modality.route == "backbone" and modality.holds_answers and spec.form == "encoder_decoder":
+            raise RecipeError(
+                f"{ref.name} reads a question in one stack and answers in another, so it learns no conversation.",
+                where=where,
+                hint="Take a decoder (llama, qwen2, gemma3_text, gpt2).",
+            )
         if modality.route == "backbone" and modality.model_input not in spec.kinds:
             raise RecipeError(
                 f"{ref.name} reads {' and '.join(spec.kinds)}, and modality.{name} is {modality.kind}.",

@@ -58,6 +58,7 @@ class Plan:
         order: the modalities that have vectors, in the order in which they are encoded, those together that run in
             step; the last group has "", the backbone.
         notes: what a user should know of it.
+        limits: modality -> most of its units that are kept of a sample; None for all.
     """
 
     recipe: Recipe
@@ -75,6 +76,7 @@ class Plan:
     towers: Mapping[str, TowerPlan] = field(default_factory=dict[str, TowerPlan])
     order: Order = (("",),)
     notes: tuple[str, ...] = ()
+    limits: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
 
     @property
     def inside(self) -> tuple[Graft, ...]:
@@ -158,7 +160,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
     check_sizes(recipe, asked)
     own = dict(model.named_parameters())
     of_encoders = [*encoders.values(), *projections.values(), segments]
-    learning = own_size([*of_encoders, fusion, *heads.values()], moving=True)
+    learning = own_size([*of_encoders, fusion, *heads.values()], moving=True) + sum(graft.trainable for graft in grafts)
     parts = {
         "backbone": anatomy.parameters,
         "adapters": sum(graft.parameters for graft in grafts),
@@ -167,7 +169,6 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
         "towers": sum(tower.parameters for tower in towers.values()),
         "fusion": size(fusion),
     }
-    learning += sum(graft.trainable for graft in grafts)
     pretrained = parts["backbone"] + parts["towers"]
     large = large_parts(recipe, asked, reads=head_width, pretrained=pretrained)
     moving = sum(own[name].numel() for name in unfrozen) + sum(tower.trainable for tower in towers.values())
@@ -187,6 +188,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
         towers=towers,
         order=order,
         notes=tuple(large),
+        limits={name: encoder.limit for name, encoder in encoders.items()},
     )
 
 

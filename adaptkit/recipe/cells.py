@@ -25,3 +25,4 @@ class CellForm:
 
 TEXT, FILE, VALUE, TARGET = CellForm("text"), CellForm("file"), CellForm("value"), CellForm("target")
 ARRAY = CellForm("file", keys=True)
+CONVERSATION = "messages"  # the column that a conversation is in, unless a recipe says so

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -43,6 +43,19 @@ class DataTable(Table):
             sizes: source -> batches that hold all of it once.
         """
         return dict(sizes)
+
+    def record(self, record: Mapping[str, Any], where: str, columns: Collection[str]) -> Mapping[str, Any]:
+        """A record as a file holds it, with the columns that a recipe reads; by default they are its own keys.
+
+        Args:
+            record: key -> value, as written.
+            where: it lies, for errors.
+            columns: that are read.
+
+        Raises:
+            DataError: it is not what the format lays down.
+        """
+        return record
 
     @classmethod
     def check(cls, path: Path, table: Written, recipe: WrittenRecipe) -> Iterator[Finding]:

@@ -63,6 +63,7 @@ class ModalityTable(Table):
     Attributes:
         native: a backbone may read it as it is (route "backbone").
         sequence: read so, it is a sequence of tokens that other modalities can join.
+        holds_answers: on this route, what tasks that generate are to say stands in its own column.
         summary: what `data check` and `data stats` show of its column: "text", "vectors", "labels", "answers",
             "numbers", or "gaps" (only whether it is there).
         model_input: the form of input of models that its batches have, for a backbone or a tower: "text", "image",
@@ -75,6 +76,7 @@ class ModalityTable(Table):
 
     native: ClassVar[bool] = False
     sequence: ClassVar[bool] = False
+    holds_answers: ClassVar[bool] = False
     summary: ClassVar[str] = "gaps"
     model_input: ClassVar[str] = ""
     cell_form: ClassVar[CellForm] = VALUE

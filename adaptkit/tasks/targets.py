@@ -15,12 +15,14 @@ class Speaker(Protocol):
 
     seed: int
 
-    def connect(self, tokenizer: Callable[[], Any], *, framed: bool) -> None:
+    def connect(self, tokenizer: Callable[[], Any], *, framed: bool, script: Any = None) -> None:
         """Take what gives the backbone's tokenizer when first needed.
 
         Args:
             tokenizer: loads it.
             framed: the backbone reads a target as a sequence of its own, not behind the prompt.
+            script: finds targets in what the backbone reads (`told`, `check`, `ends`); None where they have a column
+                of their own.
         """
 
     def answers(self, model: Any, inputs: Mapping[str, Any], *, drop: Any = (), streamer: Any = None) -> Any:

@@ -28,6 +28,7 @@ class Reader:
     """Reads lists, refuses text."""
 
     unit = "tokens"
+    figures = None
 
     def __init__(self, limit: int | None = None, could_standardise: bool = False) -> None:
         self.limit, self.could_standardise = limit, could_standardise

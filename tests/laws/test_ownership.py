@@ -25,6 +25,7 @@ EXCEPTIONS = {
     ("benchmarks", frozenset({"captions", "options"})): "columns of published data sets",
     ("benchmarks", frozenset({"regression", "multilabel"})): "the tasks whose metrics a convention adds to",
     ("data", frozenset({"text", "features", "rows"})): "kinds of columns of stores, names of summaries, a folder",
+    ("data", frozenset({"prompt", "image", "video", "audio"})): "keys of conversations, and parts of their messages",
     ("formats", frozenset({"text", "image", "features"})): "forms of cells, and a column of the digit questions",
     ("formats", frozenset({"balanced"})): "how much of each source",
     ("tasks", frozenset({"balanced"})): "a rule for the weights of labels",

@@ -101,7 +101,24 @@ def answered(backbone: Any, spec: InputSpec, call: Call, labels: Tensor) -> Call
         inputs["inputs_embeds"] = torch.cat([inputs["inputs_embeds"], words], dim=1)  # (B, P + A - 1, D)
     else:
         inputs["input_ids"] = torch.cat([inputs["input_ids"], given], dim=1)
-    mask = torch.cat([mask, counts.to(mask.dtype)], dim=1)
+    return _in_one_pass(backbone, inputs, torch.cat([mask, counts.to(mask.dtype)], dim=1))
+
+
+def told(backbone: Any, ids: Tensor, tokens: Prefix | None) -> Call:
+    """Whole conversations for a decoder, as in training.
+
+    Args:
+        backbone: the model.
+        ids: (B, T), IGNORED where a sample has none, on any side. The last column is never read.
+        tokens: the modalities before them.
+    """
+    given, counts = ids[:, :-1].clamp(min=0), ids[:, :-1] != IGNORED  # (B, T - 1)
+    inputs = prefixed(backbone, {"input_ids": given, "attention_mask": counts.long()}, tokens)
+    return _in_one_pass(backbone, inputs, inputs["attention_mask"])
+
+
+def _in_one_pass(backbone: Any, inputs: dict[str, Any], mask: Tensor) -> Call:
+    """What a decoder reads at once, without a cache; (B, T) mask says what counts."""
     inputs |= {"attention_mask": mask, "use_cache": False}
     if takes(backbone, "position_ids"):  # as a generation counts them: padding has no position
         inputs["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from adaptkit.data.file_cells import unwrapped
 from adaptkit.errors import DataError, UnavailableError
-from adaptkit.modalities.encoder import finite
+from adaptkit.modalities.arrays import finite
 
 LONGEST = 2**26  # samples: 70 minutes at 16 kHz; more is neither read nor made at once
 HIGHEST = 1_000_000  # Hz; the filter between two rates has a length of up to 20 times the higher

@@ -14,14 +14,12 @@ from torch import Tensor
 from adaptkit.data.moments import Moments
 from adaptkit.data.paths import ArrayPath, are_files
 from adaptkit.errors import DataError
-from adaptkit.modalities.arrays import array_length, read_array
+from adaptkit.modalities.arrays import array_length, finite, kept, read_array
 from adaptkit.modalities.context import BackboneContext
 from adaptkit.modalities.encoder import (
     MODALITIES,
     Encoder,
     check_not_native,
-    finite,
-    kept,
     present_of,
     shared,
     tower_of,

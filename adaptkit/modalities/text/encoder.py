@@ -12,8 +12,9 @@ from torch import Tensor
 
 from adaptkit.anatomy import tokenizer_identity
 from adaptkit.errors import DataError, RecipeError
+from adaptkit.modalities.arrays import kept
 from adaptkit.modalities.context import BackboneContext
-from adaptkit.modalities.encoder import MODALITIES, Encoder, kept, present_of, shared, tower_of
+from adaptkit.modalities.encoder import MODALITIES, Encoder, present_of, shared, tower_of
 from adaptkit.modalities.text.parts import HOLE, Parts
 from adaptkit.modalities.text.table import TextModality
 from adaptkit.modalities.tower import Tower

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adaptkit.errors import DataError, UnavailableError
-from adaptkit.modalities.encoder import kept
+from adaptkit.modalities.arrays import kept
 
 # F frames, H height, W width, C channels
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from adaptkit.data.messages import last_answer
 from adaptkit.errors import DataError
 from adaptkit.tasks.text_metrics.references import ANSWERS, has_fields
 
@@ -23,11 +24,14 @@ class Reference(NamedTuple):
 def references_of(value: Any, where: str) -> list[Reference]:
     """The answers of a raw target that are right, if only a little; none of an empty list or table.
 
+    Of a conversation it is the last thing that its assistant says.
+
     Raises:
         DataError: it is of no form that says answers.
     """
     if has_fields(value):
         value = value[ANSWERS]
+    value = value if (said := last_answer(value)) is None else said
     if isinstance(value, str):
         return [Reference(value)]
     found = None

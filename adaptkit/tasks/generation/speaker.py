@@ -78,11 +78,11 @@ class AnswersInWords:
     def __init__(self, name: str, spec: Any) -> None:
         self.name, self.spec, self.seed = name, spec, spec.decoding.seed
         self._load: Callable[[], Any] | None = None
-        self._framed = False
+        self._framed, self.script = False, None
 
-    def connect(self, tokenizer: Callable[[], Any], *, framed: bool) -> None:
+    def connect(self, tokenizer: Callable[[], Any], *, framed: bool, script: Any = None) -> None:
         """See `adaptkit.tasks.targets.Speaker`."""
-        self._load, self._framed = tokenizer, framed
+        self._load, self._framed, self.script = tokenizer, framed, script
 
     @cached_property
     def words(self) -> Words:
@@ -92,7 +92,8 @@ class AnswersInWords:
             RecipeError: it has no token that could end an answer.
         """
         assert self._load is not None, "build_tasks connects it"
-        return Words(self._load(), framed=self._framed)
+        ends = () if self.script is None else self.script.ends
+        return Words(self._load(), framed=self._framed, ends=ends)
 
     def streamer(self, write: Callable[[str], None]) -> Streamed:
         """See `adaptkit.tasks.targets.Speaker`."""
@@ -128,7 +129,7 @@ class AnswersInWords:
             "do_sample": told.do_sample,
             "repetition_penalty": told.repetition_penalty,
             "no_repeat_ngram_size": told.no_repeat_ngram_size,
-            "eos_token_id": self.words.end,
+            "eos_token_id": self.words.ends,
             "pad_token_id": self.words.pad,
         }
         if told.do_sample:

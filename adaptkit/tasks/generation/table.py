@@ -20,6 +20,7 @@ TEXT = "{text}"  # of a prompt: where the text of the sample goes
 ONLY_SAMPLING = ("temperature", "top_k", "top_p", "seed")
 ONLY_BEAMS = ("length_penalty", "early_stopping")
 NOT_WITH_CHOICES = ("beams", "do_sample", "returned", "stop", "repetition_penalty", "no_repeat_ngram_size")
+NO_EFFECT = "has no effect: a conversation has one answer at a time."
 
 
 class Decoding(Table):
@@ -92,7 +93,9 @@ class Generation(TaskTable):
         description="What the backbone reads before it answers: {text} is the text of the sample.",
     )
     max_tokens: Count = Field(
-        default=64, description="Longest target in tokens, the end token included; a longer one is cut before it."
+        default=64,
+        description="Longest target in tokens, the end token included; a longer one is cut before it. In a "
+        "conversation no target is cut, and this is the most that is generated.",
     )
     draw: Literal["score", "uniform", "first"] = Field(
         default="score",
@@ -143,6 +146,10 @@ class Generation(TaskTable):
         prompt = table["prompt"]
         if isinstance(prompt, str) and prompt.count(TEXT) > 1:
             yield Finding((*path, "prompt"), f"the text of a sample stands once, and {in_toml(prompt)} has it twice.")
+        if any(getattr(modality.table, "holds_answers", False) for modality in recipe.modalities.values()):
+            reasons = {"prompt": "the chat template says what is read.", "draw": NO_EFFECT, "weight_by": NO_EFFECT}
+            for key in (key for key in reasons if table.differs(key)):
+                yield Finding((*path, key), reasons[key], f"Leave {key} out.")
         if all(getattr(other.table, "generates", False) for other in recipe.tasks.values()):
             yield from unread(recipe)
 

@@ -26,7 +26,8 @@ NOTHING = Reference("", 0.0)  # where no answer is right: there is nothing to le
 class GenerationTask(Task):
     """Text. Encoded targets are `labels` (B, A) int64, -100 behind the end, and `weights` (B,) float32.
 
-    Those of an evaluation have `references` besides, the raw targets. Outputs are (B, A, V) logits of the labels.
+    Those of an evaluation have `references` besides, the raw targets. Outputs are (B, A, V) logits of the labels. Of
+    conversations there are also `ids` (B, T), all that was said up to the last label, -100 where nothing was.
 
     The loss is cross-entropy, of the answer's tokens alone. Every sample's is the mean over its tokens, and the loss
     their mean; or with `average = "tokens"` the mean over all tokens. A sample whose target has no answer weighs 0.
@@ -50,16 +51,41 @@ class GenerationTask(Task):
         return cls(name, spec, **cls.shared(spec))
 
     def check(self, values: Sequence[Any], ids: Sequence[str]) -> None:
+        script = self._answering.script
         for value, where in zip(values, ids, strict=True):
             references_of(value, where)
+            if script is not None:
+                script.check(value, where)
+                script.told(value, where)
 
     def encode(self, values: Sequence[Any], ids: Sequence[str]) -> dict[str, Any]:
+        if self._answering.script is not None:
+            said = [references_of(value, where)[0].text for value, where in zip(values, ids, strict=True)]
+            return {**self._told(values, ids), "references": said}
         found = [references_of(value, where) for value, where in zip(values, ids, strict=True)]
         return {**self._encoded([best(each or [NOTHING]) for each in found]), "references": list(values)}
 
     def encode_for_training(self, values: Sequence[Any], ids: Sequence[str]) -> dict[str, Any]:
+        if self._answering.script is not None:
+            return self._told(values, ids, training=True)
         found = [references_of(value, where) for value, where in zip(values, ids, strict=True)]
         return self._encoded([drawn(each or [NOTHING], self.spec.draw) for each in found])
+
+    def _told(self, values: Sequence[Any], ids: Sequence[str], *, training: bool = False) -> dict[str, Any]:
+        """Conversations whole: their first answers begin in one column, and from there on there are labels."""
+        import torch
+
+        script: Any = self._answering.script
+        told = [script.told(value, where, training=training) for value, where in zip(values, ids, strict=True)]
+        before = max(each.start for each in told)
+        behind = max(len(each.ids) - each.start for each in told)
+
+        def row(of: list[int], start: int) -> list[int]:
+            return [IGNORED] * (before - start) + of + [IGNORED] * (behind - len(of) + start)
+
+        read = torch.tensor([row(each.ids, each.start) for each in told])  # (B, T)
+        labels = torch.tensor([row(each.labels, each.start) for each in told])[:, before:]  # (B, A)
+        return {"ids": read, "labels": labels, "weights": torch.ones(len(told))}
 
     def _encoded(self, chosen: Sequence[Reference]) -> dict[str, Any]:
         import torch

@@ -22,18 +22,21 @@ class Words:
         tokenizer: of the backbone.
         framed: an answer is a sequence of its own, with all the special tokens of one (encoder-decoders); otherwise
             it follows the prompt.
+        ends: ids that end an answer, the first of them the one that is written; by default the tokenizer's.
 
     Attributes:
         end: id of the token that ends an answer.
+        ends: all that end one.
         pad: id that fills shorter ones.
 
     Raises:
         RecipeError: the tokenizer has no token that could end an answer.
     """
 
-    def __init__(self, tokenizer: Any, *, framed: bool) -> None:
+    def __init__(self, tokenizer: Any, *, framed: bool, ends: Sequence[int] = ()) -> None:
         self.tokenizer, self.framed = tokenizer, framed
-        ends = [n for n in (tokenizer.eos_token_id, tokenizer.sep_token_id) if n is not None]
+        own = [n for n in (tokenizer.eos_token_id, tokenizer.sep_token_id) if n is not None][:1]
+        ends = [*ends] or own
         if not ends:
             raise RecipeError(
                 "the tokenizer has no token that ends a text, so no answer would ever end.",
@@ -41,6 +44,7 @@ class Words:
                 hint="Give its tokenizer_config.json an eos_token, or take another tokenizer.",
             )
         self.end: int = ends[0]
+        self.ends: list[int] = ends
         self.pad: int = self.end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def ids(self, text: str, limit: int | None = None) -> list[int]:
@@ -60,9 +64,8 @@ class Words:
 
     def text(self, ids: Sequence[int], stop: Sequence[str] = ()) -> str:
         """What ids say up to the end token, or to the first text that was to stop them."""
-        until = ids.index(self.end, 1) if self.end in ids[1:] else len(ids)
-        if not self.framed and ids[:1] == [self.end]:
-            until = 0
+        first = int(self.framed)  # an encoder-decoder may begin with what ends others
+        until = next((at for at, token in enumerate(ids) if at >= first and token in self.ends), len(ids))
         text = self.tokenizer.decode(ids[:until], skip_special_tokens=True)
         cuts = [at for word in stop if (at := text.find(word)) >= 0]
         return text[: min(cuts, default=len(text))].strip()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit.modalities import BackboneContext, Encoder
-from adaptkit.modalities.encoder import kept
+from adaptkit.modalities.arrays import kept
 from adaptkit.modalities.features.table import FeaturesModality
 
 

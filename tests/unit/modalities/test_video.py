@@ -15,7 +15,7 @@ from PIL import Image
 
 from adaptkit.errors import DataError, UnavailableError
 from adaptkit.modalities import BackboneContext, Encoder
-from adaptkit.modalities.encoder import kept
+from adaptkit.modalities.arrays import kept
 from adaptkit.modalities.video import frames
 from adaptkit.modalities.video.frames import frames_length, read_frames
 from adaptkit.modalities.video.table import VideoModality

@@ -32,8 +32,8 @@ CASES = {
     ),
     "missing kind": (
         ('kind = "text"\n', ""),
-        'films.toml:8  modality.plot.kind: missing key. Write kind = "audio" or "features" or "image" or "table" or'
-        ' "text" or "video".',
+        'films.toml:8  modality.plot.kind: missing key. Write kind = "audio" or "chat" or "features" or "image" or '
+        '"table" or "text" or "video".',
     ),
     "missing format": (
         ('format = "jsonl"\n', ""),
@@ -96,7 +96,7 @@ CASES = {
     "unknown modality": (
         ('kind = "features"', 'kind = "fetures"'),
         'films.toml:13  modality.poster.kind: unknown modality kind "fetures". Did you mean "features"?'
-        " Known: audio, features, image, table, text, video.",
+        " Known: audio, chat, features, image, table, text, video.",
     ),
     "unknown format": (
         ('format = "jsonl"', 'format = "jsonlines"'),
