@@ -14,7 +14,7 @@ from adaptkit.data.sample import Samples
 from adaptkit.evaluation.evaluating import best_device, check_drop
 from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.prediction_files import Write, check_output, to_line, written
-from adaptkit.formats.load import checked_suffix, load_samples, stream_samples
+from adaptkit.formats.input_files import checked_suffix, load_samples, stream_samples
 from adaptkit.model.inference import Prediction, check_generates, prediction_lines, predictions
 from adaptkit.tasks.task import Task
 

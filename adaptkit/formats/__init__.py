@@ -7,7 +7,7 @@ from adaptkit.lazy import lazily
 
 _HOMES = {
     "load_data": "load",
-    "load_samples": "load",
+    "load_samples": "input_files",
     **homes_of("formats"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from adaptkit.formats.tables import DigitQuestions
 
 COLUMNS = ("question", "image", "answer", "digit")
 ANSWERS = ("no", "yes")
+SCANS = ("datasets", "data", "digits.csv.gz")  # in scikit-learn's package
 UNSEEN = 2  # phrasings of each kind that training never sees
 
 # A answers (no, yes), D digits, K kinds
@@ -62,10 +64,21 @@ def read_digit_questions(data: DigitQuestions, base: Path, columns: tuple[Column
 
 def load_scans() -> tuple[np.ndarray, np.ndarray]:
     """The (1797, 8, 8) scans, values 0..1, and the (1797,) digits they show."""
-    from sklearn.datasets import load_digits
+    table = _table()  # (1797, 65): 64 pixels of 0..16, and the digit
+    return (table[:, :-1] / 16.0).astype(np.float32).reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
-    pixels, digits = load_digits(return_X_y=True)  # (1797, 64) of 0..16
-    return (np.asarray(pixels) / 16.0).astype(np.float32).reshape(-1, 8, 8), np.asarray(digits, dtype=np.int64)
+
+def _table() -> np.ndarray:
+    """scikit-learn's file, found without importing the package, which takes longer than all else that a plan needs."""
+    spec = importlib.util.find_spec("sklearn")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        file = Path(folder, *SCANS)
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits  # wherever a later version keeps it
+
+    pixels, digits = load_digits(return_X_y=True)
+    return np.column_stack([np.asarray(pixels), np.asarray(digits)])
 
 
 def split_images(digits: np.ndarray, *, validation: float, test: float, seed: int) -> dict[str, np.ndarray]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.data.rows import FORMATS, Column, Row
-from adaptkit.data.sample import DataSet, Sample, Samples, sample_of
-from adaptkit.errors import DataError, UsageError
-from adaptkit.formats.csv_files import csv_rows
-from adaptkit.formats.jsonl import jsonl_rows, read_manifest
-from adaptkit.formats.map_style import WHERE, read_map_style
-from adaptkit.formats.parquet import parquet_rows
+from adaptkit.data.rows import FORMATS, Column
+from adaptkit.data.sample import DataSet, Samples
+from adaptkit.errors import DataError
 from adaptkit.recipe.cells import TARGET, VALUE
 from adaptkit.recipe.located import located
 
@@ -22,7 +16,6 @@ if TYPE_CHECKING:
     from adaptkit.recipe import ModalityTable, Recipe
 
 Columns = Mapping[str, "Column | tuple[Column, ...]"]
-SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")  # of files that `load_samples` reads
 
 
 def load_data(recipe: Recipe, given: Any = None) -> DataSet:
@@ -37,9 +30,11 @@ def load_data(recipe: Recipe, given: Any = None) -> DataSet:
         RecipeError: an unknown format.
     """
     inputs, targets = input_columns(recipe), target_columns(recipe)
-    columns = _merged(inputs, targets)
+    columns = merged(inputs, targets)
     where = recipe.where("data.format")
     if given is not None:
+        from adaptkit.formats.map_style import WHERE, read_map_style  # only Python hands data over
+
         table, where = read_map_style(given, recipe.base, columns), WHERE
     else:
         read = FORMATS.named(recipe.data.format, where=where)
@@ -50,71 +45,10 @@ def load_data(recipe: Recipe, given: Any = None) -> DataSet:
             raise DataError(f"the split {split} has no samples.", where=where)
     names = {task: column.name for task, column in targets.items()}
     sources = {task: source for task, column in targets.items() for source in column.sources if given is None}
-    splits = {split: Samples(rows, _names(inputs), names, sources) for split, rows in table.splits.items()}
+    splits = {split: Samples(rows, names_of(inputs), names, sources) for split, rows in table.splits.items()}
     labels = {task: tuple(table.classes[column]) for task, column in names.items() if column in table.classes}
     holding = tuple(column.name for column in columns if column.form.holds == "file")
     return DataSet(splits, table.hash, table.description, labels, holding, tuple(table.files))
-
-
-def load_samples(recipe: Recipe, path: Path) -> Samples:
-    """Samples without targets from one file, for prediction, lazily. Paths in it start from its folder.
-
-    Args:
-        recipe: names the columns. Others in the file, and ids that are there twice, are fine.
-        path: .jsonl, .csv, .tsv or .parquet. A .csv is separated by the recipe's `data.delimiter` where it has one.
-
-    Raises:
-        UsageError: a file of another kind.
-        DataError: as for the formats of these names.
-    """
-    inputs = input_columns(recipe)
-    columns, root, suffix = _merged(inputs, {}), path.resolve().parent, checked_suffix(path)
-    rows: Sequence[Row]
-    if suffix == ".jsonl":
-        rows = read_manifest(path, root, columns, lay=_lay(recipe, columns))
-    elif suffix == ".parquet":
-        rows = parquet_rows(path, root, columns)
-    else:
-        comma = getattr(recipe.data, "delimiter", ",")
-        rows = csv_rows(path, root, columns, delimiter="\t" if suffix == ".tsv" else comma)
-    if not rows:
-        raise DataError("the file has no rows.", where=str(path))
-    return Samples(rows, _names(inputs), {})
-
-
-def stream_samples(recipe: Recipe, lines: Iterable[bytes], name: str) -> Iterator[Sample]:
-    """Samples without targets from lines of JSON, each read when it is asked for. Paths start from the current folder.
-
-    Args:
-        recipe: names the columns.
-        lines: each a JSON object.
-        name: of their source, for errors.
-
-    Raises, while iterating:
-        DataError: as `load_samples`; that no line had a column is known at the end.
-    """
-    inputs = input_columns(recipe)
-    names, columns = _names(inputs), _merged(inputs, {})
-    for row in jsonl_rows(lines, name, Path().resolve(), columns, lay=_lay(recipe, columns)):
-        yield sample_of(row, names, {})
-
-
-def _lay(recipe: Recipe, columns: Sequence[Column]) -> Callable[[Mapping[str, Any], str], Mapping[str, Any]]:
-    """A record of a file as the recipe's format lays it out."""
-    return partial(recipe.data.record, columns=tuple(column.name for column in columns))
-
-
-def checked_suffix(path: Path) -> str:
-    """The suffix of a file that `load_samples` reads.
-
-    Raises:
-        UsageError: it has another one.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        message = f"cannot read {path.suffix or 'a file without suffix'}."
-        raise UsageError(message, where=str(path), hint=f"Possible: {', '.join(SUFFIXES)}.")
-    return suffix
 
 
 def input_columns(recipe: Recipe) -> Columns:
@@ -154,7 +88,7 @@ def columns_of(name: str, modality: ModalityTable) -> Column | tuple[Column, ...
     return Column(modality.column or name, modality.cell_form, required, kind=modality.kind, reads=modality.reads)
 
 
-def _merged(inputs: Columns, targets: Mapping[str, Column]) -> tuple[Column, ...]:
+def merged(inputs: Columns, targets: Mapping[str, Column]) -> tuple[Column, ...]:
     """Every column once. One that several modalities or tasks read is checked as each of them wants."""
     every: list[Column] = []
     for found in (*inputs.values(), *targets.values()):
@@ -173,7 +107,8 @@ def _merged(inputs: Columns, targets: Mapping[str, Column]) -> tuple[Column, ...
     return tuple(merged.values())
 
 
-def _names(columns: Columns) -> dict[str, str | tuple[str, ...]]:
+def names_of(columns: Columns) -> dict[str, str | tuple[str, ...]]:
+    """Modality -> the name of its column, or those of a table."""
     return {
         name: found.name if isinstance(found, Column) else tuple(column.name for column in found)
         for name, found in columns.items()

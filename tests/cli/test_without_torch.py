@@ -65,6 +65,13 @@ def test_validate_does_not_import_torch(tmp_path: Path) -> None:
         assert not {"torch", "transformers", "timm", "accelerate"} & set(modules), words
 
 
+def test_validate_imports_no_library_for_its_data_alone(tmp_path: Path) -> None:
+    """The invented data of the quickstart is a file of scikit-learn, whose import takes longer than all else."""
+    ((code, modules),) = imported([["validate", "quickstart"]], tmp_path).values()
+    assert code == 0
+    assert not {"sklearn", "scipy", "pandas", "pyarrow", "PIL"} & set(modules)
+
+
 def test_help_does_not_even_import_pydantic(tmp_path: Path) -> None:
     ((_, modules),) = imported([["--help"]], tmp_path).values()
     assert "pydantic" not in modules

@@ -166,3 +166,17 @@ def test_a_linear_model_reads_the_digit_from_the_pixels(made: SplitRows) -> None
     model = LogisticRegression(max_iter=300).fit(np.stack(pixels), digits)
     score = model.score(np.stack([r.values["image"].ravel() for r in test]), [r.values["digit"] for r in test])
     assert score > 0.9
+
+
+def test_the_scans_are_those_of_scikit_learn_wherever_it_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits
+
+    pixels, digits = load_digits(return_X_y=True)
+    found = [load_scans()]
+    monkeypatch.setattr("adaptkit.formats.digit_questions.SCANS", ("moved.csv.gz",))
+    found.append(load_scans())
+    for scans, shown in found:
+        assert scans.dtype == np.float32
+        assert np.array_equal(scans.reshape(-1, 64) * 16, pixels)
+        assert shown.dtype == np.int64
+        assert np.array_equal(shown, digits)
