@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from adaptkit.cli.chatting import chat
 from adaptkit.cli.data_check import check_data, stats_data
 from adaptkit.cli.data_import import import_data, synth_data
 from adaptkit.cli.environment import doctor, show_version
@@ -50,6 +51,7 @@ COMMANDS = (
     Entry("train", train, RUN, "adaptkit train quickstart --set train.epochs=2"),
     Entry("evaluate", evaluate, RUN, "adaptkit evaluate --split test --drop image"),
     Entry("predict", predict, RUN, "adaptkit predict --input questions.jsonl --output answers.jsonl"),
+    Entry("chat", chat, RUN, "adaptkit chat runs/support/RUN --system 'Answer in one sentence.'"),
     Entry("export", export, RUN, "adaptkit export --adapter-only --output my_adapter"),
     Entry("merge", merge, RUN, "adaptkit merge runs/quickstart_lora/RUN --output merged"),
     Entry("unmerge", unmerge, RUN, "adaptkit unmerge merged --output as_published"),

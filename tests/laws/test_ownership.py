@@ -37,6 +37,8 @@ EXCEPTIONS = {
     ("recipe", frozenset({"text", "rows", "gmu", "jsonl", "classification", "mse"})): "examples in the reference",
     ("artifact", frozenset({"jsonl"})): "the format of a recipe that nobody wrote",
     ("artifact", frozenset({"linear"})): "a way to combine artifacts",
+    ("cli", frozenset({"chat"})): "a command",
+    ("evaluation", frozenset({"chat", "text"})): "a command, where errors come from; what is generated",
     ("cli", frozenset({"table", "parquet"})): "where sites come from; a package that `doctor` looks for",
 }
 
