@@ -9,7 +9,7 @@
 # make coverage study every architecture of transformers and timm (a quarter of an hour), write docs/coverage.md
 # make fuzz     thousands of wrong recipes, artifacts and data files, each of which must end well (FUZZ_ARGS="--share 0.1": fewer)
 # make mutation small mistakes in surgery, adapters and artifact, which the tests must notice (hours; it goes on where it stopped)
-# make interop  exchange adapters with PEFT itself, in an environment of its own
+# make interop  exchange adapters with PEFT and AdapterHub themselves, in environments of their own
 # Override:     make test PYTHON=python3.12 VENV=/tmp/venv
 
 PYTHON ?= python3
@@ -65,8 +65,16 @@ fuzz: $(VENV)/.test
 mutation: $(VENV)/.dev
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation $(MUTATION_ARGS)
 
-interop: $(VENV)/.peft
+interop: $(VENV)/.peft $(VENV)/.adapterhub
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/interop/with_peft.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 ADAPTERHUB_PYTHON=$(VENV)/adapterhub/bin/python $(BIN)/python -m pytest \
+		tests/interop/with_adapterhub.py
+
+# AdapterHub's `adapters` needs transformers 4: it has an environment of its own, beside adaptkit's.
+$(VENV)/.adapterhub: | $(VENV)/bin/python
+	$(BIN)/python -m venv $(VENV)/adapterhub
+	$(VENV)/adapterhub/bin/python -m pip install --quiet "adapters==1.3.0"
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

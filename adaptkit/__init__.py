@@ -18,8 +18,11 @@ from adaptkit.version import __version__
 
 if TYPE_CHECKING:
     from adaptkit.artifact import (
+        convert,
+        convert_adapterhub,
         convert_peft,
         export_adapter,
+        export_adapterhub,
         export_peft,
         load_artifact,
         merge,
@@ -47,9 +50,12 @@ _HOMES = {
     "Side": "sides",
     "build_model": "model",
     "combine": "artifact",
+    "convert": "artifact",
+    "convert_adapterhub": "artifact",
     "convert_peft": "artifact",
     "evaluate": "evaluation",
     "export_adapter": "artifact",
+    "export_adapterhub": "artifact",
     "export_peft": "artifact",
     "insert": "surgery",
     "load_artifact": "artifact",

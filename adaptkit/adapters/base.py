@@ -18,7 +18,9 @@ from adaptkit.kinds import Kinds
 from adaptkit.sides import Sides
 
 if TYPE_CHECKING:
-    from adaptkit.adapters.peft import FromPeft, PeftForm
+    from adaptkit.adapters.adapterhub import HubForm
+    from adaptkit.adapters.peft import PeftForm
+    from adaptkit.adapters.translated import Translated
 
 # The activations of the three systems by the names they use. "gelu" is exact (Wander); Multimodal-Adapters and
 # VL-Adapter compute its tanh form.
@@ -211,12 +213,21 @@ class Adapter(nn.Module):
         return None
 
     @classmethod
-    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+    def from_peft(cls, form: PeftForm) -> Translated | None:
         """What `peft` of such an adapter gave, read back; None where it is of another kind.
 
         Args:
             form: method, tensors and configuration of one module, in which the patterns are applied.
         """
+        return None
+
+    def adapterhub(self) -> HubForm | None:
+        """How AdapterHub writes it; None where AdapterHub has no such adapter."""
+        return None
+
+    @classmethod
+    def from_adapterhub(cls, form: HubForm) -> Translated | None:
+        """What `adapterhub` of such an adapter gave, read back; None where it is of another kind."""
         return None
 
 

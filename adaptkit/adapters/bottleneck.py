@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, cast
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters import base
+from adaptkit.adapters.adapterhub import HubForm, activation_here, activation_there
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.translated import Translated
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
@@ -50,11 +53,68 @@ class Funnel(Adapter):
         self.of_all_tasks = ("norm_before", "norm_after") if norms == "tasks" else ()
         self.dropout = nn.Dropout(dropout)
         self.scale = nn.Parameter(torch.ones(())) if scale == "learned" else scale
-        self.act = base.activation(activation)
+        self.activation, self.act = activation, base.activation(activation)
 
     def delta(self, z: Tensor, sides: Sides) -> Tensor:
         a = self.dropout(self.act(self.down(self.norm_before(z))))  # (B, T, P)
         return self.scale * self.norm_after(self.up(a))  # (B, T, D)
+
+    def hub_form(self, halves: Mapping[str, Tensor], width: int, config: Mapping[str, Any]) -> HubForm | None:
+        """AdapterHub's form of what this is around its two projections; None where AdapterHub computes something else.
+
+        Args:
+            halves: tensors of the projections by AdapterHub's names, the first of "adapter_down".
+            width: P.
+            config: what else its configuration says.
+        """
+        word, scale = activation_there(self.activation), self.scale
+        learned = isinstance(scale, nn.Parameter)
+        before, after = (isinstance(norm, nn.LayerNorm) for norm in (self.norm_before, self.norm_after))
+        if word is None or (after and (learned or scale != 1)):  # there the norm comes behind the scale
+            return None
+        told = {
+            "non_linearity": word,
+            "scaling": "learned" if isinstance(scale, nn.Parameter) else float(scale),
+            "ln_before": before,
+            "ln_after": after,
+            **config,
+        }
+        first = "adapter_down.1." if before else "adapter_down.0."
+        tensors = {name.replace("adapter_down.", first): value for name, value in halves.items()}
+        for name in ("adapter_norm_before", "adapter_down.0") if before else ():  # it is written twice
+            tensors |= {f"{name}.{kind}": value for kind, value in self.norm_before.named_parameters()}
+        if after:
+            tensors |= {f"adapter_norm_after.{kind}": value for kind, value in self.norm_after.named_parameters()}
+        if isinstance(scale, nn.Parameter):
+            tensors["scaling"] = scale.view(1)
+        return HubForm(None, told, tensors, width=width)
+
+    @classmethod
+    def read_hub(cls, form: HubForm, names: Mapping[str, str]) -> Translated | None:
+        """The inverse of `hub_form`; None where it has another activation or norms in other places.
+
+        Args:
+            names: AdapterHub's name of a tensor of the projections -> its name here.
+        """
+        config, tensors = form.config, dict(form.tensors)
+        activation, scale = activation_here(config.get("non_linearity")), config.get("scaling", 1.0)
+        before, after = form.option("ln_before", False), form.option("ln_after", False)
+        number = isinstance(scale, int | float) and scale > 0
+        if activation is None or not (scale == "learned" or number) or (after and scale != 1):
+            return None
+        state: dict[str, Tensor] = {}
+        for kind in ("weight", "bias") if before else ():
+            tensors.pop(f"adapter_down.0.{kind}", None)  # the norm again
+            if f"adapter_norm_before.{kind}" in tensors:
+                state[f"norm_before.{kind}"] = tensors.pop(f"adapter_norm_before.{kind}")
+        first = "adapter_down.1." if before else "adapter_down.0."
+        for name, value in tensors.items():
+            found = name.replace(first, "adapter_down.").replace("adapter_norm_after.", "norm_after.")
+            state[names.get(found, found)] = value
+        if "scaling" in state:
+            state["scale"] = state.pop("scaling").squeeze(0)
+        options = {"activation": activation, "scale": scale, "norm_before": before, "norm_after": after}
+        return Translated(options, state, ("non_linearity", "scaling", "ln_before", "ln_after"))
 
 
 @ADAPTERS.register("bottleneck")
@@ -119,6 +179,26 @@ class Bottleneck(Funnel):
             norms=norms,
             dropout=dropout,
         )
+
+    def adapterhub(self) -> HubForm | None:
+        halves = {
+            f"adapter_{name}.{kind}": value
+            for name, half in (("down", self.down), ("up", self.up))
+            for kind, value in half.named_parameters()
+        }
+        units, width = halves["adapter_down.weight"].shape
+        same = width == len(halves["adapter_up.weight"])
+        return self.hub_form(halves, units, {"phm_layer": False}) if same else None
+
+    @classmethod
+    def from_adapterhub(cls, form: HubForm) -> Translated | None:
+        if form.architecture is not None or form.option("phm_layer", False):
+            return None
+        names = {f"adapter_{half}.{kind}": f"{half}.{kind}" for half in ("down", "up") for kind in ("weight", "bias")}
+        found = cls.read_hub(form, names)
+        if found is None or "down.weight" not in found.state:
+            return None
+        return replace(found, options={**found.options, "bottleneck": len(found.state["down.weight"])})
 
 
 def width_read(host: Shape) -> int:

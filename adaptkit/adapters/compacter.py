@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
+from adaptkit.adapters.adapterhub import HubForm
 from adaptkit.adapters.base import ADAPTERS, Shape, check_positive
 from adaptkit.adapters.bottleneck import Funnel, units_of, width_read
 from adaptkit.adapters.low_rank import GLOROT_GAIN
+from adaptkit.adapters.translated import Translated
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Positive, Share
 
 # B batch, T tokens, D width of the stream, C width of what is read, P bottleneck, N phm_dim, R rank
 # Of one projection: I width it reads, O width it writes. Letters of einsum: n which product; a, c rows and columns of
 # its rule; p, l rows and columns of its weight; r rank.
+
+
+# Name of a tensor of one projection -> AdapterHub's.
+PHM = {
+    "left": "W_left",
+    "right": "W_right",
+    "weight": "W",
+    "bias": "b",
+    "rule.weight": "phm_rule",
+    "rule.left": "phm_rule_left",
+    "rule.right": "phm_rule_right",
+}
 
 
 class Rule(nn.Module):
@@ -185,6 +200,60 @@ class Compacter(Funnel):
         for adapter in adapters:
             if adapter.sharing == "shared":
                 adapter.down.rule, adapter.up.rule = adapters[0].down.rule, adapters[0].up.rule
+
+    def adapterhub(self) -> HubForm | None:
+        """AdapterHub's, with a rule that all adapters share or that every projection has."""
+        down, up = self.down, self.up
+        assert isinstance(down, PHMLinear)
+        assert isinstance(up, PHMLinear)
+        if down.reads != up.writes or self.sharing == "tasks":
+            return None
+        shared = self.sharing == "shared"
+        config = {
+            "phm_layer": True,
+            "phm_dim": down.rule.phm_dim,
+            "phm_rank": down.rank or 1,
+            "factorized_phm_W": down.rank is not None,
+            "factorized_phm_rule": down.rule.factorized,
+            "shared_phm_rule": shared,
+            "learn_phm": next(down.rule.parameters()).requires_grad,
+        }
+        halves = {
+            f"adapter_{half}.{theirs}": value
+            for half, layer in (("down", down), ("up", up))
+            for ours, value in layer.named_parameters()
+            if (theirs := PHM[ours]) and not (shared and ours.startswith("rule."))
+        }
+        form = self.hub_form(halves, down.writes, config)
+        rule = {PHM[f"rule.{name}"]: value for name, value in down.rule.named_parameters()} if shared else {}
+        return None if form is None else replace(form, shared=rule)
+
+    @classmethod
+    def from_adapterhub(cls, form: HubForm) -> Translated | None:
+        if form.architecture is not None or not form.option("phm_layer", False):
+            return None
+        shared = form.option("shared_phm_rule", True)
+        halves = {f"adapter_{half}.{name}": value for half in ("down", "up") for name, value in form.shared.items()}
+        names = {
+            f"adapter_{half}.{theirs}": f"{half}.{ours}" for half in ("down", "up") for ours, theirs in PHM.items()
+        }
+        first = "adapter_down.1." if form.option("ln_before", False) else "adapter_down.0."
+        together = {name.replace("adapter_down.", first): value for name, value in halves.items()} if shared else {}
+        found = cls.read_hub(replace(form, tensors={**form.tensors, **together}), names)
+        if found is None or "down.bias" not in found.state:
+            return None
+        low = form.option("factorized_phm_W", True)
+        options = {
+            **found.options,
+            "bottleneck": len(found.state["down.bias"]),
+            "phm_dim": form.option("phm_dim", 4),
+            "rank": form.option("phm_rank", 1) if low else "full",
+            "rule": "shared" if shared else "own",
+            "factorized_rule": form.option("factorized_phm_rule", False),
+            "train_rule": form.option("learn_phm", True),
+        }
+        known = ("phm_layer", "phm_dim", "phm_rank", "factorized_phm_W", "factorized_phm_rule", "shared_phm_rule")
+        return Translated(options, found.state, (*found.understood, *known, "learn_phm", "phm_bias"))
 
 
 def glorot(*shape: int) -> nn.Parameter:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Shape
 from adaptkit.adapters.lora import LoRA
-from adaptkit.adapters.peft import FromPeft, PeftForm
+from adaptkit.adapters.peft import PeftForm
 from adaptkit.adapters.projection import low_rank_weight, per_channel, per_output, project, project_low_rank
+from adaptkit.adapters.translated import Translated
 from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
 
@@ -105,5 +106,5 @@ class DoRA(LoRA):
         return replace(form, config={**form.config, "use_dora": True}, tensors=tensors, ranks={})
 
     @classmethod
-    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+    def from_peft(cls, form: PeftForm) -> Translated | None:
         return cls.read_peft(form) if form.method == "LORA" and form.option("use_dora", False) else None

@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from adaptkit.adapters.adapterhub import HubForm
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
-from adaptkit.adapters.peft import FromPeft, PeftForm
+from adaptkit.adapters.peft import PeftForm
 from adaptkit.adapters.projection import check_projection, per_channel, per_output
+from adaptkit.adapters.translated import Translated
 from adaptkit.errors import SiteError
 from adaptkit.sides import Sides
 
@@ -76,8 +78,24 @@ class IA3(Adapter):
         return PeftForm("IA3", {}, {"ia3_l": value}, transposed=True, lists=lists)
 
     @classmethod
-    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+    def from_peft(cls, form: PeftForm) -> Translated | None:
         if form.method != "IA3" or set(form.tensors) != {"ia3_l"}:
             return None
         (value,) = form.tensors.values()
-        return FromPeft({"on": "input" if len(value) == 1 else "output"}, {"l": value.flatten()})
+        return Translated({"on": "input" if len(value) == 1 else "output"}, {"l": value.flatten()})
+
+    def adapterhub(self) -> HubForm | None:
+        """AdapterHub's LoRA that scales: outputs alone, of linear layers."""
+        if self.changes_input or self.host.embedding or self.host.convolution is not None:
+            return None
+        config = {"r": 1, "alpha": 1, "composition_mode": "scale", "init_weights": "ia3", "use_gating": False}
+        return HubForm("lora", {**config, "use_dora": False, "dropout": 0.0}, {"lora_B": self.l.unsqueeze(1)})
+
+    @classmethod
+    def from_adapterhub(cls, form: HubForm) -> Translated | None:
+        scales = form.architecture == "lora" and form.config.get("composition_mode") == "scale"
+        if not scales or set(form.tensors) != {"lora_B"}:
+            return None
+        factor = form.option("alpha", 1)  # what AdapterHub multiplies by, besides
+        known = ("r", "alpha", "composition_mode")
+        return Translated({"on": "output"}, {"l": factor * form.tensors["lora_B"].flatten()}, known)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
-from adaptkit.adapters.peft import FromPeft, PeftForm
+from adaptkit.adapters.peft import PeftForm
 from adaptkit.adapters.projection import check_no_embedding, check_projection, check_rank, project, weight_shape
+from adaptkit.adapters.translated import Translated
 from adaptkit.kinds import Count, Positive
 from adaptkit.sides import Sides
 
@@ -78,9 +79,9 @@ class LoHa(Adapter):
         return PeftForm("LOHA", {"r": rank, "alpha": self.scaling * rank}, tensors, patterns=patterns)
 
     @classmethod
-    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+    def from_peft(cls, form: PeftForm) -> Translated | None:
         if form.method != "LOHA" or not form.tensors.keys() <= PEFT_NAMES.keys():
             return None
         state = {PEFT_NAMES[name]: value for name, value in form.tensors.items()}
         options = {"rank": len(state["B1"]) if "B1" in state else 1, "alpha": form.option("alpha", 8)}
-        return FromPeft(options, state, ("r", "alpha"))
+        return Translated(options, state, ("r", "alpha"))

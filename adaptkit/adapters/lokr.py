@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
-from adaptkit.adapters.peft import FromPeft, PeftForm
+from adaptkit.adapters.peft import PeftForm
 from adaptkit.adapters.projection import (
     check_no_embedding,
     check_projection,
@@ -18,6 +18,7 @@ from adaptkit.adapters.projection import (
     project,
     weight_shape,
 )
+from adaptkit.adapters.translated import Translated
 from adaptkit.kinds import Count, Positive
 from adaptkit.sides import Sides
 
@@ -102,14 +103,14 @@ class LoKr(Adapter):
         return PeftForm("LOKR", config, {"lokr_w1": self.K, **block}, patterns=patterns)
 
     @classmethod
-    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+    def from_peft(cls, form: PeftForm) -> Translated | None:
         names = {"lokr_w1": "K", "lokr_w2": "A", "lokr_w2_a": "B", "lokr_w2_b": "A"}
         known = form.tensors.keys() <= names.keys() and form.option("decompose_factor", -1) == -1
         if form.method != "LOKR" or not known:
             return None
         state = {names[name]: value for name, value in form.tensors.items()}
         options = {"rank": form.option("r", 8), "alpha": form.option("alpha", 8)}
-        return FromPeft(options, state, ("r", "alpha", "decompose_factor"))
+        return Translated(options, state, ("r", "alpha", "decompose_factor"))
 
 
 def divided(width: int, factor: int | None) -> tuple[int, int]:

@@ -9,10 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from adaptkit.adapters.adapterhub import HubForm
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape
 from adaptkit.adapters.factored import Factored, Seen
-from adaptkit.adapters.peft import FromPeft, PeftForm
+from adaptkit.adapters.peft import PeftForm
 from adaptkit.adapters.projection import check_projection, check_rank, low_rank_weight, project_low_rank, weight_shape
+from adaptkit.adapters.translated import Translated
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
@@ -127,11 +129,11 @@ class LoRA(Adapter):
         )
 
     @classmethod
-    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+    def from_peft(cls, form: PeftForm) -> Translated | None:
         return None if form.method != "LORA" or form.option("use_dora", False) else cls.read_peft(form)
 
     @classmethod
-    def read_peft(cls, form: PeftForm) -> FromPeft | None:
+    def read_peft(cls, form: PeftForm) -> Translated | None:
         """PEFT's LoRA, with or without magnitudes; None where a tensor is not one of its own."""
         if not form.tensors.keys() <= PEFT_NAMES.keys():
             return None
@@ -142,4 +144,26 @@ class LoRA(Adapter):
             "scaling": "rank_stabilized" if form.option("use_rslora", False) else "rank",
             "dropout": form.option("lora_dropout", 0.0),
         }
-        return FromPeft(options, state, ("r", "lora_alpha", "use_rslora", "use_dora", "lora_dropout"))
+        return Translated(options, state, ("r", "lora_alpha", "use_rslora", "use_dora", "lora_dropout"))
+
+    def adapterhub(self) -> HubForm | None:
+        """AdapterHub's LoRA, of linear layers; None where it adapts more than that."""
+        other = self.host.embedding or self.host.convolution is not None or self.host.experts is not None
+        if type(self) is not LoRA or other:
+            return None
+        rank = len(self.A)
+        config = {"r": rank, "alpha": self.scaling * rank, "composition_mode": "add", "dropout": self.dropout.p}
+        told = {**config, "init_weights": "lora", "use_dora": False, "use_gating": False}
+        return HubForm("lora", told, {"lora_A": self.A, "lora_B": self.B})
+
+    @classmethod
+    def from_adapterhub(cls, form: HubForm) -> Translated | None:
+        """AdapterHub's LoRA that adds; not its DoRA, whose merge and magnitudes differ."""
+        config = form.config
+        adds = form.architecture == "lora" and config.get("composition_mode", "add") == "add"
+        if cls is not LoRA or not adds or set(form.tensors) != {"lora_A", "lora_B"}:
+            return None
+        state = {"A": form.tensors["lora_A"], "B": form.tensors["lora_B"]}
+        # With a gate, which is not understood, its scale would be another one.
+        options = {"rank": len(state["A"]), "alpha": form.option("alpha", 8), "dropout": form.option("dropout", 0.0)}
+        return Translated(options, state, ("r", "alpha", "composition_mode", "dropout"))

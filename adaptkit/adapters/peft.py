@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptkit.errors import ArtifactError
+from adaptkit.adapters.translated import option
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +44,4 @@ class PeftForm:
         Raises:
             ArtifactError: the value is no number, where the default is one, or not true or false.
         """
-        value = self.config.get(key)
-        if value is None:
-            return default
-        truth = isinstance(default, bool)
-        if isinstance(value, bool) is not truth or not isinstance(value, int | float):
-            wanted = "true or false" if truth else "a number"
-            raise ArtifactError(f"{key} = {value!r} is not {wanted}.", where="adapter_config.json")
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class FromPeft:
-    """What an adapter of PEFT is here.
-
-    Attributes:
-        options: keys of the adapter's table.
-        state: name of a parameter -> its value.
-        understood: keys of the configuration that these options say.
-    """
-
-    options: Mapping[str, Any]
-    state: Mapping[str, Tensor]
-    understood: tuple[str, ...] = ()
+        return option(self.config, key, default)

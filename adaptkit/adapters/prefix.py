@@ -9,7 +9,9 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
+from adaptkit.adapters.adapterhub import HubForm
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
+from adaptkit.adapters.translated import Translated
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count
 from adaptkit.sides import Sides
@@ -93,3 +95,19 @@ class Prefix(Adapter):
     def forward(self, h: Tensor, z: Tensor, sides: Sides) -> Tensor:
         """The keys and the values of the prefix, one after the other: (B, 2, H, L, D / H) for B samples of h."""
         return torch.stack(self.keys_values()).to(h.dtype).expand(len(h), -1, -1, -1, -1)
+
+    def adapterhub(self) -> HubForm | None:
+        """Its keys and values themselves, (L, 2, H, D / H), re-parametrised or not."""
+        if self.moves_positions:
+            return None
+        length = len(self.embedding)
+        told = {"prefix_length": length, "flat": True, "use_gating": False, "dropout": 0.0}
+        return HubForm("prefix_tuning", told, {"control_trans": torch.stack(self.keys_values()).permute(2, 0, 1, 3)})
+
+    @classmethod
+    def from_adapterhub(cls, form: HubForm) -> Translated | None:
+        if form.architecture != "prefix_tuning" or set(form.tensors) != {"control_trans"}:
+            return None
+        value = form.tensors["control_trans"].flatten(1)  # (L, 2, H, D / H) -> (L, 2 D): keys, then values
+        known = ("prefix_length", "flat", "bottleneck_size", "non_linearity")
+        return Translated({"length": len(value)}, {"embedding": value}, known)

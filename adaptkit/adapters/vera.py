@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adaptkit.adapters.base import ADAPTERS, Adapter, Shape, check_positive
-from adaptkit.adapters.peft import FromPeft, PeftForm
+from adaptkit.adapters.peft import PeftForm
 from adaptkit.adapters.projection import check_projection
+from adaptkit.adapters.translated import Translated
 from adaptkit.errors import SiteError
 from adaptkit.kinds import Count, Positive, Share
 from adaptkit.sides import Sides
@@ -111,7 +112,7 @@ class VeRA(Adapter):
         )
 
     @classmethod
-    def from_peft(cls, form: PeftForm) -> FromPeft | None:
+    def from_peft(cls, form: PeftForm) -> Translated | None:
         names = {"vera_lambda_b": "b", "vera_lambda_d": "d", "vera_A": "A", "vera_B": "B"}
         tensors = {**form.tensors, **form.shared}
         if form.method != "VERA" or set(tensors) != set(names):
@@ -119,4 +120,4 @@ class VeRA(Adapter):
         state = {names[name]: value for name, value in tensors.items()}
         options = {"rank": len(state["d"]), "dropout": form.option("vera_dropout", 0.0)}
         understood = ("r", "vera_dropout", "save_projection", "projection_prng_key", "d_initial")
-        return FromPeft(options, state, understood)
+        return Translated(options, state, understood)

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from adaptkit.adapters.peft import PeftForm
 from adaptkit.anatomy import current_path
-from adaptkit.artifact.reading import read_tensors
+from adaptkit.artifact.assembling import refuse_unknown, tensors_of
 from adaptkit.artifact.to_peft import CONFIG, PREFIX, TENSORS
 from adaptkit.errors import ArtifactError
 
 IN_MODULE = re.compile(r"^(base_layer|ln_tuning_layers)\.")  # names that PEFT puts between a module and its parameter
-FEW = 4  # keys that a message names
+PICKLED = "adapter_model.bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Checkpoint:
         left, unknown = [], []
         modules = dict(bare.named_modules())
         heads = {name.rpartition(".")[2] for name in _words(config, "modules_to_save", source)}
-        for key, tensor in _tensors(source).items():
+        for key, tensor in tensors_of(source, TENSORS, PICKLED).items():
             name = current_path(family, key.removeprefix(PREFIX))
             path, rest = home(name, modules)
             own = IN_MODULE.sub("", rest)
@@ -62,13 +61,8 @@ class Checkpoint:
                 left.append(name)
             else:
                 unknown.append(key)
-        if unknown:
-            shown = ", ".join(unknown[:FEW]) + (f" and {len(unknown) - FEW} more" if len(unknown) > FEW else "")
-            raise ArtifactError(
-                f"{len(unknown)} tensors belong nowhere in {type(bare).__name__}: {shown}.",
-                where=str(source),
-                hint="Is it the backbone that the adapter was trained on? Say another: --backbone MODEL.",
-            )
+        hint = "Is it the backbone that the adapter was trained on? Say another: --backbone MODEL."
+        refuse_unknown(unknown, f"belong nowhere in {type(bare).__name__}", source, hint)
         return cls(dict(adapted), trained, shared, tuple(left))
 
     def forms(self, config: Mapping[str, Any], source: Path) -> dict[str, PeftForm]:
@@ -114,18 +108,3 @@ def home(name: str, modules: Mapping[str, nn.Module]) -> tuple[str, str]:
             if ".".join(words[:end]) in modules:
                 return ".".join(words[:end]), ".".join(words[end:])
     return "", name
-
-
-def _tensors(source: Path) -> dict[str, Tensor]:
-    """Name -> tensor of the file; a .bin is read as numbers alone, never executed."""
-    pickled = source / "adapter_model.bin"
-    if (source / TENSORS).exists() or not pickled.is_file():
-        return read_tensors(source / TENSORS)[1]
-    try:
-        found = torch.load(pickled, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle raises anything; all mean that it is no file of tensors
-        line = (str(error) or type(error).__name__).splitlines()[0]
-        raise ArtifactError(f"is not a file of tensors: {line}", where=str(pickled)) from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ArtifactError("is not a file of tensors by name.", where=str(pickled))
-    return found

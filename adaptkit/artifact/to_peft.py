@@ -80,7 +80,7 @@ def export_peft(
     destination = destination or Path(f"{artifact_recipe(artifact, run_code=run_code).name}-peft")
     refuse_destination(destination, artifact.folder, force, mark=CONFIG)
     model = rebuild(artifact, run_code=run_code).eval()
-    _refuse_elsewhere(model, where)
+    refuse_elsewhere(model, where, "PEFT")
     placed = _placed(model, where)
     forms = {path: _joined(path, found, model.backbone.get_submodule(path), where) for path, found in placed.items()}
     trained = sorted({name.rpartition(".")[0] for name in model.plan.unfrozen})
@@ -95,24 +95,27 @@ def export_peft(
         content = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         write_bytes(folder / TENSORS, save(content, metadata={"format": "pt"}))
         difference = _compared(model, folder, destination) if check and importlib.util.find_spec("peft") else None
-    left = (f"head of {', '.join(model.heads)}", *(f"encoder of {name}" for name in _own_encoders(model)))
-    return Exported(destination, left, difference)
+    return Exported(destination, left_out(model), difference)
 
 
-def _own_encoders(model: AdaptedModel) -> list[str]:
-    return [name for name, encoder in model.named_encoders() if not encoder.native]
+def left_out(model: AdaptedModel) -> tuple[str, ...]:
+    """Parts of a run that the adapters of its backbone are not."""
+    encoders = [name for name, encoder in model.named_encoders() if not encoder.native]
+    heads = (f"head of {', '.join(model.heads)}",) if len(model.heads) else ()
+    return (*heads, *(f"encoder of {name}" for name in encoders))
 
 
-def _refuse_elsewhere(model: AdaptedModel, where: str) -> None:
+def refuse_elsewhere(model: AdaptedModel, where: str, library: str) -> None:
+    """Raise ArtifactError where adapters or trained parts are not in a backbone of transformers alone."""
     plan = model.plan
     if plan.ref.library != "transformers":
-        raise ArtifactError(f"PEFT's checkpoints are for transformers, and {plan.ref.name} is not.", where=where)
+        raise ArtifactError(f"{library} is for transformers, and {plan.ref.name} is not of it.", where=where)
     others = sorted({graft.adapter for graft in plan.grafts if graft not in plan.inside})
     moving = [name for name, tower in plan.towers.items() if tower.unfrozen]
     if others or moving:
         what = f"the adapters {', '.join(others)}" if others else f"the tower of {moving[0]}"
         raise ArtifactError(
-            f"PEFT's checkpoint is of one model, and {what} would be left out of it.",
+            f"{library}'s folders are of one model, and {what} would be left out.",
             where=where,
             hint="adaptkit export --format full takes all of it.",
         )

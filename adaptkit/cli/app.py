@@ -11,11 +11,12 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from adaptkit.cli.chatting import chat
+from adaptkit.cli.converting import convert
 from adaptkit.cli.data_check import check_data, stats_data
 from adaptkit.cli.data_import import import_data, synth_data
 from adaptkit.cli.environment import doctor, show_version
 from adaptkit.cli.evaluating import evaluate, predict
-from adaptkit.cli.exporting import convert, export, merge, unmerge
+from adaptkit.cli.exporting import export, merge, unmerge
 from adaptkit.cli.failures import UsageProblem
 from adaptkit.cli.help import HelpfulCommand, HelpfulGroup
 from adaptkit.cli.inspecting import inspect

@@ -1,4 +1,4 @@
-"""`export`, `merge`, `unmerge` and `convert`: what leaves a run, in which form, and what comes from elsewhere."""
+"""`export`, `merge` and `unmerge`: what leaves a run, and in which form."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ class Form(StrEnum):
     ADAPTKIT = "adaptkit"
     FULL = "full"
     PEFT = "peft"
+    ADAPTERHUB = "adapterhub"
 
 
 def export(
@@ -78,7 +79,7 @@ def export(
         typer.Option(
             "--format",
             help="adaptkit: the same as --adapter-only. full: with its backbone, towers and tokenizers. peft: its "
-            "weight-space adapters as PEFT reads them.",
+            "weight-space adapters as PEFT reads them. adapterhub: its adapters as AdapterHub's `adapters` reads them.",
             show_default=False,
         ),
     ] = None,
@@ -102,8 +103,8 @@ def export(
 ) -> Answer:
     """Write what a run has learnt into a folder to share."""
     _refuse_words(adapter_only, form, upgrade=upgrade, check=check)
-    if form is Form.PEFT:
-        return _to_peft(chosen_run(run, folder), output, force=force, check=check)
+    if form is Form.PEFT or form is Form.ADAPTERHUB:
+        return _to_library(form, chosen_run(run, folder), output, force=force, check=check)
     from adaptkit.artifact.export import export_adapter
 
     source = chosen_run(run, folder)
@@ -129,28 +130,42 @@ def _refuse_words(adapter_only: bool, form: Form | None, *, upgrade: bool, check
         )
     if adapter_only and form not in (None, Form.ADAPTKIT):
         raise UsageError(f"--adapter-only and --format {form} at once.", where="--format", hint="Choose one of them.")
-    if upgrade and form is Form.PEFT:
-        raise UsageError("does nothing with --format peft.", where="--upgrade", hint="Export that of an upgraded one.")
+    if upgrade and form in (Form.PEFT, Form.ADAPTERHUB):
+        raise UsageError(
+            f"does nothing with --format {form}.", where="--upgrade", hint="Export that of an upgraded one."
+        )
     if not check and form in (None, Form.ADAPTKIT):
         raise UsageError("does nothing with --adapter-only: what is copied was loaded before.", where="--no-check")
 
 
-def _to_peft(source: Path, output: Path | None, *, force: bool, check: bool) -> Answer:
-    """The checkpoint, what a checkpoint has no place for, and whether PEFT gives the same."""
-    from adaptkit.artifact.to_peft import export_peft
+# Form -> how whoever loads it does, and what is said of a comparison.
+NEXT = {
+    Form.PEFT: 'peft.PeftModel.from_pretrained(backbone, "{}")',
+    Form.ADAPTERHUB: 'adapters.init(backbone); backbone.load_adapter("{}", set_active=True)',
+}
+COMPARED = {Form.PEFT: "in PEFT", Form.ADAPTERHUB: "when it is read again"}
 
-    found = export_peft(source, output, force=force, check=check)
+
+def _to_library(form: Form, source: Path, output: Path | None, *, force: bool, check: bool) -> Answer:
+    """The folder, what it has no place for, and whether it gives the same."""
+    if form is Form.PEFT:
+        from adaptkit.artifact.to_peft import export_peft as write
+    else:
+        from adaptkit.artifact.to_adapterhub import export_adapterhub as write
+
+    found = write(source, output, force=force, check=check)
     files = files_in(found.folder)
 
     def show(out: Console) -> None:
         out.print(f"exported to {found.folder}", soft_wrap=True)
         show_files(out, files)
-        out.print(f"not in it: {'; '.join(found.left)}", soft_wrap=True)
-        if found.difference is None:
+        if found.left:
+            out.print(f"not in it: {'; '.join(found.left)}", soft_wrap=True)
+        if found.difference is not None:
+            out.print(f"largest difference of the backbone's outputs {COMPARED[form]}: {found.difference:.2g}")
+        elif form is Form.PEFT:
             out.print("not compared with PEFT" + (": pip install peft" if check else ""))
-        else:
-            out.print(f"largest difference of the backbone's outputs in PEFT: {found.difference:.2g}")
-        out.print(f'next: peft.PeftModel.from_pretrained(backbone, "{found.folder}")', soft_wrap=True)
+        out.print(f"next: {NEXT[form].format(found.folder)}", soft_wrap=True)
 
     known = {"left": list(found.left), "difference": found.difference}
     return Answer({"artifact": found.folder, "source": source, "files": files, **known}, show)
@@ -250,37 +265,6 @@ def unmerge(
         show_files(out, files)
 
     return Answer({"folder": output, "source": folder, "restored": count, "files": files}, show)
-
-
-def convert(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Folder with adapter_config.json and its tensors, as PEFT writes it.")
-    ],
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="The artifact to write.", show_default=False)],
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            "--backbone", metavar="MODEL", help="Its backbone. Default: what it names itself.", show_default=False
-        ),
-    ] = None,
-    force: Force = False,
-    json: Json = False,
-) -> Answer:
-    """Read an adapter of PEFT as an artifact, to start from, to merge or to export."""
-    from adaptkit.artifact.from_peft import convert_peft
-
-    found = convert_peft(source, to, backbone=backbone, force=force)
-
-    def show(out: Console) -> None:
-        out.print(f"converted to {to}", soft_wrap=True)
-        for name, (kind, count) in found.adapters.items():
-            out.print(f"  {name}: {kind}, {count} grafts")
-        if found.left:
-            out.print(f"left out, since no task has them: {', '.join(found.left)}", soft_wrap=True)
-        out.print(f'next: init_from = "{to}" in a recipe, or adaptkit merge {to} --output DIR', soft_wrap=True)
-
-    adapters = {name: {"kind": kind, "grafts": count} for name, (kind, count) in found.adapters.items()}
-    return Answer({"artifact": to, "source": source, "adapters": adapters, "left": list(found.left)}, show)
 
 
 def files_in(folder: Path) -> dict[str, int]:

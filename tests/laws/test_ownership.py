@@ -39,6 +39,7 @@ EXCEPTIONS = {
     ("artifact", frozenset({"linear"})): "a way to combine artifacts",
     ("cli", frozenset({"chat"})): "a command",
     ("evaluation", frozenset({"chat", "text"})): "a command, where errors come from; what is generated",
+    ("artifact", frozenset({"lora", "mlp"})): "AdapterHub's word for an architecture; a branch of a block",
     ("cli", frozenset({"table", "parquet"})): "where sites come from; a package that `doctor` looks for",
 }
 

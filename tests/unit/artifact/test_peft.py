@@ -206,7 +206,7 @@ def test_prompts_and_prefixes_say_that_they_cannot_be_read(backbone: Callable[[s
         ),
         (
             {"a": {"kind": "lora", "at": "attn.q"}, "b": {"kind": "lora", "at": "poster.attn.q"}},
-            "is of one model, and the adapters b would be left out",
+            "PEFT's folders are of one model, and the adapters b would be left out",
         ),
     ],
 )
