@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from adaptkit.cli.chatting import chat
+from adaptkit.cli.comparing import compare
 from adaptkit.cli.converting import convert
 from adaptkit.cli.data_check import check_data, stats_data
 from adaptkit.cli.data_import import import_data, synth_data
@@ -58,6 +59,7 @@ COMMANDS = (
     Entry("unmerge", unmerge, RUN, "adaptkit unmerge merged --output as_published"),
     Entry("convert", convert, RUN, "adaptkit convert peft_adapter --to films --backbone bert-base"),
     Entry("runs", runs, RUN, "adaptkit runs --runs runs"),
+    Entry("compare", compare, RUN, "adaptkit compare runs/quickstart runs/quickstart_lora --plot scores.svg"),
     Entry("schema", schema, ENVIRONMENT, "adaptkit schema > recipe.schema.json"),
     Entry("doctor", doctor, ENVIRONMENT, "adaptkit doctor"),
     Entry("version", show_version, ENVIRONMENT, "adaptkit version --json"),

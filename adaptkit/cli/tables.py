@@ -58,7 +58,8 @@ def table(rows: Sequence[Mapping[str, object]], *, numbers: Collection[str] = ()
         drawn.add_column(
             column,
             justify="right" if number else "left",
-            no_wrap=number or (index == 0 and _is_short(rows, column)),
+            no_wrap=index == 0 and _is_short(rows, column),
+            min_width=max(len(str(row[column])) for row in rows) if number else None,  # its title may wrap
             overflow="fold",
         )
     for row in rows:

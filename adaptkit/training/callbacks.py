@@ -34,7 +34,7 @@ class SeedStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One optimizer step of one seed; epoch and step count from 1."""
+    """One optimizer step of one seed, over so many samples; epoch and step count from 1."""
 
     seed: int
     epoch: int
@@ -42,6 +42,7 @@ class StepDone:
     steps: int
     loss: float
     lr: float
+    samples: int = 0
 
 
 @dataclass(frozen=True, slots=True)

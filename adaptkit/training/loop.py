@@ -163,7 +163,8 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
                 now.count(len(group), loss)
                 if now.step % spec.log_every == 0 or now.step == total:
                     log.write("train", epoch=now.epoch + 1, step=now.step, values={"loss": now.mean_loss(), "lr": lr})
-                told = StepDone(seed, now.epoch + 1, now.step, total, loss, lr)
+                seen = sum(len(batch["ids"]) for batch in group)
+                told = StepDone(seed, now.epoch + 1, now.step, total, loss, lr, seen)
                 now.stopped = bool(run.callbacks.step_done(told))
                 run.stop.check()
                 if now.stopped:

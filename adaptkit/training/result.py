@@ -58,6 +58,7 @@ class RunResult:
         ablations: dropped modality -> split -> metric -> value, likewise.
         parameters: counts, as in plan.json.
         seconds: duration of this call.
+        seconds_per_sample: in this call's steps, the median; None where no epoch of it had two.
         monitor: metric that chose the best epoch and the best seed.
         best_seed: the seed of the artifact.
         std: split -> metric -> sample standard deviation over the seeds; empty for one seed.
@@ -72,6 +73,7 @@ class RunResult:
     ablations: dict[str, Splits]
     parameters: dict[str, Any]
     seconds: float
+    seconds_per_sample: float | None
     monitor: str
     best_seed: int
     std: Splits
@@ -81,7 +83,8 @@ class RunResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Content of summary.json."""
-        value = self.metrics["validation"].get(self.monitor)
+        several = self.per_seed[str(self.best_seed)]["score"]  # no metric has the name of a sum of several
+        value = self.metrics["validation"].get(self.monitor, several)
         return {
             **asdict(self),
             "run": str(self.run),

@@ -30,6 +30,7 @@ from adaptkit.training.log import tracker_classes
 from adaptkit.training.loop import Run, train_seed
 from adaptkit.training.machine import build_accelerator, changes, environment
 from adaptkit.training.mixing import epoch_length
+from adaptkit.training.pace import Pace
 from adaptkit.training.result import RunResult, SeedResult, best_of, mean, std
 from adaptkit.training.resume import resumed, run_to_resume
 
@@ -71,7 +72,7 @@ def train(
         Interrupted: the user stopped it; the state is saved.
     """
     began = time.monotonic()
-    told = Callbacks(callbacks)
+    told = Callbacks([*callbacks, pace := Pace()])
     plan = make_plan(recipe, data=data) if isinstance(recipe, Recipe) else recipe
     seeds = plan.recipe.train.seeds
     tracker_classes(plan.recipe)
@@ -92,7 +93,7 @@ def train(
             _continue(set_status(info, "running").path, begin, device, told)
         run = _announced(Run(info.path, plan, material, initial, told, stop), device, anew=not resume)
         results = [train_seed(run, seed, seed_folder(info.path, seeds, seed)) for seed in seeds]
-        result = _finish(run, results, time.monotonic() - began)
+        result = _finish(run, results, time.monotonic() - began, pace)
         set_status(info, "finished")
         told.run_finished(info.path, result.seconds)
     return result
@@ -186,7 +187,7 @@ def _started(run: Run, device: str) -> RunStarted:
     )
 
 
-def _finish(run: Run, results: list[SeedResult], seconds: float) -> RunResult:
+def _finish(run: Run, results: list[SeedResult], seconds: float, pace: Pace) -> RunResult:
     """Bring the best seed's artifact and predictions to the top, and write summary.json."""
     best = best_of(results)
     source = seed_folder(run.path, run.plan.recipe.train.seeds, best.seed)
@@ -201,6 +202,7 @@ def _finish(run: Run, results: list[SeedResult], seconds: float) -> RunResult:
         ablations=mean([r.ablations for r in results]) if len(results) > 1 else best.ablations,
         parameters=run.plan.parameters.as_dict(),
         seconds=round(seconds, 3),
+        seconds_per_sample=pace.seconds_per_sample,
         monitor=run.material.monitor.name,
         best_seed=best.seed,
         std=std([r.metrics for r in results]),

@@ -31,7 +31,7 @@ class Shift(Adapter):
     def delta(self, z, sides):
         return self.shift.expand_as(z)
 '''
-WITHOUT = {"unmerge", "convert", "init", "runs", "doctor", "version"}  # they name no kinds
+WITHOUT = {"unmerge", "convert", "init", "runs", "compare", "doctor", "version"}  # they name no kinds
 WRONG = {
     "syntax": ("def broken(:\n", "SyntaxError: invalid syntax (mine.py:1)"),
     "raises": ("import adaptkit\n\nraise KeyError('lost')\n", "KeyError: 'lost' (mine.py:3)"),
