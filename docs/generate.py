@@ -18,6 +18,10 @@ In a pipe or a file, tables are one line per row with tabs between the cells, th
 says that a command is under way. `adaptkit --install-completion` teaches the shell commands, options and recipes;
 `--show-completion` prints the script.
 
+What `plan` and `inspect` said is kept in the system's folder for caches (`~/.cache/adaptkit` on Linux), and said
+again at once while the recipe, its data, the models and everything that is installed are the same.
+`ADAPTKIT_CACHE=FOLDER` names another folder, `ADAPTKIT_CACHE=off` keeps nothing. It may be deleted at any time.
+
 | exit code | meaning |
 |---|---|
 | 0 | done |

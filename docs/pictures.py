@@ -39,13 +39,11 @@ def recorder(width: int = 88) -> Console:
 
 def draw_plan(recipe: str, path: Path) -> None:
     """What `adaptkit plan RECIPE` prints."""
-    from adaptkit.cli.planning import plan_document, show_plan
-    from adaptkit.plan import make_plan
+    from adaptkit.cli.planning import planned, show_plan
     from adaptkit.recipe import load_recipe
 
-    plan = make_plan(load_recipe(recipe))
     out = recorder()
-    show_plan(out, plan, plan_document(plan))
+    show_plan(out, planned(load_recipe(recipe)))
     out.save_svg(str(path), title=f"adaptkit plan {recipe}")
 
 

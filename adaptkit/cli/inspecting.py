@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,14 @@ from rich.console import Console
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.folding import anatomy_lines, folded_path
 from adaptkit.cli.options import AnyPluginVersion, Json, Plugins
+from adaptkit.cli.remembering import recipe_key, remembered, sources_of
 from adaptkit.cli.runs import recipe_of_run
 from adaptkit.cli.tables import table
 
 if TYPE_CHECKING:
     from adaptkit.anatomy import Anatomy, ModelRef
     from adaptkit.anatomy.site import Site
+    from adaptkit.recipe import Recipe
 
 FOUND_BY = {"table": "the table of families", "detected": "structural detection"}
 
@@ -35,39 +38,56 @@ def inspect(
 
     Of a recipe also that of its towers. It needs the configuration only, and loads no weights.
     """
-    from adaptkit.anatomy import skeleton, study
-
     ref, recipe = _model_of(what)
-    model = skeleton(ref)
-    anatomy, towers = study(model, name=ref.name), _towers_of(recipe)
+
+    def asked() -> tuple[dict[str, Any], list[ModelRef]]:
+        return ({}, [ref]) if recipe is None else (recipe_key(recipe), sources_of(recipe))
+
+    found = remembered("anatomies", asked, lambda: view(ref, recipe))
 
     def show(out: Console) -> None:
-        _show(out, ref, anatomy, model)
-        for name, (tower, its_anatomy, its_model) in towers.items():
-            out.print()
-            out.print(f"tower of {name}", style="bold")
-            _show(out, tower, its_anatomy, its_model)
+        for name, shown in found["shown"].items():
+            if name:
+                out.print()
+                out.print(f"tower of {name}", style="bold")
+            _show(out, shown)
 
-    document = _as_dict(ref, anatomy)
+    return Answer(found["document"], show)
+
+
+def view(ref: ModelRef, recipe: Recipe | None) -> dict[str, Any]:
+    """What is said of a model, and of the towers of a recipe: "document" for programs, "shown" for readers."""
+    from adaptkit.anatomy import skeleton, study
+
+    model = skeleton(ref)
+    anatomy, towers = study(model, name=ref.name), _towers_of(recipe)
+    document, shown = _as_dict(ref, anatomy), {"": _shown(ref, anatomy, model)}
     if towers:
         document["towers"] = {name: _as_dict(tower, found) for name, (tower, found, _) in towers.items()}
-    return Answer(document, show)
+    return {"document": document, "shown": shown | {name: _shown(*tower) for name, tower in towers.items()}}
 
 
-def _show(out: Console, ref: ModelRef, anatomy: Anatomy, model: Any) -> None:
+def _shown(ref: ModelRef, anatomy: Anatomy, model: Any) -> dict[str, Any]:
     from adaptkit.anatomy import tree
 
     bare = [replace(site, stack="", model="") for site in anatomy.sites]  # the tree says the stack itself
-    _show_header(out, ref, anatomy)
-    for line in anatomy_lines(tree(model, bare)):
+    return {
+        "head": list(_header(ref, anatomy)),
+        "tree": list(anatomy_lines(tree(model, bare))),
+        "sites": _site_rows(anatomy),
+        "notes": list(anatomy.notes),
+    }
+
+
+def _show(out: Console, shown: Mapping[str, Any]) -> None:
+    for line in (*shown["head"], "", *shown["tree"], ""):
         out.print(line, soft_wrap=True)
-    out.print()
-    out.print(table(_site_rows(anatomy), numbers=("width",)))
-    for text in anatomy.notes:
+    out.print(table(shown["sites"], numbers=("width",)))
+    for text in shown["notes"]:
         out.print(f"note: {text}")
 
 
-def _towers_of(recipe: Any) -> dict[str, tuple[ModelRef, Anatomy, Any]]:
+def _towers_of(recipe: Recipe | None) -> dict[str, tuple[ModelRef, Anatomy, Any]]:
     """Modality -> checkpoint, anatomy and skeleton of its tower; its sites bear the modality's name."""
     from adaptkit.anatomy import study
     from adaptkit.plan.towers import bare_tower
@@ -111,13 +131,13 @@ def _of_recipe(recipe: Any) -> tuple[ModelRef, Any]:
     return found, recipe
 
 
-def _show_header(out: Console, ref: ModelRef, anatomy: Anatomy) -> None:
+def _header(ref: ModelRef, anatomy: Anatomy) -> Iterator[str]:
     stacks = ", ".join(
         f"{s.name + ' ' if s.name else ''}{s.depth} layers of width {s.width}{' (causal)' * s.causal}"
         for s in anatomy.stacks
     )
     if ref.note:
-        out.print(ref.note)
+        yield ref.note
     for word, value in (
         ("model", ref.id),
         ("family", f"{anatomy.family} ({ref.library})"),
@@ -125,8 +145,7 @@ def _show_header(out: Console, ref: ModelRef, anatomy: Anatomy) -> None:
         ("layers", stacks or "no repeated blocks"),
         ("parameters", f"{anatomy.parameters:,}"),
     ):
-        out.print(f"{word:<11} {value}", soft_wrap=True)
-    out.print()
+        yield f"{word:<11} {value}"
 
 
 def _how_known(ref: ModelRef, anatomy: Anatomy) -> str:

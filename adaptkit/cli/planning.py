@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,11 +16,15 @@ from adaptkit.amounts import in_bytes, scaled
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.folding import GraftRow, folded_names, graft_rows, plan_lines, ranges
 from adaptkit.cli.options import Json, Plugins, RecipeArgument, Sets, plugins_used
+from adaptkit.cli.remembering import recipe_key, remembered, sources_of
 from adaptkit.cli.tables import several, table
 from adaptkit.errors import RunError
 
 if TYPE_CHECKING:
+    from adaptkit.anatomy import ModelRef
+    from adaptkit.data import DataSet
     from adaptkit.plan import Plan
+    from adaptkit.recipe import Recipe
 
 STYLES = {"+": "green", "~": "yellow"}
 MEMORY = ("weights", "gradients", "optimizer", "activations")
@@ -48,15 +52,40 @@ def plan(
     What is grafted where, what else of the backbone moves, and what a step takes in FLOPs and memory.
     It needs the configuration of the backbone only, and loads no weights.
     """
-    from adaptkit.plan import make_plan
     from adaptkit.recipe import load_recipe
 
-    made = make_plan(load_recipe(recipe, sets or ()))
-    document = {**plan_document(made), "plugins": plugins_used()}
+    found = planned(load_recipe(recipe, sets or ()))
+    document = {**found["document"], "plugins": plugins_used()}
     if not against:
-        return Answer(document, lambda out: show_plan(out, made, document))
+        return Answer(document, lambda out: show_plan(out, found))
     changes = compare(document, against)
     return Answer({**document, "against": changes}, lambda out: show_comparison(out, recipe, against, changes))
+
+
+def planned(recipe: Recipe) -> dict[str, Any]:
+    """What `plan` says of a recipe, as JSON; made once for a recipe, its models and what is installed.
+
+    Returns:
+        "document", the JSON for users without plugins, and "head": text and style of the lines above the table.
+    """
+    loaded: list[DataSet] = []
+
+    def asked() -> tuple[dict[str, Any], list[ModelRef]]:
+        from adaptkit.formats.load import load_data, without_labels
+
+        if without_labels(recipe.task):
+            loaded.append(load_data(recipe))
+        return {**recipe_key(recipe), "data": [data.hash for data in loaded]}, sources_of(recipe)
+
+    return remembered("plans", asked, lambda: view(recipe, *loaded))
+
+
+def view(recipe: Recipe, loaded: DataSet | None = None) -> dict[str, Any]:
+    """`planned`, made now."""
+    from adaptkit.plan import make_plan
+
+    made = make_plan(recipe, loaded=loaded)
+    return {"document": plan_document(made), "head": list(head_lines(made))}
 
 
 def plan_document(made: Plan) -> dict[str, Any]:
@@ -68,29 +97,45 @@ def plan_document(made: Plan) -> dict[str, Any]:
     return {**made.as_dict(), "notes": list(made.notes), "skipped": sorted(absent), **cost(made).as_dict()}
 
 
-def show_plan(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
+def head_lines(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Text and style of what stands above the table of grafts: the models as trees, with what surgery changes."""
+    from adaptkit.anatomy import skeleton
+    from adaptkit.plan.towers import bare_tower
+
+    yield f"{plan.recipe.name}: surgery on {plan.ref.id}", "bold"
+    if plan.ref.note:
+        yield plan.ref.note, ""
+    yield "", ""
+    yield from styled(plan_lines(plan.inside, plan.unfrozen, skeleton(plan.ref)))
+    for graft in plan.at_fusion:
+        line = f"+ {graft.adapter}: {graft.kind} at fusion, after the backbone  {graft.parameters:,}"
+        yield line, STYLES["+"]
+    if plan.joined:
+        met = ", ".join(("the backbone", *plan.joined))
+        yield f"  fusion: {plan.recipe.fusion.kind} of {met}  {plan.parameters.fusion:,}", ""
+    for name, tower in plan.towers.items():  # each under the name of its modality
+        yield "", ""
+        yield f"tower of {name}: {tower.ref.id}", ""
+        if tower.ref.note:
+            yield tower.ref.note, ""
+        model = bare_tower(plan.recipe, name).model
+        yield from styled(plan_lines(plan.inside_tower(name), tower.unfrozen, model))
+
+
+def styled(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Lines of a diff in the colours of what is new and of what moves."""
+    return ((line, STYLES.get(line[0], "")) for line in lines)
+
+
+def show_plan(out: Console, found: Mapping[str, Any]) -> None:
     """Everything `adaptkit plan` prints.
 
     Args:
-        document: the plan's JSON with its cost.
+        found: from `planned`.
     """
-    from adaptkit.anatomy import skeleton
-
-    model = skeleton(plan.ref)
-    out.print(f"{plan.recipe.name}: surgery on {plan.ref.id}", style="bold", soft_wrap=True)
-    if plan.ref.note:
-        out.print(plan.ref.note, soft_wrap=True)
-    out.print()
-    for line in plan_lines(plan.inside, plan.unfrozen, model):
-        out.print(line, style=STYLES.get(line[0]), soft_wrap=True)
-    for graft in plan.at_fusion:
-        line = f"+ {graft.adapter}: {graft.kind} at fusion, after the backbone  {graft.parameters:,}"
-        out.print(line, style=STYLES["+"], soft_wrap=True)
-    if plan.joined:
-        met = ", ".join(("the backbone", *plan.joined))
-        line = f"  fusion: {plan.recipe.fusion.kind} of {met}  {plan.parameters.fusion:,}"
-        out.print(line, soft_wrap=True)
-    show_towers(out, plan)
+    document = found["document"]
+    for line, style in found["head"]:
+        out.print(line, style=style or None, soft_wrap=True)
     out.print()
     rows = graft_rows(document["grafts"])
     if rows:
@@ -98,22 +143,9 @@ def show_plan(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
         out.print()
     show_counts(out, document)
     for name in document["skipped"]:
-        out.print(f"skipped     {name}: there is none in {plan.ref.id}", soft_wrap=True)
-    for note in plan.notes:
+        out.print(f"skipped     {name}: there is none in {document['backbone']}", soft_wrap=True)
+    for note in document["notes"]:
         out.print(f"note        {note}", style="yellow", soft_wrap=True)
-
-
-def show_towers(out: Console, plan: Plan) -> None:
-    """The models beside the backbone, each under the name of its modality."""
-    from adaptkit.plan.towers import bare_tower
-
-    for name, tower in plan.towers.items():
-        out.print()
-        out.print(f"tower of {name}: {tower.ref.id}", soft_wrap=True)
-        if tower.ref.note:
-            out.print(tower.ref.note, soft_wrap=True)
-        for line in plan_lines(plan.inside_tower(name), tower.unfrozen, bare_tower(plan.recipe, name).model):
-            out.print(line, style=STYLES.get(line[0]), soft_wrap=True)
 
 
 def show_counts(out: Console, document: Mapping[str, Any]) -> None:
@@ -229,11 +261,9 @@ def _document(other: str) -> Mapping[str, Any]:
             raise RunError("has no readable plan.json.", where=other, hint="Give a recipe or a run folder.") from error
         except ValueError as error:
             raise RunError(f"is not valid JSON: {error}.", where=str(path / "plan.json")) from error
-    from adaptkit.plan import make_plan
     from adaptkit.recipe import load_recipe
 
-    made = make_plan(load_recipe(other))
-    return {"recipe": made.recipe.name, **made.as_dict()}
+    return planned(load_recipe(other))["document"]
 
 
 def _without(grafts: list[Mapping[str, Any]], others: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

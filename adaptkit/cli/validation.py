@@ -10,6 +10,7 @@ from rich.console import Console
 
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.options import Json, Plugins, RecipeArgument, Sets, plugins_used
+from adaptkit.cli.remembering import models_of
 from adaptkit.cli.tables import several
 from adaptkit.errors import AdaptkitError, ArtifactError, Problem, SiteError, nearest
 
@@ -95,25 +96,15 @@ def _towers(recipe: Recipe) -> dict[str, Any]:
 
 def _models(recipe: Recipe) -> dict[str, str]:
     """The names of the backbone and of the towers mean something; whether the hub has them is not asked."""
-    from adaptkit.anatomy import resolve
-
-    found: dict[str, None] = {}
-    named = {"backbone": recipe.backbone} | {f"modality.{m}.tower": tower for m, tower in _towers(recipe).items()}
-    for key, table in named.items():
-        where = recipe.where(f"{key}.model")
-        ref = resolve(table.model, base=recipe.base, revision=table.revision, config=table.config, where=where)
-        found[f"{ref.id} ({_sites_known(ref)})"] = None
-    return {"models": ", ".join(found)}
+    found = (f"{ref.id} ({_sites_known(ref)})" for ref in models_of(recipe).values())
+    return {"models": ", ".join(dict.fromkeys(found))}
 
 
 def _absent_weights(recipe: Recipe) -> Iterator[str]:
     """What training has to download: a recipe may be right on a machine that cannot."""
-    from adaptkit.anatomy import resolve
     from adaptkit.anatomy.loading.weights import weights_here
 
-    named = [recipe.backbone, *_towers(recipe).values()]
-    refs = [resolve(t.model, base=recipe.base, revision=t.revision, config=t.config) for t in named]
-    for id in dict.fromkeys(ref.id for ref in refs if not weights_here(ref)):
+    for id in dict.fromkeys(ref.id for ref in models_of(recipe).values() if not weights_here(ref)):
         yield f"the weights of {id} are not on this machine; train looks for them on the Hugging Face hub."
 
 

@@ -14,6 +14,7 @@ from adaptkit.recipe.located import located
 
 if TYPE_CHECKING:
     from adaptkit.recipe import ModalityTable, Recipe
+    from adaptkit.recipe.task import TaskTable
 
 Columns = Mapping[str, "Column | tuple[Column, ...]"]
 
@@ -49,6 +50,11 @@ def load_data(recipe: Recipe, given: Any = None) -> DataSet:
     labels = {task: tuple(table.classes[column]) for task, column in names.items() if column in table.classes}
     holding = tuple(column.name for column in columns if column.form.holds == "file")
     return DataSet(splits, table.hash, table.description, labels, holding, tuple(table.files))
+
+
+def without_labels(tasks: Mapping[str, TaskTable]) -> list[str]:
+    """The tasks whose labels the data has to tell."""
+    return [name for name, task in tasks.items() if getattr(task, "labels", ()) is None]
 
 
 def input_columns(recipe: Recipe) -> Columns:

@@ -12,7 +12,7 @@ from torch import nn
 from adaptkit.anatomy import Anatomy, InputSpec, ModelRef, Site, input_spec, resolve, skeleton, study
 from adaptkit.data import DataSet
 from adaptkit.errors import RecipeError
-from adaptkit.formats.load import load_data
+from adaptkit.formats.load import load_data, without_labels
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.answers import check_generates, check_order
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
@@ -111,7 +111,13 @@ class Plan:
         } | ({"towers": {name: tower.as_dict() for name, tower in self.towers.items()}} if self.towers else {})
 
 
-def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = None, data: Any = None) -> Plan:
+def make_plan(
+    recipe: Recipe,
+    *,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    data: Any = None,
+    loaded: DataSet | None = None,
+) -> Plan:
     """Resolve a recipe against its backbone's configuration. No weights are read.
 
     Args:
@@ -119,6 +125,7 @@ def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = No
         labels: task -> labels, where they are known (from an artifact). Otherwise they come from the recipe, or,
             where it has none, from the training split.
         data: taken instead of `[data]`, as by `train`.
+        loaded: what `load_data` gave, where it was called already.
 
     Raises:
         RecipeError: an unknown model, or a modality that the backbone cannot take.
@@ -127,10 +134,10 @@ def make_plan(recipe: Recipe, *, labels: Mapping[str, Sequence[str]] | None = No
         UnavailableError: the backbone's configuration cannot be had.
     """
     with located(recipe):
-        return resolved(recipe, labels or {}, data)
+        return resolved(recipe, labels or {}, data, loaded)
 
 
-def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> Plan:
+def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any, loaded: DataSet | None) -> Plan:
     check_names(recipe)
     ref, model, anatomy, spec = backbone_of(recipe)
     width = output_width(model, anatomy, spec)
@@ -152,7 +159,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any) -> 
     check_prompts(recipe, context, towers_of(encoders))
     check_means(recipe, grafts, towers)
 
-    tasks, head_width = tasks_of(recipe, labels, data), fusion.out_width
+    tasks, head_width = tasks_of(recipe, labels, data, loaded), fusion.out_width
     outputs = {name: task.outputs for name, task in tasks.items()}
     with torch.device("meta"):
         heads = build_heads(recipe, encoders, head_width, outputs)
@@ -262,7 +269,7 @@ def tasks_of(
         name: spec.model_copy(update={"labels": list(labels[name])}) if labels.get(name) else spec
         for name, spec in recipe.task.items()
     }
-    unknown = [name for name, spec in specs.items() if getattr(spec, "labels", ()) is None]
+    unknown = without_labels(specs)
     if unknown:
         data = loaded or load_data(recipe, given)
         # Labels that the data set itself lists may lack examples in its training split.

@@ -100,6 +100,11 @@ class Recipe(Table):
         """Folder that relative paths are resolved against."""
         return self._origin.base
 
+    @property
+    def places(self) -> Mapping[tuple[str, ...], str]:
+        """Dotted key, in words -> "file:line" or "--set ..."."""
+        return self._origin.places
+
     def batch_size(self, tasks: Iterable[str]) -> int:
         """Samples of the batches that these tasks share: the smallest that one of them asks for, or the training's."""
         asked = [size for size in (self.task[task].batch_size for task in tasks) if size is not None]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from adaptkit.caching import cache_root
+from adaptkit.caching import cache_root, recall, remember
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +51,65 @@ def test_the_folders_that_a_system_names(home: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(home / "local"))
     assert cache_root() == home / "local" / "adaptkit"
+
+
+KEY, VALUE = 'a key with "quotes" and ümlauts', {"lines": [["+ gmu", "green"], ["", ""]], "n": 1.5, "none": None}
+
+
+@pytest.fixture
+def room(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(home / "cache"))
+    return home / "cache" / "plans"
+
+
+def test_what_is_remembered_is_recalled_under_its_key_alone(room: Path) -> None:
+    assert recall("plans", KEY) is None
+    remember("plans", KEY, VALUE)
+    assert recall("plans", KEY) == VALUE
+    assert recall("plans", KEY + " ") is None
+    assert recall("anatomies", KEY) is None
+    remember("plans", KEY, {"n": 2})
+    assert recall("plans", KEY) == {"n": 2}
+
+
+def test_no_damage_is_believed(room: Path) -> None:
+    """A flipped bit, a cut, another entry in its place: it is as if nothing had been there, and is written anew."""
+    remember("plans", KEY, VALUE)
+    (entry,) = room.iterdir()
+    whole = entry.read_bytes()
+    damaged = [bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]]) for at in range(len(whole))]
+    damaged += [whole[:cut] for cut in range(0, len(whole), 7)] + [b"[]", b"null", b"\xff\xfe", b"[" * 100_000]
+    for content in damaged:
+        entry.write_bytes(content)
+        assert recall("plans", KEY) in (None, VALUE)
+    remember("plans", KEY + "!", {"n": 2})
+    (other,) = set(room.iterdir()) - {entry}
+    entry.write_bytes(other.read_bytes())
+    assert recall("plans", KEY) is None
+    remember("plans", KEY, VALUE)
+    assert recall("plans", KEY) == VALUE
+    entry.unlink()
+    entry.mkdir()
+    assert recall("plans", KEY) is None
+    remember("plans", KEY, VALUE)  # cannot be, and says nothing
+
+
+def test_a_folder_that_cannot_be_written_is_no_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "file").write_text("not a folder")
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(home / "file"))
+    remember("plans", KEY, VALUE)
+    assert recall("plans", KEY) is None
+    monkeypatch.setenv("ADAPTKIT_CACHE", "off")
+    remember("plans", KEY, VALUE)
+    assert recall("plans", KEY) is None
+    assert (home / "file").read_text() == "not a folder"
+
+
+def test_the_entries_that_were_used_last_stay(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptkit.caching.MOST", 3)
+    for number in range(6):
+        remember("plans", str(number), number)
+        for age, entry in enumerate(sorted(room.iterdir(), key=lambda file: -file.stat().st_mtime_ns)):
+            os.utime(entry, (1000 - age, 1000 - age))
+        assert recall("plans", "0") == 0
+    assert [recall("plans", str(number)) for number in range(6)] == [0, None, None, None, 4, 5]

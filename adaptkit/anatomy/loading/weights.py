@@ -7,6 +7,7 @@ import importlib.util
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -42,10 +43,24 @@ def weights_here(ref: ModelRef) -> bool:
         return any(ref.folder.glob("*.safetensors"))
     if ref.alias is not None and ref.revision is None and package_folder(ref.alias) is not None:
         return True
+    found = (file for folder in _snapshots(ref) for file in folder.iterdir())
+    return any(file.name.startswith(("model", "pytorch_model")) and file.exists() for file in found)
+
+
+def local_folders(ref: ModelRef) -> list[Path]:
+    """The folders on this machine that a model's configuration and tokenizer are read from, and which is the newest."""
+    if ref.folder is not None:
+        return [ref.folder]
+    if ref.builder is not None or ref.library == "timm":
+        return []
+    return sorted([*_snapshots(ref), *(folder.parents[1] / "refs" for folder in _snapshots(ref))])
+
+
+def _snapshots(ref: ModelRef) -> Iterator[Path]:
+    """Folders of the hub's cache with the files of a checkpoint, one for each revision."""
     # The hub says under which name timm's models lie there; in the cache it begins with the model's own.
     pattern = f"models--{ref.id.replace('/', '--')}" + ("*" if ref.library == "timm" else "")
-    found = Path(HF_HUB_CACHE).glob(f"{pattern}/snapshots/*/*")
-    return any(file.name.startswith(("model", "pytorch_model")) and file.exists() for file in found)
+    return (folder for folder in Path(HF_HUB_CACHE).glob(f"{pattern}/snapshots/*") if folder.is_dir())
 
 
 def check_sha256(path: Path, expected: str) -> None:
