@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adaptkit.adapters import Wander
+from adaptkit.adapters import Wander, wander
 from adaptkit.adapters.base import Shape
 from adaptkit.errors import SiteError
 from adaptkit.sides import Side, Sides
@@ -129,6 +129,28 @@ def test_spans_of_the_host_s_own_sequence(combine: Combine) -> None:
     (gradient,) = torch.autograd.grad(fused.square().sum(), h)
     assert gradient[0].abs().amin() > 0
     assert torch.equal(gradient[1, -1], torch.zeros(D).double()), "padding"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_products_are_computed_anew_where_they_would_take_too_much(
+    monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    """M K B O R D numbers are kept for backward, or none of them."""
+    anew: list[Any] = []
+
+    def checkpoint(function: Any, *inputs: Any, **_: Any) -> Tensor:
+        anew.append(function)
+        return function(*inputs)
+
+    monkeypatch.setattr(wander, "checkpoint", checkpoint)
+    module = Wander(Shape(6, 3), {"x": Shape(5, 2)}, rank=7, drank=5, trank=4, combine="cp")
+    h, x = torch.randn(2, 3, 6), Side.of(torch.randn(2, 2, 5))
+    for most, times in ((2 * 4 * 2 * 3 * 5 * 6, 0), (2 * 4 * 2 * 3 * 5 * 6 - 1, 4)):
+        anew.clear()
+        monkeypatch.setattr(wander, "KEEP_AT_MOST", most)
+        with torch.set_grad_enabled(training):
+            module(h, h, Sides({"x": x}))
+        assert len(anew) == (times if training else 0)
 
 
 @pytest.mark.parametrize("combine", ["cp", "published"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from adaptkit.artifact import export_peft, save_artifact
@@ -78,4 +79,6 @@ def test_the_configuration_is_whole(tiny_bert: Path, tmp_path: Path, method: str
     assert config == SAME | told
     ends = {name.partition(f"{config['target_modules'][0]}.")[2] for name in load_file(found.folder / TENSORS)}
     assert ends - {""} == names
+    with safe_open(found.folder / TENSORS, "pt") as file:
+        assert file.metadata() == {"format": "pt"}  # without which transformers refuses a file
     assert found.left == ("head of y", "encoder of features")

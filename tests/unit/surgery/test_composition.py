@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit import sides
-from adaptkit.adapters.base import Shape
+from adaptkit.adapters.base import Adapter, Shape
 from adaptkit.anatomy import study
 from adaptkit.errors import SiteError
 from adaptkit.plan.grafting import PlanContext, plan_adapter
@@ -245,6 +245,20 @@ def test_a_receipt_of_what_has_left_means_nothing_that_came_later() -> None:
     with pytest.raises(SiteError, match="not in the model"):
         remove(model, first)
     remove(model, second)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "instead"),
+    [("prompt", "mlp.out", '"embed.in"'), ("bottleneck", "attn.kv", '"mlp.out"')],
+)
+def test_an_adapter_at_another_sort_of_place_is_told_a_good_one(kind: str, at: str, instead: str) -> None:
+    model = BERT.build()
+    with pytest.raises(SiteError, match=f"{kind} does not work on .* Write at = {instead}"):
+        planned(model, PlanContext(model, BERT.anatomy(), lengths=BERT.lengths), kind=kind, at=[at])
+
+
+def test_a_kind_that_says_nothing_of_sides_reads_none() -> None:
+    assert Adapter.needs_sides == (0, 0)
 
 
 def test_a_model_that_was_compiled_in_place_is_refused() -> None:

@@ -235,4 +235,5 @@ def test_free_keys_are_keys(name: str) -> None:
     assert own <= ADAPTERS.kinds[name].keys.keys()
     everywhere = {key for kind in ADAPTERS.kinds.values() for key in kind.keys}
     assert everywhere >= Adapter.free_keys
+    assert all(ADAPTERS[kind].free_keys >= Adapter.free_keys for kind in ADAPTERS)
     assert not ADAPTERS[name].free_keys & {"alpha", "scaling", "scale", "activation", "form", "combine", "on", "heads"}
