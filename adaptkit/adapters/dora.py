@@ -102,7 +102,9 @@ class DoRA(LoRA):
         """PEFT's LoRA with `use_dora`. Two on one host are no third one: each reads the weight."""
         form = super().peft()
         assert form is not None, "DoRA has no form for fused experts"
-        tensors = {**form.tensors, "lora_magnitude_vector": self.m}
+        ones = (1,) * (self.A.dim() - 2)  # of a convolution it is one number for each map: (1, D, 1, ...)
+        magnitudes = self.m.view(1, -1, *ones) if ones else self.m
+        tensors = {**form.tensors, "lora_magnitude_vector": magnitudes}
         return replace(form, config={**form.config, "use_dora": True}, tensors=tensors, ranks={})
 
     @classmethod

@@ -138,6 +138,8 @@ class LoRA(Adapter):
         if not form.tensors.keys() <= PEFT_NAMES.keys():
             return None
         state = {PEFT_NAMES[name]: value for name, value in form.tensors.items()}
+        if "m" in state:
+            state["m"] = state["m"].flatten()  # at a convolution (1, D, 1, ...)
         options = {
             "rank": len(state["A"]) if "A" in state else 1,
             "alpha": form.option("lora_alpha", 8),

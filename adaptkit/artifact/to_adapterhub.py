@@ -97,6 +97,13 @@ def _described(model: AdaptedModel, name: str, where: str) -> tuple[dict[str, An
     return described, writing.tensors()
 
 
+def _states(output: Any) -> Tensor:
+    """The last hidden states, which a language model has among all of them."""
+    if "last_hidden_state" in output:
+        return output.last_hidden_state.float()
+    return (output["decoder_hidden_states" if "decoder_hidden_states" in output else "hidden_states"])[-1].float()
+
+
 def _compared(model: AdaptedModel, folder: Path, where: str) -> float:
     """How far the outputs are from ours of what was written and read again."""
     with tempfile.TemporaryDirectory() as place:
@@ -106,7 +113,7 @@ def _compared(model: AdaptedModel, folder: Path, where: str) -> float:
         again = load_artifact(Path(place) / "again").backbone.eval()
     inputs: Mapping[str, Any] = dummy_inputs(model.backbone, device="cpu")
     with torch.no_grad():
-        ours, found = (each(**inputs).last_hidden_state.float() for each in (model.backbone, again))
+        ours, found = (_states(each(**inputs, output_hidden_states=True)) for each in (model.backbone, again))
     difference, scale = float((ours - found).abs().max()), float(ours.abs().max())
     if not difference <= TOLERANCE * scale:
         raise ArtifactError(

@@ -199,7 +199,7 @@ def _config(model: AdaptedModel, forms: Mapping[str, PeftForm], trained: Sequenc
             raise ArtifactError(f"{what}.", where=where, hint="adaptkit export --format full takes all of it.")
     return {
         "peft_type": methods[0],
-        "task_type": "FEATURE_EXTRACTION",
+        "task_type": _task(model),
         "base_model_name_or_path": str(base.folder.resolve()) if base.folder is not None else base.id,
         "revision": base.revision,
         "inference_mode": True,
@@ -210,6 +210,13 @@ def _config(model: AdaptedModel, forms: Mapping[str, PeftForm], trained: Sequenc
         **patterns,
         **lists,
     }
+
+
+def _task(model: AdaptedModel) -> str:
+    """What PEFT loads the file into: a language model where a task generates, else the plain model."""
+    if not model.plan.ref.head:
+        return "FEATURE_EXTRACTION"
+    return "SEQ_2_SEQ_LM" if getattr(model.backbone.config, "is_encoder_decoder", False) else "CAUSAL_LM"
 
 
 def _agreed(forms: Mapping[str, PeftForm], where: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -235,12 +242,17 @@ def _compared(model: AdaptedModel, folder: Path, destination: Path) -> float:
 
     plan = model.plan
     plain: Any = load(plan.ref, precision=plan.recipe.backbone.precision)
-    theirs = PeftModel.from_pretrained(plain, folder).eval()
+    try:
+        theirs = PeftModel.from_pretrained(plain, folder).eval()
+    except (RuntimeError, ValueError) as error:
+        told = str(error).splitlines()
+        raise ArtifactError(f"PEFT does not load it: {told[-1].strip()}", where=str(destination)) from error
     inputs = dummy_inputs(model.backbone, device="cpu")
     if "input_ids" in inputs:
         inputs["input_ids"] = torch.arange(inputs["input_ids"].numel()).view_as(inputs["input_ids"])
     with torch.no_grad():
-        ours, found = (each(**inputs).last_hidden_state.float() for each in (model.backbone, theirs))
+        answers = (each(**inputs) for each in (model.backbone, theirs))
+        ours, found = ((each.logits if plan.ref.head else each.last_hidden_state).float() for each in answers)
     difference, scale = float((ours - found).abs().max()), float(ours.abs().max())
     if not difference <= TOLERANCE * scale:
         raise ArtifactError(

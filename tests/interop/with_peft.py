@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,36 @@ def test_peft_gives_our_outputs_and_we_read_its_file(backbone: Path, method: str
     with torch.no_grad():
         found, wanted = (each(**inputs).last_hidden_state for each in (other, one))
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)  # slices became one adapter: other sums
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bart", "t5"])
+def test_a_language_model_is_loaded_by_its_adapter_alone(family: str, tmp_path: Path) -> None:
+    """`AutoPeftModelForCausalLM` and its like find the backbone, and give our logits."""
+    ref = replace(resolve(family, config=MODELS[family]), head=True)
+    save(load(ref), ref, tmp_path / family)
+    tokenizer(resolve("minilm")).save_pretrained(tmp_path / family)
+    document = {
+        "schema": 1,
+        "name": "speaks",
+        "backbone": {"model": str(tmp_path / family)},
+        "modality": {"x": {"kind": "text", "route": "backbone"}},
+        "adapter": {"a": {"kind": "lora", "rank": 2, "at": QV}},
+        "data": {"format": "jsonl"},
+        "task": {"y": {"kind": "generation", "max_tokens": 4}},
+    }
+    ours: Any = build_model(make_plan(parse_recipe(document))).eval()
+    original = fingerprints(ours)[""]
+    with torch.no_grad():
+        for tensor in ours.trainable_state().values():
+            tensor.add_(0.3 * torch.randn_like(tensor))
+    artifact = save_artifact(ours, tmp_path / "artifact", base_fingerprint=original)
+    found = export_peft(artifact, tmp_path / "theirs")
+    assert found.difference is not None
+    seq2seq = family in ("bart", "t5")
+    auto = peft.AutoPeftModelForSeq2SeqLM if seq2seq else peft.AutoPeftModelForCausalLM
+    theirs = auto.from_pretrained(tmp_path / "theirs").eval()
+    inputs = {"input_ids": torch.arange(5, 12)[None]}
+    inputs |= {"decoder_input_ids": torch.arange(3, 7)[None]} if seq2seq else {}
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(**inputs).logits, ours.backbone(**inputs).logits, rtol=1e-5, atol=1e-5)

@@ -38,6 +38,7 @@ BERT: dict[str, dict[str, Any]] = {
 }
 RESNET: dict[str, dict[str, Any]] = {
     "lora_convolution": {"kind": "lora", "rank": 2, "alpha": 3.0, "at": ["conv.1", "conv.2"]},
+    "dora_convolution": {"kind": "dora", "rank": 2, "alpha": 3.0, "at": ["conv.1"]},
     "loha_convolution": {"kind": "loha", "rank": 2, "alpha": 3.0, "at": ["conv.1"]},
 }
 PASSED_OVER = [
