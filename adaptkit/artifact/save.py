@@ -17,7 +17,7 @@ from adaptkit.artifact.card import write_card
 from adaptkit.artifact.format import CARD, DESCRIPTION, TENSORS, Description, parsed, sha256
 from adaptkit.artifact.identity import inputs_of, versions
 from adaptkit.atomic import new_folder, write_bytes, write_json, write_text
-from adaptkit.errors import ArtifactError
+from adaptkit.errors import ArtifactError, RunError
 from adaptkit.kinds import BUILT_IN, Plugin, kinds_in, loaded_plugins, plugin_of
 from adaptkit.model import AdaptedModel
 from adaptkit.model.towers import path_of
@@ -238,3 +238,20 @@ def used_plugins(recipe: Recipe) -> list[Plugin]:
     named = {Path(name).name if name.endswith(".py") else name for name in recipe.plugins}
     loaded = {plugin.name for plugin in loaded_plugins()}
     return [plugin_of(origin) for origin in sorted(origins | (named & loaded))]
+
+
+def refuse_moved(model: AdaptedModel, before: Mapping[str, str], *, where: str) -> None:
+    """Frozen means frozen: a backbone or tower of which nothing was to move is what it was, to the bit.
+
+    Raises:
+        RunError: it is not.
+    """
+    moving = {"": model.plan.unfrozen} | {name: tower.unfrozen for name, tower in model.plan.towers.items()}
+    moved = [name for name, found in fingerprints(model).items() if found != before[name] and not moving[name]]
+    if moved:
+        what = " and ".join(f"the tower of {name}" if name else "the backbone" for name in moved)
+        raise RunError(
+            f"{what} is frozen and has other values than before the training; no artifact is written.",
+            where=where,
+            hint="A hook, a callback or an adapter writes into its tensors. The checkpoints are kept.",
+        )

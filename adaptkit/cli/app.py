@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from adaptkit.cli.caching import list_cache, prune_cache, verify_cache
 from adaptkit.cli.chatting import chat
 from adaptkit.cli.comparing import compare
 from adaptkit.cli.converting import convert
@@ -63,9 +64,15 @@ COMMANDS = (
     Entry("schema", schema, ENVIRONMENT, "adaptkit schema > recipe.schema.json"),
     Entry("doctor", doctor, ENVIRONMENT, "adaptkit doctor"),
     Entry("version", show_version, ENVIRONMENT, "adaptkit version --json"),
+    Entry("cache list", list_cache, ENVIRONMENT, "adaptkit cache list"),
+    Entry("cache prune", prune_cache, ENVIRONMENT, "adaptkit cache prune --keep-gb 10"),
+    Entry("cache verify", verify_cache, ENVIRONMENT, "adaptkit cache verify"),
 )
 
-GROUPS = {"data": "Convert, check, describe and imitate data."}
+GROUPS = {
+    "data": "Convert, check, describe and imitate data.",
+    "cache": "Show, check and remove what is kept of frozen models.",
+}
 
 EXAMPLES = """\
 Examples:

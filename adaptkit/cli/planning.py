@@ -94,7 +94,10 @@ def plan_document(made: Plan) -> dict[str, Any]:
     from adaptkit.model.costing import cost
 
     absent = {name for spec in made.recipe.adapter.values() for name in skipped(made.anatomy, spec.at)}
-    return {**made.as_dict(), "notes": list(made.notes), "skipped": sorted(absent), **cost(made).as_dict()}
+    frontiers = [frontier.as_dict() for frontier in made.frontiers.values()]
+    cache = {"enabled": made.recipe.cache.enabled, "models": frontiers}
+    notes = {"notes": list(made.notes), "skipped": sorted(absent)}
+    return {**made.as_dict(), **notes, "cache": cache, **cost(made).as_dict()}
 
 
 def head_lines(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -142,6 +145,7 @@ def show_plan(out: Console, found: Mapping[str, Any]) -> None:
         out.print(table([_readable(row) for row in rows], numbers=("each", "total")))
         out.print()
     show_counts(out, document)
+    show_cache(out, plan, document)
     for name in document["skipped"]:
         out.print(f"skipped     {name}: there is none in {document['backbone']}", soft_wrap=True)
     for note in document["notes"]:
@@ -176,6 +180,19 @@ def show_cost(out: Console, document: Mapping[str, Any]) -> None:
     out.print(f"  compute   {operations(flops['step'])}, of which forward {operations(flops['forward'])}")
     out.print(f"  memory    {in_bytes(memory['total'])}")
     out.print(f"    {parts}", soft_wrap=True)
+
+
+def show_cache(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
+    """What is the same in every epoch, why not more of it, and what keeping it saves."""
+    flops, title = document["flops"], "cache       "
+    for frontier in plan.frontiers.values():
+        out.print(f"{title}{frontier}", soft_wrap=True)
+        title = " " * len(title)
+    if flops["frozen"] and document["cache"]["enabled"]:
+        saved = f"{operations(flops['frozen'])} of a step, {flops['frozen'] / flops['step']:.0%}"
+        out.print(f"{title}computed before the first epoch and kept: spares {saved}", soft_wrap=True)
+    elif flops["frozen"]:
+        out.print(f"{title}not kept: cache.enabled = false", soft_wrap=True)
 
 
 def operations(count: float) -> str:

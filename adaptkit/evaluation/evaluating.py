@@ -16,6 +16,7 @@ from adaptkit.evaluation.material import Material, droppable, gather
 from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.robustness import RATES, Lack, check_rates, robustness_of
 from adaptkit.model import AdaptedModel
+from adaptkit.model.frozen import use_kept
 from adaptkit.plan import Plan
 
 Metrics = dict[str, float | None]
@@ -118,7 +119,7 @@ def evaluate(
     wanted_drop = check_drop(plan, drop)
     material = gather(plan, data)
     chosen = _check_splits(splits, material.data.splits, ("validation", *material.tests))
-    subject = Subject(model, material, batch_size, [])
+    subject = Subject(model, material, batch_size, use_kept(model))
 
     results = {split: subject.look(split).metrics for split in chosen}
     on = [split for split in chosen if split == "test"]

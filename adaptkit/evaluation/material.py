@@ -32,7 +32,8 @@ class Material:
     def collate(self, model: AdaptedModel, *, training: bool = False) -> Callable[[Sequence[Sample]], dict[str, Any]]:
         """Samples -> batch, with the model's encoders; for a step of training, or to measure with."""
         drop = model.plan.recipe.data.drop
-        return Collator(model.encoders, self.tasks, drop, training=training)  # type: ignore[arg-type]
+        kept = model.kept.values()
+        return Collator(model.encoders, self.tasks, drop, training=training, kept=kept)  # type: ignore[arg-type]
 
     def measure(
         self,

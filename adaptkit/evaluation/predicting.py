@@ -15,6 +15,7 @@ from adaptkit.evaluation.evaluating import best_device, check_drop
 from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.prediction_files import Write, check_output, to_line, written
 from adaptkit.formats.input_files import checked_suffix, load_samples, stream_samples
+from adaptkit.model.frozen import use_kept
 from adaptkit.model.inference import Prediction, check_generates, prediction_lines, predictions
 from adaptkit.tasks.task import Task
 
@@ -62,6 +63,7 @@ def predict(
         checked_suffix(Path(input))
     opened = _opened(output, force)
     model = load_artifact(source, device=device or best_device(), base=base)
+    use_kept(model)
     recipe = model.plan.recipe
     if isinstance(input, str | Path):
         samples = load_samples(recipe, Path(input))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # B batch, T tokens, E width of the encoder's output
 
 MODALITIES: Kinds[type[Encoder]] = kinds.MODALITIES
+KEPT, KEPT_MASK = "kept", "kept mask"  # in a batch: (B, T, E) and (B, T) of a frozen tower, computed before
 
 
 class Encoder(nn.Module):
@@ -49,6 +50,8 @@ class Encoder(nn.Module):
         tokens: most tokens per sample, after pooling; None if only the data knows.
         reads_task: tasks read a value each in their own way: `collate` takes the batch's as `task`.
         figures: what `data check` counts of its values besides their lengths; None for nothing.
+        draws: a value is prepared in another way every time (augmentation), so that nothing made of it can be kept.
+        frames_apart: the tower reads the parts of a sample as samples of their own.
         could_standardise: prepared values are vectors (n, W), and go on as they are because the recipe says nothing.
 
     Raises:
@@ -58,6 +61,8 @@ class Encoder(nn.Module):
     description: ClassVar[str] = ""
     unit: ClassVar[str] = "tokens"
     figures: Figures | None = None
+    draws: bool = False
+    frames_apart: bool = False
     could_standardise: bool = False
     reads_task: bool = False
 
@@ -119,6 +124,11 @@ class Encoder(nn.Module):
         Plain values, by which an artifact knows it again (see `adaptkit.artifact.identity`).
         """
         return {}
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """What decides how values become inputs and stands elsewhere in the recipe, as plain values."""
+        return {"limit": self.limit}
 
     @property
     def longest(self) -> int | None:
@@ -207,11 +217,10 @@ class Encoder(nn.Module):
 
     def _pooled(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """`vectors`, as one token (B, 1, E) if the encoder pools."""
-        vectors, mask = self.vectors(inputs)
-        if self.pool == "none":
+        vectors, mask = settled(self, inputs)
+        if self.attention is None:
             return vectors, mask
-        pool = self.attention if self.attention is not None else POOLS[self.pool]
-        return pool(vectors, mask)[:, None], mask.any(1, keepdim=True)
+        return self.attention(vectors, mask)[:, None], mask.any(1, keepdim=True)
 
     def _encoded(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, E) and (B, T) of raw values (B, T, ...) and their mask (B, T), by the encoder if there is one."""
@@ -240,6 +249,16 @@ class Encoder(nn.Module):
                 where=f"modality.{self.name}.modality_dropout",
                 hint='Add missing = "zero", "mean" or "learned".',
             )
+
+
+def settled(encoder: Encoder, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Its `vectors`, as one token (B, 1, E) if it pools without learning how: what can be kept, or was."""
+    if KEPT in inputs:
+        return inputs[KEPT], inputs[KEPT_MASK]
+    vectors, mask = encoder.vectors(inputs)
+    if encoder.pool not in POOLS:
+        return vectors, mask
+    return POOLS[encoder.pool](vectors, mask)[:, None], mask.any(1, keepdim=True)
 
 
 def drawn_present(encoder: Encoder, present: Tensor) -> Tensor:

@@ -122,6 +122,11 @@ class Tower(nn.Module):
         """It hears spectrograms of one length only."""
         return self.spec.audio is not None and self.spec.audio.frames is not None
 
+    @property
+    def sees_padding(self) -> bool:
+        """What it gives for a sample depends on how long the others of the batch are: it has a norm over time."""
+        return self.kind == "audio" and getattr(self.model.config, "feat_extract_norm", "") == "group"
+
     def heard(self, steps: int) -> int:
         """T for so many samples of a waveform, or frames of a spectrogram; of other input, as many as go in."""
         if self.kind != "audio":

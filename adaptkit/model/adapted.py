@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -14,12 +15,14 @@ from adaptkit import pooling, sides
 from adaptkit.anatomy import load, skeleton
 from adaptkit.anatomy.calling.forward import prepare, run
 from adaptkit.fusions.base import BACKBONE
-from adaptkit.modalities.encoder import Encoder, drawn_present
-from adaptkit.model.encoded import Encoded, Inputs, Represented, native_inputs, with_presence
+from adaptkit.modalities.encoder import KEPT, KEPT_MASK, Encoder, drawn_present
+from adaptkit.model.encoded import Encoded, Inputs, Represented, kept_key, native_inputs, of_modality
 from adaptkit.model.exchange import Blocks, Exchange, Show, refuse_compiling
 from adaptkit.model.generating import Generates
 from adaptkit.model.inference import Predicts
+from adaptkit.model.kept import Kept
 from adaptkit.model.prefix import InputSequence, projected
+from adaptkit.model.replaying import replayed
 from adaptkit.model.state import TrainableState
 from adaptkit.model.towers import depends_on_task, hold_still, of_samples, recompute
 from adaptkit.plan import Plan
@@ -48,11 +51,13 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         receipt: of the surgery on the backbone; `adaptkit.remove(model.backbone, model.receipt)` undoes it, with
             `towers=model.models` where its adapters read other models.
         tower_receipts: modality -> that on its tower, `model.towers[modality]`.
+        kept: model -> what is kept of its frozen part; batches bring it along where they have it.
     """
 
     def __init__(self, plan: Plan, backbone: nn.Module, encoders: Mapping[str, Encoder], seed: int) -> None:
         super().__init__()
         self.plan = plan
+        self.kept: dict[str, Kept] = {}
         self.backbone = backbone
         self.encoders = nn.ModuleDict(encoders)
         self.projections = nn.ModuleDict(build_projections(plan.recipe, encoders, backbone))
@@ -151,6 +156,8 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         """The vector that heads read, (B, W): the stream, and the modalities that join it."""
 
         def backbone(blocks: dict[str, Side]) -> tuple[Tensor, Tensor]:
+            if KEPT in encoded.kept:
+                return encoded.kept[KEPT], encoded.kept[KEPT_MASK]
             call = encoded.call
             assert call is not None, "heads ask for it"
             with self._laid_out(encoded, call, task, blocks):
@@ -166,7 +173,8 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         if not all(adapter.keeps_length for adapter in adapters_of(self.fusion).values()):
             mask = torch.ones(fused.shape[:2], dtype=torch.bool, device=fused.device)
         whole = Side(fused, mask, mask.any(1))
-        own = whole if self.join.sequences else Side.of(pooled(self.plan.pool, self.backbone, whole))
+        ready = KEPT in encoded.kept and self.plan.frontiers[""].pooled
+        own = whole if ready or self.join.sequences else Side.of(pooled(self.plan.pool, self.backbone, whole))
         return Represented(self.join({BACKBONE: own, **{name: streams[name] for name in self.plan.joined}}), streams)
 
     def encode(self, inputs: Inputs, drop: Collection[str], *, task: str | None = None) -> Encoded:
@@ -175,7 +183,7 @@ class AdaptedModel(Predicts, Generates, TrainableState):
         blocks: dict[str, Side] = {}
         *groups, last = self.plan.order
         for group in groups:  # adapters in a tower may read what was encoded before it
-            given = {name: with_presence(inputs[name], name in drop) for name in group}
+            given = {name: of_modality(inputs, name, name in drop) for name in group}
             if len(group) > 1:
                 self._in_step(given, streams, blocks, task)
                 continue
@@ -184,18 +192,25 @@ class AdaptedModel(Predicts, Generates, TrainableState):
             blocks |= of_samples(name, blocks, streams[name].present)
         parts = projected(dict(self.projections.items()), self.backbone, streams)
         tokens = self.sequence.prefix(parts, self.backbone, dict(self.segments.items()))
-        native = native_inputs(self.plan, inputs)
-        reads = len(self.heads) or not self.plan.recipe.task
+        native, kept = native_inputs(self.plan, inputs), inputs.get(kept_key(""), {})
+        reads = (len(self.heads) or not self.plan.recipe.task) and KEPT not in kept
         call = prepare(self.backbone, self.plan.spec, native, tokens) if reads else None
-        later = {name: with_presence(inputs[name], name in drop) for name in last if name}
-        return Encoded(streams, native, tokens, call, self.sequence.spans(parts), blocks, later)
+        later = {name: of_modality(inputs, name, name in drop) for name in last if name}
+        return Encoded(streams, native, tokens, call, self.sequence.spans(parts), blocks, later, kept)
 
     def _encoded(
         self, name: str, given: Mapping[str, Tensor], streams: Mapping[str, Side], task: str | None, blocks: Blocks
     ) -> Side:
         """The vectors of one modality, whose adapters may read these streams and blocks."""
-        with sides.use_sides(streams, task=task, blocks=blocks):
+        with sides.use_sides(streams, task=task, blocks=blocks), self._replayed(name, given):
             return self.encoders[name](given)
+
+    def _replayed(self, model: str, given: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Let the frozen blocks of a model hand on what is kept of them, where a batch brings it."""
+        kept = self.kept.get(model)
+        if kept is None or not kept.replays(given):
+            return nullcontext()
+        return replayed(self.models[model or BACKBONE], kept.frontier, kept.entry.form, given)
 
     def _in_step(
         self, given: Inputs, streams: dict[str, Side], blocks: Blocks, task: str | None, backbone: Any = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry
+from torch.utils.hooks import RemovableHandle
 
 from adaptkit.anatomy.model_input import is_own
 from adaptkit.anatomy.trace.fake_floats import FakeFloatMode
@@ -18,7 +19,9 @@ from adaptkit.modalities.encoder import Encoder
 from adaptkit.modalities.text.encoder import TextEncoder
 from adaptkit.model import AdaptedModel, build_model
 from adaptkit.model.optimizers import states_per_parameter
+from adaptkit.model.towers import path_of
 from adaptkit.plan import Plan
+from adaptkit.plan.frontier import Frontier
 from adaptkit.recipe import Recipe
 
 # B batch, T tokens
@@ -28,10 +31,14 @@ UNBOUNDED = 128  # tokens that are counted of a sequence that nothing bounds
 
 @dataclass(frozen=True, slots=True)
 class Flops:
-    """Floating-point operations of one batch (a multiply-add counts as two); matrix products and attention only."""
+    """Floating-point operations of one batch (a multiply-add counts as two); matrix products and attention only.
+
+    Those of the frozen part are the same in every epoch, and spared where what it gives is kept.
+    """
 
     forward: int
     step: int
+    frozen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ def count(model: AdaptedModel, tasks: tuple[str, ...], mode: CountingMode) -> Co
     size = recipe.batch_size(tasks)
     batch = {name: dummy(encoder, size) for name, encoder in model.named_encoders()}
     with mode:
-        with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack):
+        with torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack), Below(model, mode) as below:
             logits = model(batch, targets=longest_targets(model.plan, tasks, size), tasks=tasks)
         forward = mode.flops - before
         losses = [value.sum() for value in logits.values() if value.requires_grad]
@@ -136,7 +143,50 @@ def count(model: AdaptedModel, tasks: tuple[str, ...], mode: CountingMode) -> Co
     )
     counted = {name: tokens_of(encoder, batch[name]) for name, encoder in model.named_encoders()}
     tokens = {name: count for name, count in counted.items() if count is not None}
-    return Cost(size, tasks, tokens, Flops(forward, step), memory)
+    return Cost(size, tasks, tokens, Flops(forward, step, below.flops), memory)
+
+
+class Below:
+    """Counts what runs below the frontiers of a model, while it is entered.
+
+    Args:
+        model: adapted, on the meta device.
+        mode: that counts.
+    """
+
+    def __init__(self, model: AdaptedModel, mode: CountingMode) -> None:
+        self.mode, self.flops, self._depth, self._began = mode, 0, 0, 0
+        self._parts = [part for each in model.plan.frontiers.values() for part in frozen_modules(model, each)]
+        self._hooks: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for part in self._parts:
+            for module in part.modules():  # some are called by methods of their own, whose parts are modules again
+                self._hooks += [
+                    module.register_forward_pre_hook(self._enter),
+                    module.register_forward_hook(self._leave),
+                ]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _enter(self, *call: Any) -> None:
+        if self._depth == 0:
+            self._began = self.mode.flops
+        self._depth += 1
+
+    def _leave(self, *call: Any) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self.flops += self.mode.flops - self._began
+
+
+def frozen_modules(model: AdaptedModel, frontier: Frontier) -> list[nn.Module]:
+    """What need not run."""
+    part = model.get_submodule(path_of(frontier.model))
+    return [part] if frontier.whole else [part.get_submodule(path) for path in frontier.blocks[: frontier.first]]
 
 
 def longest_targets(plan: Plan, tasks: Sequence[str], size: int) -> dict[str, dict[str, Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -26,6 +26,7 @@ class Encoded:
         spans: modality -> (start, stop) of its tokens in that.
         blocks: what blocks of towers returned, for adapters that read them.
         later: modality -> its batch, of those whose towers run in step with the backbone.
+        kept: what is kept of the frozen part of the backbone; nothing where all of it runs.
     """
 
     streams: Mapping[str, Side]
@@ -35,6 +36,7 @@ class Encoded:
     spans: Mapping[str, tuple[int, int | None]]
     blocks: Mapping[str, Side]
     later: Inputs
+    kept: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,16 @@ class Represented:
 
     vector: Tensor
     streams: Mapping[str, Side]
+
+
+def kept_key(model: str) -> str:
+    """Under which a batch has what is kept of a model; no modality is called so."""
+    return f"kept: {model}"
+
+
+def of_modality(inputs: Inputs, name: str, dropped: bool) -> dict[str, Tensor]:
+    """The batch of a modality, with what is kept of its tower; every sample without it where it is dropped."""
+    return {**with_presence(inputs[name], dropped), **inputs.get(kept_key(name), {})}
 
 
 def with_presence(batch: Mapping[str, Tensor], dropped: bool) -> Mapping[str, Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -69,12 +69,18 @@ class Generates(nn.Module):
     def _opening(self, encoded: Encoded) -> Call:
         return opening(self.backbone, self.plan.spec, encoded.native.get("text"), encoded.tokens)
 
-    def _laid_out(
-        self, encoded: Encoded, call: Call, task: str | None, blocks: dict[str, Side]
-    ) -> AbstractContextManager[None]:
+    @contextmanager
+    def _laid_out(self, encoded: Encoded, call: Call, task: str | None, blocks: dict[str, Side]) -> Iterator[None]:
         """The sides of the batch, for everything that the backbone runs inside."""
         given = {"task": task, "spans": encoded.spans, "blocks": blocks, "behind": call.behind}
-        return sides.use_sides(encoded.streams, call.masks, **given)  # type: ignore[arg-type]
+        with (
+            sides.use_sides(encoded.streams, call.masks, **given),  # type: ignore[arg-type]
+            self._replayed("", encoded.kept),
+        ):
+            yield
+
+    def _replayed(self, model: str, given: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        raise NotImplementedError
 
     def _encoded_for(self, inputs: Inputs, drop: Collection[str], task: str) -> Encoded:
         raise NotImplementedError

@@ -15,6 +15,7 @@ from adaptkit.data import Sample
 from adaptkit.data.collate import Collator
 from adaptkit.errors import UsageError
 from adaptkit.formats.records import Record, read_records
+from adaptkit.model.kept import Kept
 from adaptkit.model.tasks import build_tasks
 from adaptkit.plan import Plan
 from adaptkit.tasks.targets import Speaker
@@ -31,6 +32,7 @@ class Predicts(nn.Module):
 
     plan: Plan
     encoders: nn.ModuleDict
+    kept: dict[str, Kept]
 
     def predict(self, samples: Iterable[Record], *, batch_size: int | None = None) -> list[Prediction]:
         """What `adaptkit predict` writes for these samples, one dict each.
@@ -132,7 +134,7 @@ def predictions(
     if write is not None:
         size = 1
     streamers = {name: None if write is None else speaker.streamer(write) for name, speaker in speakers.items()}
-    collate = Collator(model.encoders, {}, model.plan.recipe.data.drop)  # type: ignore[arg-type]
+    collate = Collator(model.encoders, {}, model.plan.recipe.data.drop, kept=model.kept.values())  # type: ignore[arg-type]
     together = any(task.collective for task in tasks.values())
 
     def lines() -> Iterator[Prediction]:

@@ -15,6 +15,7 @@ from adaptkit.errors import RecipeError
 from adaptkit.formats.load import load_data, without_labels
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.plan.answers import check_generates, check_order
+from adaptkit.plan.frontier import Frontier, frontiers_of
 from adaptkit.plan.grafting import FUSION, PlanContext, plan_grafts
 from adaptkit.plan.large import large_parts
 from adaptkit.plan.mmbt import build_segments, check_mmbt
@@ -59,6 +60,7 @@ class Plan:
             step; the last group has "", the backbone.
         notes: what a user should know of it.
         limits: modality -> most of its units that are kept of a sample; None for all.
+        frontiers: model -> how far into it nothing changes in training; "" is the backbone.
     """
 
     recipe: Recipe
@@ -77,6 +79,7 @@ class Plan:
     order: Order = (("",),)
     notes: tuple[str, ...] = ()
     limits: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    frontiers: Mapping[str, Frontier] = field(default_factory=dict[str, Frontier])
 
     @property
     def inside(self) -> tuple[Graft, ...]:
@@ -176,8 +179,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any, loa
         "towers": sum(tower.parameters for tower in towers.values()),
         "fusion": size(fusion),
     }
-    pretrained = parts["backbone"] + parts["towers"]
-    large = large_parts(recipe, asked, reads=head_width, pretrained=pretrained)
+    large = large_parts(recipe, asked, reads=head_width, pretrained=parts["backbone"] + parts["towers"])
     moving = sum(own[name].numel() for name in unfrozen) + sum(tower.trainable for tower in towers.values())
     return Plan(
         recipe=recipe,
@@ -196,6 +198,7 @@ def resolved(recipe: Recipe, labels: Mapping[str, Sequence[str]], data: Any, loa
         order=order,
         notes=tuple(large),
         limits={name: encoder.limit for name, encoder in encoders.items()},
+        frontiers=frontiers_of(recipe, spec, context, encoders, grafts, order, towers, unfrozen, fusion),
     )
 
 

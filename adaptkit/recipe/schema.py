@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from adaptkit.kinds import ADAPTERS, FORMATS, FUSIONS, MODALITIES, TASKS
 from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.recipe.backbone import Backbone
+from adaptkit.recipe.cache import Cache
 from adaptkit.recipe.data import DataTable
 from adaptkit.recipe.fusion import FusionSpec
 from adaptkit.recipe.kinded import OfKind
@@ -82,6 +83,7 @@ class Recipe(Table):
         examples=[{"label": {"kind": "classification"}}], description="The targets, by name."
     )
     train: Train = Field(default_factory=Train, description="How to train.")
+    cache: Cache = Field(default_factory=Cache, description="What is computed once and kept.")
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
 

@@ -60,8 +60,9 @@ def carrying(tables: dict[str, Any], places: Mapping[str, str]) -> dict[str, Any
 
 
 def digest(recipe: Recipe) -> str:
-    """Eight hexadecimal digits that change exactly when the resolved recipe does."""
-    return hashlib.sha256(resolved_toml(recipe).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that change exactly when the resolved recipe does; where its cache lies is no part."""
+    tables = {key: value for key, value in resolved_tables(recipe).items() if key != "cache"}
+    return hashlib.sha256(toml_of(tables).encode()).hexdigest()[:8]
 
 
 def _table(table: Mapping[str, Any]) -> Table:

@@ -20,6 +20,8 @@ from adaptkit.data.moments import Moments
 from adaptkit.errors import AdaptkitError, RunError
 from adaptkit.modalities.encoder import Encoder
 from adaptkit.model import AdaptedModel
+from adaptkit.model.encoded import of_modality
+from adaptkit.model.kept import Kept
 from adaptkit.recipe import Train
 from adaptkit.tasks.task import Task
 from adaptkit.training.rng import seeded
@@ -85,7 +87,7 @@ def fit_encoders(model: AdaptedModel, samples: Sequence[Sample], spec: Train) ->
         if encoder.needs_fit and name in model.plan.recipe.data.drop:
             neutralise(encoder)
         elif encoder.needs_fit:
-            encoder.fit(Pass(name, encoder, samples, spec))
+            encoder.fit(Pass(name, encoder, samples, spec, [k for n, k in model.kept.items() if n == name]))
 
 
 def odd_vectors(model: AdaptedModel, samples: Sequence[Sample]) -> Iterator[str]:
@@ -119,11 +121,13 @@ class Pass:
     encoder: Encoder
     samples: Sequence[Sample]
     spec: Train
+    kept: Sequence[Kept] = ()
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         chunks = chunked(range(len(self.samples)), self.spec.batch_size)
-        for batch in load_batches(self.samples, chunks, Collator({self.name: self.encoder}, {}), self.spec.workers):
-            yield batch["inputs"][self.name]
+        collate = Collator({self.name: self.encoder}, {}, kept=self.kept)
+        for batch in load_batches(self.samples, chunks, collate, self.spec.workers):
+            yield of_modality(batch["inputs"], self.name, dropped=False)
 
 
 def chunked(order: Sequence[int], size: int) -> list[Sequence[int]]:

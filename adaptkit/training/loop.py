@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from adaptkit.artifact.initial import Sources, initialise
-from adaptkit.artifact.save import fingerprints, save_artifact
-from adaptkit.errors import Diverged, RunError
+from adaptkit.artifact.save import fingerprints, refuse_moved, save_artifact
+from adaptkit.errors import Diverged
 from adaptkit.evaluation.material import Material, droppable
 from adaptkit.evaluation.measure import Measured
 from adaptkit.evaluation.predicting import write_predictions
@@ -29,6 +30,7 @@ from adaptkit.training.batches import Batch, batch_groups, fit_encoders, loss_sh
 from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
 from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
 from adaptkit.training.interrupt import Stop
+from adaptkit.training.keeping import keep_frozen
 from adaptkit.training.log import Log, open_log
 from adaptkit.training.machine import build_accelerator, memory_errors
 from adaptkit.training.mixing import build_batching
@@ -81,10 +83,17 @@ def train_seed(run: Run, seed: int, folder: Path) -> SeedResult:
 
     model = build_model(plan, seed=seed)
     published = fingerprints(model)
+    keep = partial(keep_frozen, model, run.material, run.callbacks.note, run.stop.check)
+    fresh = run.initial == Sources()
+    if fresh:
+        keep(whole=True)
     fit_encoders(model, run.material.data.splits["train"], spec)
     notes = [*initialise(model, run.initial), *odd_vectors(model, run.material.data.splits["train"])]
     for text in notes:
         run.callbacks.note(text)
+    if not fresh:  # what it starts from may lie in the frozen part
+        keep(whole=True)
+    keep(whole=False)
     before = fingerprints(model) if model.initialised else published
     if spec.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -278,20 +287,3 @@ def test(
     for text in dict.fromkeys(warnings):
         run.callbacks.note(text)
     return metrics, ablations, warnings
-
-
-def refuse_moved(model: AdaptedModel, before: Mapping[str, str], *, where: str) -> None:
-    """Frozen means frozen: a backbone or tower of which nothing was to move is what it was, to the bit.
-
-    Raises:
-        RunError: it is not.
-    """
-    moving = {"": model.plan.unfrozen} | {name: tower.unfrozen for name, tower in model.plan.towers.items()}
-    moved = [name for name, found in fingerprints(model).items() if found != before[name] and not moving[name]]
-    if moved:
-        what = " and ".join(f"the tower of {name}" if name else "the backbone" for name in moved)
-        raise RunError(
-            f"{what} is frozen and has other values than before the training; no artifact is written.",
-            where=where,
-            hint="A hook, a callback or an adapter writes into its tensors. The checkpoints are kept.",
-        )

@@ -28,6 +28,7 @@ LAYERS = {
     "recipe": 2,
     "anatomy": 2,
     "data": 3,
+    "cache": 4,
     "adapters": 4,
     "modalities": 4,
     "fusions": 4,

@@ -24,15 +24,17 @@ SAMPLE = "The quick brown FOX's 42.5% naïve café -- don't! İstanbul e\u0301 �
 SAMPLED = 512  # words of the vocabulary that are encoded as well
 
 
-def fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module, *, leave: tuple[str, ...] = ()) -> str:
     """`sha256:...` over name, dtype, shape and bytes of all parameters and persistent buffers, by name.
+
+    Those whose names begin with one of `leave` do not count.
 
     Tensors of grafted adapters (names with `.adapters.`) do not count, so that the hash is the same before
     and after surgery. Tied tensors count under each of their names.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if ".adapters." in f".{name}":
+        if ".adapters." in f".{name}" or name.startswith(leave):
             continue
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
         for part in parts(tensor.detach()):

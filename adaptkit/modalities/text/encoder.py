@@ -112,6 +112,10 @@ class TextEncoder(Encoder):
     def preprocessing(self) -> dict[str, Any]:
         return {"tokenizer": tokenizer_identity(self.tokenizer)}
 
+    @property
+    def bounds(self) -> dict[str, Any]:
+        return {**super().bounds, "around": self.prompt}
+
     def read(self, value: Any, where: str) -> str:
         if self.parts is None or isinstance(value, str):
             return self._whole(value, where)

@@ -39,6 +39,7 @@ class VideoEncoder(Encoder):
 
     table = VideoModality
     unit = "frames"
+    frames_apart = True
 
     def __init__(
         self,
