@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from adaptkit.amounts import in_bytes
+from adaptkit.amounts import in_bytes, scaled
 from adaptkit.cli.answer import Answer
 from adaptkit.cli.options import Json
 from adaptkit.cli.tables import aligned, several
@@ -103,6 +104,23 @@ def verify_cache(folder: Folder = None, json: Json = False) -> Answer:
 
     data = {"folder": place, "files": shards, "damaged": damaged}
     return Answer(data, show, problems, RunError.code if problems else 0)
+
+
+def show_kept(out: Console, document: Mapping[str, Any]) -> None:
+    """What of a plan is the same in every epoch, why not more of it, and what keeping it saves.
+
+    Args:
+        document: the JSON of the plan.
+    """
+    flops, title = document["flops"], "cache       "
+    for model in document["cache"]["models"]:
+        out.print(f"{title}{model['says']}", soft_wrap=True)
+        title = " " * len(title)
+    if flops["frozen"] and document["cache"]["enabled"]:
+        saved = f"{scaled(flops['frozen'])}FLOPs of a step, {flops['frozen'] / flops['step']:.0%}"
+        out.print(f"{title}computed before the first epoch and kept: spares {saved}", soft_wrap=True)
+    elif flops["frozen"]:
+        out.print(f"{title}not kept: cache.enabled = false", soft_wrap=True)
 
 
 def _entries(folder: Path | None) -> tuple[Path, list[Found]]:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from adaptkit.amounts import in_bytes, scaled
 from adaptkit.cli.answer import Answer
+from adaptkit.cli.caching import show_kept
 from adaptkit.cli.folding import GraftRow, folded_names, graft_rows, plan_lines, ranges
 from adaptkit.cli.options import Json, Plugins, RecipeArgument, Sets, plugins_used
 from adaptkit.cli.remembering import recipe_key, remembered, sources_of
@@ -94,8 +95,7 @@ def plan_document(made: Plan) -> dict[str, Any]:
     from adaptkit.model.costing import cost
 
     absent = {name for spec in made.recipe.adapter.values() for name in skipped(made.anatomy, spec.at)}
-    frontiers = [frontier.as_dict() for frontier in made.frontiers.values()]
-    cache = {"enabled": made.recipe.cache.enabled, "models": frontiers}
+    cache = {"enabled": made.recipe.cache.enabled, "models": [each.as_dict() for each in made.frontiers.values()]}
     notes = {"notes": list(made.notes), "skipped": sorted(absent)}
     return {**made.as_dict(), **notes, "cache": cache, **cost(made).as_dict()}
 
@@ -145,7 +145,7 @@ def show_plan(out: Console, found: Mapping[str, Any]) -> None:
         out.print(table([_readable(row) for row in rows], numbers=("each", "total")))
         out.print()
     show_counts(out, document)
-    show_cache(out, plan, document)
+    show_kept(out, document)
     for name in document["skipped"]:
         out.print(f"skipped     {name}: there is none in {document['backbone']}", soft_wrap=True)
     for note in document["notes"]:
@@ -180,19 +180,6 @@ def show_cost(out: Console, document: Mapping[str, Any]) -> None:
     out.print(f"  compute   {operations(flops['step'])}, of which forward {operations(flops['forward'])}")
     out.print(f"  memory    {in_bytes(memory['total'])}")
     out.print(f"    {parts}", soft_wrap=True)
-
-
-def show_cache(out: Console, plan: Plan, document: Mapping[str, Any]) -> None:
-    """What is the same in every epoch, why not more of it, and what keeping it saves."""
-    flops, title = document["flops"], "cache       "
-    for frontier in plan.frontiers.values():
-        out.print(f"{title}{frontier}", soft_wrap=True)
-        title = " " * len(title)
-    if flops["frozen"] and document["cache"]["enabled"]:
-        saved = f"{operations(flops['frozen'])} of a step, {flops['frozen'] / flops['step']:.0%}"
-        out.print(f"{title}computed before the first epoch and kept: spares {saved}", soft_wrap=True)
-    elif flops["frozen"]:
-        out.print(f"{title}not kept: cache.enabled = false", soft_wrap=True)
 
 
 def operations(count: float) -> str:

@@ -61,7 +61,7 @@ class Frontier:
     def as_dict(self) -> dict[str, Any]:
         """Its part of the JSON of `adaptkit plan`."""
         skipped = {"whole": self.whole, "blocks": len(self.blocks), "skipped": self.first}
-        return {"model": self.model or BACKBONE, **skipped, "why": self.why}
+        return {"model": self.model or BACKBONE, **skipped, "why": self.why, "says": str(self)}
 
     def __str__(self) -> str:
         name = f"the tower of {self.model}" if self.model else "the backbone"
