@@ -32,7 +32,8 @@ class Backbone(Table):
     tokenizer: Annotated[str | None, IsPath(dotted=True)] = Field(
         default=None,
         examples=["bert-base"],
-        description="Whose tokenizer reads the text: alias, hub id or local folder. Default: the model's own.",
+        description='Whose tokenizer reads the text: alias, hub id or local folder; or "small", 1,024 words that come '
+        "with adaptkit, for models that are built from config. Default: the model's own.",
     )
     revision: str | None = Field(
         default=None, examples=["main"], description="Branch, tag or commit on the hub. Default: the newest."

@@ -48,3 +48,25 @@ def test_answers_are_right_and_splits_apart() -> None:
 def test_a_column_that_is_not_there() -> None:
     with pytest.raises(DataError, match="no column 'digit'"):
         read_digit_words(DigitWords(format="digit_words"), Path(), (Column("digit", cells.TEXT),))
+
+
+def test_conversations_go_on_where_they_were() -> None:
+    columns = (Column("messages", cells.VALUE), Column("image", cells.FILE))
+    data = DigitWords(format="digit_words", questions_per_image=2)
+    made = read_digit_words(data, Path(), columns)
+    assert made.hash == read_digit_words(data, Path(), columns).hash
+    scans, digits = load_scans()
+    known = {scan.tobytes(): int(digit) for scan, digit in zip(scans, digits, strict=True)}
+    for row in made.splits["test"]:
+        left = np.ascontiguousarray(row.values["image"][:, :8])
+        said = row.values["messages"]
+        assert [message["role"] for message in said] == ["user", "assistant"] * 3
+        asked, answers = ([message["content"] for message in said[start::2]] for start in (0, 1))
+        more = [[n for n, word in enumerate(NUMBERS) if word in text.rstrip("?").split()] for text in asked]
+        assert more[0] == []
+        sums = [known[left.tobytes()]]
+        for added in more[1:]:
+            sums.append(sums[-1] + sum(added))
+        assert answers == [NUMBERS[number] for number in sums]
+    with pytest.raises(DataError, match="messages have questions and answers of their own"):
+        read_digit_words(data, Path(), (*columns, Column("question", cells.TEXT)))

@@ -12,6 +12,7 @@ from torch import nn
 
 from adaptkit.anatomy.loading.resolve import ModelRef, Precision, resolve
 from adaptkit.anatomy.model_input import is_own, vocabulary
+from adaptkit.anatomy.tables.aliases import tokenizers
 from adaptkit.errors import ArtifactError, RecipeError
 
 
@@ -129,7 +130,8 @@ def tokenizer_for(ref: ModelRef, model: nn.Module, named: str | None, *, base: P
     Args:
         ref: of the model.
         model: a skeleton will do.
-        named: alias, hub id or folder whose tokenizer is to be used instead.
+        named: alias, hub id or folder whose tokenizer, or one that comes with adaptkit, which is to be
+            used instead.
         base: folder that relative paths start from.
         key: the table of the recipe that says so, for errors.
 
@@ -138,7 +140,9 @@ def tokenizer_for(ref: ModelRef, model: nn.Module, named: str | None, *, base: P
     """
     if named is not None:
         rows = vocabulary(model) if is_own(model) else getattr(getattr(model, "config", None), "vocab_size", None)
-        other = resolve(named, base=base, where=f"{key}.tokenizer")
+        own = tokenizers().get(named)
+        bundled = None if own is None else ModelRef(named, named, "transformers", folder=own)
+        other = bundled or resolve(named, base=base, where=f"{key}.tokenizer")
         return partial(_fitting, other, rows, f"{key}.tokenizer")
     if ref.settings is not None or ref.library == "python":
         raise RecipeError(

@@ -45,6 +45,12 @@ def aliases() -> dict[str, Alias]:
 
 
 @cache
+def tokenizers() -> dict[str, Path]:
+    """The tokenizers that come with adaptkit and belong to no checkpoint, by name."""
+    return {folder.name: folder for folder in sorted((FOLDER / "tokenizers").iterdir()) if folder.is_dir()}
+
+
+@cache
 def by_id() -> dict[str, Alias]:
     """The same rows under the full id of each checkpoint."""
     return {alias.id: alias for alias in aliases().values()}

@@ -123,7 +123,9 @@ class Generation(TaskTable):
         Raises:
             UsageError: a key that there is not, or a value that it cannot have.
         """
-        written = {**self.decoding.model_dump(), **changes}
+        idle = ONLY_SAMPLING if changes.get("do_sample") is False else ()
+        idle += ONLY_BEAMS if changes.get("beams") == 1 else ()  # the recipe's, for another way of decoding
+        written = {**self.decoding.model_dump(exclude=set(idle)), **changes}
         try:
             decoding = Decoding.model_validate(written)
         except ValidationError as error:

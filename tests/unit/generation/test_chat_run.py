@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adaptkit.artifact.load import load_artifact
-from adaptkit.errors import ArtifactError, DataError, RecipeError
+from adaptkit.errors import ArtifactError, DataError, RecipeError, UsageError
 from adaptkit.evaluation import evaluate
 from adaptkit.evaluation.predicting import predict
 from adaptkit.formats.load import load_data
@@ -180,3 +180,12 @@ def test_data_check_counts_what_trains_and_what_is_cut(words: Path, chats: Path)
     assert column["figures"]["messages left out"] > 0
     assert any(f"train: {column['cut']} of 64 chat have more than 45 tokens and are cut" in w for w in found.warnings)
     assert not found.problems
+
+
+def test_decoding_otherwise_leaves_out_what_belongs_to_the_recipes_own(words: Path) -> None:
+    sampled = {"do_sample": True, "temperature": 0.7, "top_p": 0.9}
+    recipe = chatting(words, task={"reply": {"kind": "generation", "decoding": sampled}})
+    task = recipe.task["reply"].with_decoding({"do_sample": False})
+    assert task == chatting(words).task["reply"].model_copy(update={"monitor": None, "max_tokens": 64})
+    with pytest.raises(UsageError, match="temperature: has no effect"):
+        recipe.task["reply"].with_decoding({"do_sample": False, "temperature": 2.0})
