@@ -92,12 +92,11 @@ class Cover:
         lines = self.lines.get(mutant.path, {})
         first, last = mutant.lines if mutant.function else (0, sys.maxsize)
         found = {test for line, tests in lines.items() if first <= line <= last for test in tests}
-        if not mutant.function:
-            found |= {test for test in self.seconds if test.startswith(AT_IMPORT)}
+        early = [] if mutant.function else sorted(test for test in self.seconds if test.startswith(AT_IMPORT))
         if mutant.tests:
-            found = {test for test in found if test.startswith(mutant.tests)}
+            early, found = [], {test for test in found if test.startswith(mutant.tests)}
         chosen, spent = [], 0.0
-        for test in in_turn(sorted(found, key=lambda test: (self.seconds[test], test))):
+        for test in (*early, *in_turn(sorted(found - {*early}, key=lambda test: (self.seconds[test], test)))):
             spent += self.seconds[test]
             if chosen and spent > most_seconds:
                 break

@@ -65,6 +65,13 @@ def test_parameters_are_those_of_the_formula(form: str) -> None:
     assert sum(p.numel() for p in found.parameters()) == expected
 
 
+def test_there_is_an_embedding_for_every_layer_even_beyond_the_depth_it_was_told() -> None:
+    adapter = Hyperformer(Shape(D), {}, **SMALL)
+    adapter.placement = Placement("encoder", "mlp.out", 5, 2, TASKS)
+    Hyperformer.tie([adapter])
+    assert torch.isfinite(adapter(torch.randn(1, 2, D), torch.randn(1, 2, D), of(TASKS[0]))).all()
+
+
 @pytest.mark.parametrize("key", ["task_embedding_dim", "task_hidden_dim", "projected_task_embedding_dim"])
 def test_sizes_that_cannot_work_are_refused(key: str) -> None:
     with pytest.raises(SiteError, match=r"cannot work|at least"):

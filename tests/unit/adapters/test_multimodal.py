@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -443,3 +444,15 @@ def test_formulas_count_the_parameters() -> None:
     assert size(MAG(HOST, TWO, norm_after=True)) == size(MAG(HOST, TWO)) + 2 * D
     classic = 2 * D * p + D + sum(e * p for e in widths) + 3 * p * (D + sum(widths))
     assert size(GMU(HOST, TWO, bottleneck=p, form="classic")) == classic
+
+
+def test_fusion_begins_as_published() -> None:
+    """Pfeiffer et al. 2021, as `adapters` has it: small queries and keys, values near the identity."""
+    torch.manual_seed(0)
+    fusion: Any = AdapterFusion(Shape(128), {"a": Shape(128), "b": Shape(128)})
+    for projection in (fusion.combine.query, fusion.combine.key):
+        assert float(projection.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+        assert not projection.bias.any()
+    value = fusion.combine.value.weight.detach()
+    assert torch.equal(value.diagonal(), torch.ones(128))
+    assert float((value - torch.eye(128)).max()) == pytest.approx(1e-6)

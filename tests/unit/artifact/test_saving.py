@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from adaptkit.artifact import export_adapter, load_artifact, save_artifact
-from adaptkit.artifact.identity import versions
+from adaptkit.artifact.identity import _told, differences, versions
 from adaptkit.artifact.reading import read_artifact
 from adaptkit.artifact.save import fingerprints, used_plugins
 from adaptkit.errors import ArtifactError
@@ -19,6 +20,7 @@ from adaptkit.model import AdaptedModel, build_model
 from adaptkit.model.towers import path_of
 from adaptkit.plan import make_plan
 from adaptkit.recipe import parse_recipe
+from tests.fuzz.artifacts import describe
 
 
 def model(tiny_bert: Path, **keys: Any) -> AdaptedModel:
@@ -89,6 +91,24 @@ def test_a_full_export_that_answers_otherwise_is_not_written(
         export_adapter(tmp_path / "artifact", tmp_path / "full", full=True)
     assert not (tmp_path / "full").exists()
     export_adapter(tmp_path / "artifact", tmp_path / "full", full=True, check=False)
+
+
+def test_what_differs_is_told_by_name_and_counted() -> None:
+    then: dict[str, Any] = {"a": {"b": 1, "c": 2}, "d": {"e": 1}, "f": f"sha256:{'0' * 64}", "g": 1}
+    now: dict[str, Any] = {"a": {"b": 1, "c": 3}, "d": 5, "f": f"sha256:{'1' * 64}", "h": 1}
+    told = list(differences(then, now))
+    assert {"a.c was 2 and is 3", 'd was {"e": 1} and is 5', "f is another"} <= set(told)
+    assert list(differences(now, then))
+    assert _told(["c", "a", "b"]) == "a; b; c"
+    assert _told(["d", "c", "a", "b", "e"]) == "a; b; c; and 2 more"
+
+
+def test_a_plugin_that_is_not_here_is_asked_for(tiny_run: Path, tmp_path: Path) -> None:
+    artifact = Path(shutil.copytree(tiny_run / "artifact", tmp_path / "artifact"))
+    plugin = {"name": "ghost", "version": "", "sha256": "5" * 64}
+    describe(artifact, lambda content: content.update(plugins=[plugin]))
+    with pytest.raises(ArtifactError, match=r"the plugin ghost \(sha256:55555555\), which is not loaded"):
+        load_artifact(artifact)
 
 
 def test_versions_are_those_of_the_libraries_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from adaptkit.recipe.adapter import AdapterSpec
 from adaptkit.surgery import Graft, insert, remove
 from adaptkit.surgery.applying import Binding, check_rows
 from adaptkit.surgery.capturing import capture_block, release_block
+from adaptkit.surgery.lengthening import last_block
 from tests.laws.families import FAMILIES, Family, outputs
 from tests.laws.zoo import ZOO
 
@@ -255,6 +256,12 @@ def test_an_adapter_at_another_sort_of_place_is_told_a_good_one(kind: str, at: s
     model = BERT.build()
     with pytest.raises(SiteError, match=f"{kind} does not work on .* Write at = {instead}"):
         planned(model, PlanContext(model, BERT.anatomy(), lengths=BERT.lengths), kind=kind, at=[at])
+
+
+def test_the_last_block_is_the_last_of_all() -> None:
+    model = torch.nn.Module()
+    model.layers = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(4))
+    assert last_block(model, "layers.0") is model.layers[3]
 
 
 def test_a_kind_that_says_nothing_of_sides_reads_none() -> None:
