@@ -163,7 +163,7 @@ class Keeping:
                 if dtype != "computed":
                     rows = {name: each._replace(values=each.values.to(torch.bfloat16)) for name, each in rows.items()}
                 if not done:
-                    self.announce(frontier, entry, rows, len(keys), len(left))
+                    self.announce(frontier, entry, rows, len(keys), (len(left), len(every)))
                     entry.form = form
                     agree(self.model, self.material, Kept(frontier, entry), rows, places)
                 entry.add(keys, rows, form)
@@ -174,22 +174,23 @@ class Keeping:
         if left:
             self.tell(f"cache: {named(frontier)} is kept, after {time.monotonic() - began:.0f} s")
 
-    def announce(self, frontier: Frontier, entry: Entry, rows: Mapping[str, Rows], several: int, all_of: int) -> None:
+    def announce(
+        self, frontier: Frontier, entry: Entry, rows: Mapping[str, Rows], several: int, of: tuple[int, int]
+    ) -> None:
         """Say how much it will be, and make room for it.
 
         Raises:
             TooLargeError: it does not fit.
         """
         size = sum(each.values.nbytes for each in rows.values())
-        needed, most = round(size / several * all_of), round(self.spec.max_gb * 1e9)
+        needed, most = round(size / several * of[0]), round(self.spec.max_gb * 1e9)
         if not make_room(entry.folder.parent, needed, most, entry.folder):
             raise TooLargeError(
-                f"about {in_bytes(needed)} for {all_of:,} samples do not fit "
+                f"about {in_bytes(needed)} for {of[0]:,} of {of[1]:,} samples do not fit "
                 f"(cache.max_gb = {self.spec.max_gb:g}, or the disk)"
             )
-        self.tell(
-            f"cache: {frontier}; for {all_of:,} samples about {in_bytes(needed)} are computed once, into {entry.folder}"
-        )
+        amount = f"about {in_bytes(needed)} for {of[0]:,} of {of[1]:,} samples"
+        self.tell(f"cache: {frontier}; {amount} are computed now, into {entry.folder}")
 
     def batches(self, left: Mapping[bytes, Place]) -> Iterator[tuple[list[bytes], list[Place]]]:
         """Samples of one source after another, in batches of the recipe's size."""

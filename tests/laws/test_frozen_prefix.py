@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from adaptkit.errors import RunError
+from adaptkit.errors import Interrupted, RunError
 from adaptkit.evaluation import evaluate
 from adaptkit.evaluation.predicting import predict
 from adaptkit.plan import make_plan
 from adaptkit.recipe import Recipe, load_recipe
-from adaptkit.training import RunResult, train
+from adaptkit.training import RunResult, keeping, train
 from adaptkit.training.callbacks import Callback
 
 CLOSE = 1e-4
@@ -318,3 +321,107 @@ def test_what_does_not_fit(recipe_of: Any, tmp_path: Path) -> None:
     assert any("kept" in note for note in told)
     shards = [load_file(path) for path in (tmp_path / "cache").glob("*/*.safetensors")]
     assert torch.bfloat16 in {tensors["states"].dtype for tensors in shards}
+
+
+def test_an_interrupted_filling_goes_on(recipe_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = CASES["GMU in the top layers"][0]
+    whole, _ = trained(recipe_of(rest), tmp_path / "whole")
+    shutil.rmtree(tmp_path / "cache")
+    batches: list[int] = []
+    own = keeping.computed
+
+    def computed(*args: Any) -> Any:
+        batches.append(len(args[-1]))
+        if len(batches) == 7:  # in the middle of the second model
+            raise KeyboardInterrupt
+        return own(*args)
+
+    monkeypatch.setattr(keeping, "computed", computed)
+    with pytest.raises(Interrupted):
+        trained(recipe_of(rest), tmp_path / "runs")
+    before = len(batches) - 1
+    resumed = train(recipe_of(rest), runs=tmp_path / "runs", resume=True)
+    assert losses(resumed) == losses(whole)
+    again = len(batches) - before - 1
+    shutil.rmtree(tmp_path / "cache")
+    batches[:] = [0] * 7
+    trained(recipe_of(rest), tmp_path / "other")
+    assert again == len(batches) - 7 - before, "nothing that was computed is computed again"
+
+
+def test_damage_is_told_and_computed_anew(recipe_of: Any, tmp_path: Path) -> None:
+    rest = CASES["two towers"][0]
+    first, _ = trained(recipe_of(rest), tmp_path / "first")
+    shard = sorted((tmp_path / "cache").glob("*/*.safetensors"))[0]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 64
+    shard.write_bytes(content)
+    second, told = trained(recipe_of(rest), tmp_path / "second")
+    assert [note for note in told if str(shard) in note and "damaged" in note]
+    assert losses(second) == losses(first)
+    assert trained(recipe_of(rest), tmp_path / "third")[1] == []
+
+
+def test_a_changed_file_is_computed_anew(recipe_of: Any, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "data", tmp_path / "data")
+    recipe = recipe_of(CASES["two towers"][0], data=tmp_path / "data")
+    trained(recipe, tmp_path / "runs")
+    Image.new("RGB", (8, 8), (250, 3, 3)).save(tmp_path / "data" / "train0.png")
+    kept, told = trained(recipe, tmp_path / "runs")
+    assert any("for 1 of " in note for note in told)
+    without, _ = trained(
+        recipe_of(CASES["two towers"][0], "cache.enabled=false", data=tmp_path / "data"), tmp_path / "w"
+    )
+    assert losses(kept) == pytest.approx(losses(without), rel=CLOSE)
+
+
+def test_another_model_than_what_is_kept_is_noticed(recipe_of: Any, tmp_path: Path) -> None:
+    """Whatever a key forgets: at every start a few samples are computed and compared."""
+    rest = CASES["two towers"][0]
+    first, _ = trained(recipe_of(rest), tmp_path / "first")
+    for shard in (tmp_path / "cache").glob("*/*.safetensors"):
+        tensors = load_file(shard)
+        content = safetensors.torch.save({**tensors, "states": tensors["states"] + 1}, metadata_of(shard))
+        shard.unlink()
+        (shard.parent / f"{hashlib.sha256(content).hexdigest()}.safetensors").write_bytes(content)
+    second, told = trained(recipe_of(rest), tmp_path / "second")
+    assert len([note for note in told if "apart" in note]) == 2
+    assert losses(second) == pytest.approx(losses(first), rel=CLOSE)
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safetensors.safe_open(path, "pt") as file:
+        return file.metadata()
+
+
+SPEAKS = """\
+schema = 1
+name = "speaks"
+backbone = {{ model = "bart", tokenizer = "{model}", config = {config} {more} }}
+modality.text = {{ kind = "text", route = "backbone" }}
+data = {{ format = "jsonl", root = "{data}" }}
+task.answer = {{ kind = "generation", max_tokens = 3 }}
+adapter.b = {{ kind = "bottleneck", at = ["decoder.mlp.out"], bottleneck = 4 }}
+train = {{ epochs = 3, batch_size = 8, log_every = 1, optimizer = {{ name = "adamw", lr = 0.01 }} }}
+cache = {{ folder = "{cache}" }}
+"""
+BART = (
+    "{ vocab_size = 15, d_model = 16, encoder_layers = 2, decoder_layers = 2, encoder_attention_heads = 2, "
+    "decoder_attention_heads = 2, encoder_ffn_dim = 32, decoder_ffn_dim = 32, max_position_embeddings = 64, "
+    "pad_token_id = 0, bos_token_id = 2, eos_token_id = 3, decoder_start_token_id = 2, forced_eos_token_id = 3 }"
+)
+
+
+def test_answers_come_from_a_kept_encoder(place: Path, tmp_path: Path) -> None:
+    path = tmp_path / "speaks.toml"
+    folders = {"model": (place / "bert").as_posix(), "data": (place / "data").as_posix()}
+    path.write_text(SPEAKS.format(config=BART, more="", cache=(tmp_path / "cache").as_posix(), **folders))
+    recipe = load_recipe(path)
+    frontier = make_plan(recipe).frontiers[""]
+    assert frontier.first == 2
+    assert all(".encoder." in block for block in frontier.blocks)
+    kept, told = trained(recipe, tmp_path / "kept")
+    assert len(told) == 2, told
+    without, _ = trained(load_recipe(path, ["cache.enabled=false"]), tmp_path / "without")
+    assert losses(kept) == pytest.approx(losses(without), rel=CLOSE)
+    assert kept.metrics["test"] == pytest.approx(without.metrics["test"], rel=CLOSE)
