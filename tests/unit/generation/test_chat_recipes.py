@@ -58,7 +58,7 @@ def test_the_llama_recipe_plans_with_its_own_backbone() -> None:
 
 
 def test_a_short_form_of_quickstart_chat_learns_to_answer_and_to_end(tmp_path: Path) -> None:
-    """With numbers, one for each question; README says what a whole training reaches."""
+    """With numbers, one for each question."""
     short = {"train__max_steps": 60, "data__questions_per_image": 1, "train__epochs": 2}
     result = train(load_recipe("quickstart_chat", sets(**short)), runs=tmp_path)
     assert (result.metrics["test"]["perplexity"] or 99) < 6  # of 1,024 words
