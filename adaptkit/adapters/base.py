@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -229,6 +229,26 @@ class Adapter(nn.Module):
     def from_adapterhub(cls, form: HubForm) -> Translated | None:
         """What `adapterhub` of such an adapter gave, read back; None where it is of another kind."""
         return None
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """A mergeable adapter that adds, and can become the one of its form that is nearest to another change."""
+
+    def delta_weight(self) -> Tensor:
+        """See `Adapter`."""
+        ...
+
+    def fit(self, change: Tensor) -> float | None:
+        """Become the one whose `delta_weight` is nearest.
+
+        Args:
+            change: (D, C, ...), as `delta_weight` gives it.
+
+        Returns:
+            The norm of what is left of the change, as a share of its own; None where there is no nearest one.
+        """
+        ...
 
 
 ADAPTERS: Kinds[type[Adapter]] = kinds.ADAPTERS

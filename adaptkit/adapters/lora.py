@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,27 @@ class LoRA(Adapter):
 
     def expert_weight(self, weight: Tensor | Factored, sides: Sides, seen: Seen | None = None) -> Factored:
         return Factored(weight, self.B, self.A, self.scaling, seen)
+
+    @torch.no_grad()
+    def fit(self, change: Tensor) -> float | None:
+        """The largest singular values of the change (Eckart & Young 1936), shared evenly by the two factors.
+
+        None for what multiplies the change by something else, and for fused experts.
+        """
+        if type(self) is not LoRA or self.host.experts is not None:
+            return None
+        rank, matrix = len(self.A), change.double().flatten(1) / self.scaling  # (D, C ...)
+        linalg: Any = torch.linalg
+        factors: tuple[Tensor, Tensor, Tensor] = linalg.svd(matrix, full_matrices=False)
+        left, values, right = factors
+        kept = values[:rank].sqrt()
+        count = len(kept)  # below the rank where a side of the matrix is
+        self.A.zero_()
+        self.B.zero_()
+        self.A.flatten(1)[:count] = (kept[:, None] * right[:count]).to(self.A)
+        self.B.flatten(1)[:, :count] = (left[:, :count] * kept).to(self.B)
+        whole = float(values.square().sum())
+        return float((values[rank:].square().sum() / whole).sqrt()) if whole else 0.0
 
     def peft(self) -> PeftForm | None:
         """PEFT's LoRA; at an embedding its two tensors have other names. None for the weights of fused experts."""

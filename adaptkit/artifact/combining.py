@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from adaptkit.adapters.base import Fits
 from adaptkit.artifact.continuing import refuse_other_options
 from adaptkit.artifact.export import refuse_destination
 from adaptkit.artifact.identity import refuse_other_inputs, refuse_other_models
@@ -15,7 +16,7 @@ from adaptkit.artifact.load import rebuild
 from adaptkit.artifact.reading import Artifact, artifact_folder, difference, forms, read_artifact
 from adaptkit.artifact.save import as_told, save_artifact
 from adaptkit.errors import ArtifactError, UsageError, nearest
-from adaptkit.model import AdaptedModel
+from adaptkit.model import AdaptedModel, build_model
 
 # N artifacts, P numbers of a tensor
 
@@ -57,9 +58,15 @@ def dare(values: Tensor, weights: Tensor, density: float, chance: torch.Generato
 METHODS: dict[str, Callable[[Tensor, Tensor, float, torch.Generator], Tensor]] = {
     "average": average,
     "linear": linear,
+    "task-arithmetic": linear,
     "ties": ties,
     "dare": dare,
+    "svd": average,
 }
+# What these methods combine are changes: what was trained of the backbone counts from its published value.
+OF_CHANGES = ("task-arithmetic", "ties", "dare")
+OF_PRODUCTS = "svd"  # the products of low-rank adapters, of which the factors are made anew
+AVERAGING = ("average", "dare", "svd")
 
 
 def combine(
@@ -80,7 +87,7 @@ def combine(
     Args:
         sources: run or artifact folders, two or more; the recipe is that of the first.
         destination: the artifact.
-        method: "average", "linear", "ties" or "dare".
+        method: "average", "linear", "task-arithmetic", "ties", "dare" or "svd".
         weights: one for each source; 1 for all by default.
         density: share of the numbers that "ties" and "dare" keep.
         seed: of what "dare" drops.
@@ -97,19 +104,54 @@ def combine(
     for source in sources:
         refuse_destination(destination, artifact_folder(source), force)
     model = rebuild(first)
+    published = _published(model, first)
+    model.load_trainable_state({**first.tensors, **published})  # the backbone that all were trained on
     for other in others:
         _refuse_other(model, first, other)
     chance = torch.Generator().manual_seed(seed)
+    products = _products(model, (first, *others), weights) if method == OF_PRODUCTS else {}
     state = dict(first.tensors)  # counts and codes are those of the first
     for name, like in first.tensors.items():
         if like.is_floating_point() and like.numel():
-            values = torch.stack([each.tensors[name].double().flatten() for each in (first, *others)])
-            combined = METHODS[method](values, torch.tensor(weights, dtype=torch.float64), density, chance)
+            start = (published if method in OF_CHANGES else {}).get(name, torch.zeros(())).double().flatten()
+            values = torch.stack([each.tensors[name].double().flatten() for each in (first, *others)]) - start
+            combined = METHODS[method](values, torch.tensor(weights, dtype=torch.float64), density, chance) + start
             state[name] = combined.view(like.shape).to(like.dtype)
     model.load_trainable_state(state)
+    lost = max((left for adapter, change in products.items() if (left := adapter.fit(change)) is not None), default=0.0)
     shares = ", ".join(f"{weight:g} x {source}" for weight, source in zip(weights, sources, strict=True))
-    told = {"metrics": None, "seed": None, "note": f"Combined by {method}: {shares}."}
+    cut = f" The rank leaves out up to {lost:.2g} of a change." if products else ""
+    told = {"metrics": None, "seed": None, "note": f"Combined by {method}: {shares}.{cut}"}
     return save_artifact(model, destination, force=force, **as_told(first.description) | told)
+
+
+def _published(model: AdaptedModel, artifact: Artifact) -> dict[str, Tensor]:
+    """The values that trained parts of the backbone and of towers had before: name -> value."""
+    names = [name for name in artifact.tensors if not model.is_own(name)]
+    before = build_model(model.plan).state_dict() if names else {}
+    return {name: before[name] for name in names}
+
+
+def _products(model: AdaptedModel, artifacts: Sequence[Artifact], weights: Sequence[float]) -> dict[Fits, Tensor]:
+    """The average change of every weight by an adapter that can become the nearest to another change.
+
+    Raises:
+        UsageError: there is no such adapter.
+    """
+    found: dict[Fits, Tensor] = {}
+    for artifact, weight in zip(artifacts, weights, strict=True):
+        model.load_trainable_state(artifact.tensors)
+        for module in (module for module in model.modules() if isinstance(module, Fits)):
+            if module.fit(change := _change(module)) is not None:
+                found[module] = found.get(module, torch.zeros(())) + change * (weight / sum(weights))
+    if not found:
+        raise UsageError("there is no low-rank adapter whose product it could take.", where="--method svd")
+    return found
+
+
+@torch.no_grad()
+def _change(adapter: Fits) -> Tensor:
+    return adapter.delta_weight().double()
 
 
 def _refuse_other(model: AdaptedModel, first: Artifact, other: Artifact) -> None:
@@ -135,7 +177,7 @@ def _check(sources: Sequence[Path], method: str, weights: Sequence[float], densi
         raise UsageError("needs two artifacts or more.", where=f"--method {method}")
     if len(weights) != len(sources):
         raise UsageError(f"{len(weights)} weights for {len(sources)} artifacts.", where="--weights")
-    if not all(map(torch.isfinite, torch.tensor(weights))) or (method in ("average", "dare") and sum(weights) == 0):
+    if not all(map(torch.isfinite, torch.tensor(weights))) or (method in AVERAGING and sum(weights) == 0):
         raise UsageError(
             f"weights of {weights} give no average.", where="--weights", hint='"linear" takes any numbers.'
         )

@@ -33,7 +33,8 @@ Method = Annotated[
     typer.Option(
         "--method",
         metavar="WORD",
-        help="Combine several artifacts of one recipe into one instead: average, linear, ties or dare.",
+        help="Combine several artifacts of one recipe into one instead: average, linear, task-arithmetic, ties, dare "
+        "or svd.",
         show_default=False,
     ),
 ]
