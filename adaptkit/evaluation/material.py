@@ -52,6 +52,7 @@ class Material:
             "rate": rate,
             "between": between,
             "precision": spec.precision,
+            "workers": spec.workers,
             "split": split,
         }
         how["batch_size"] = batch_size or spec.eval_batch_size or spec.batch_size

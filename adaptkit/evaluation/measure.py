@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from adaptkit.data import Sample
+from adaptkit.data.loading import Loader, chunked
 from adaptkit.evaluation.monitor import metric_name
 from adaptkit.model.inference import answers_of, infer, on_device
 from adaptkit.tasks.outcome import Outcome
@@ -60,6 +61,7 @@ def measure(
     collate: Callable[[Sequence[Sample]], dict[str, Any]],
     *,
     batch_size: int,
+    workers: int = 0,
     split: str = "",
     several: bool | None = None,
     precision: str = "fp32",
@@ -75,6 +77,7 @@ def measure(
         samples: the split, in order.
         collate: samples -> batch.
         batch_size: samples per forward.
+        workers: processes that prepare batches; 0: in the main process.
         split: its name; texts are generated for a part of a validation split only.
         several: metrics have the names of their tasks before them; by default where there are several tasks. Then the
             model gives the logits of these tasks alone.
@@ -86,16 +89,15 @@ def measure(
     ids: list[str] = []
     outcomes = {name: task.outcome() for name, task in tasks.items()}
     losses = {name: Mean() for name in tasks}
-    batches = -(-len(samples) // batch_size)
+    chunks = chunked(range(len(samples)), batch_size)
     speakers = {name: task.speaker for name, task in tasks.items() if task.speaker is not None}
     answering = {
-        name: spread(-(-speaker.samples(split, len(samples)) // batch_size), batches)
+        name: spread(-(-speaker.samples(split, len(samples)) // batch_size), len(chunks))
         for name, speaker in speakers.items()
     }
-    for number, at in enumerate(range(0, len(samples), batch_size)):
+    for number, batch in enumerate(Loader(samples, collate, workers)(chunks)):
         if between is not None:
             between()
-        batch = collate([samples[index] for index in range(at, min(at + batch_size, len(samples)))])
         inputs = batch["inputs"] if rate == 1 else without(batch["inputs"], batch["ids"], drop, rate)
         dropped = drop if rate == 1 else ()
         read = {name: batch["targets"][name] for name in speakers}

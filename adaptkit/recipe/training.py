@@ -144,7 +144,7 @@ class Train(Table):
         default=[0], min_length=1, description="One run per seed; reported as mean and deviation."
     )
     workers: Annotated[int, Interval(ge=0, le=1024)] = Field(
-        default=0, description="Processes that prepare batches; 0: in the main process."
+        default=0, description="Processes that prepare batches, in training and evaluation; 0: in the main process."
     )
     tensorboard: bool = Field(
         default=False, description='Short for track = ["tensorboard"]: write TensorBoard files (extra: tensorboard).'

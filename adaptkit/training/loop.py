@@ -18,6 +18,7 @@ from torch import nn
 
 from adaptkit.artifact.initial import Sources, initialise
 from adaptkit.artifact.save import fingerprints, refuse_moved, save_artifact
+from adaptkit.data.loading import Batch, Loader
 from adaptkit.errors import Diverged
 from adaptkit.evaluation.material import Material, droppable
 from adaptkit.evaluation.measure import Measured
@@ -26,7 +27,7 @@ from adaptkit.model import AdaptedModel, build_model
 from adaptkit.plan import Plan
 from adaptkit.surgery import observe_changes
 from adaptkit.tasks.task import Task
-from adaptkit.training.batches import Batch, batch_groups, fit_encoders, loss_shares, odd_vectors, total_steps
+from adaptkit.training.batches import batch_groups, fit_encoders, loss_shares, odd_vectors, total_steps
 from adaptkit.training.callbacks import Callbacks, Evaluated, SeedStarted, StepDone, Validated
 from adaptkit.training.checkpoint import LOWER_RATE, Best, Progress, Training, load_best, save_best
 from adaptkit.training.interrupt import Stop
@@ -136,7 +137,8 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
     """Train to the last epoch, from the last checkpoint if there is one."""
     spec, tasks, samples = run.plan.recipe.train, run.material.tasks, run.material.data.splits["train"]
     batching = build_batching(run.plan.recipe, samples, dict(model.named_encoders()), seed)
-    collate, total = run.material.collate(model, training=True), total_steps(spec, batching.count)
+    loader = Loader(samples, run.material.collate(model, training=True), spec.workers)
+    total = total_steps(spec, batching.count)
 
     accelerator = build_accelerator(spec.precision)
     model.to(accelerator.device)
@@ -164,7 +166,7 @@ def fit(run: Run, model: AdaptedModel, seed: int, checkpoints: Path) -> Progress
         while not now.finished:
             every, steps = batching(now.epoch), 0 if now.stopped else total - now.step
             key = (seed, now.epoch)
-            for group in batch_groups(samples, every, collate, spec, start=now.batch, steps=steps, key=key):
+            for group in batch_groups(loader, every, spec, start=now.batch, steps=steps, key=key):
                 first, lr = training.idle is None, schedule.lr
                 loss = train_step(training, tasks, group, clip=spec.clip)
                 if first and training.idle:

@@ -43,22 +43,6 @@ def restore_rng_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def seeded(*key: int) -> Iterator[None]:
-    """Every generator of the CPU seeded by the key; afterwards each is where it was. Also works in forked processes."""
-    python, legacy, own = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    first, second, third = np.random.SeedSequence([number % 2**64 for number in key]).generate_state(3)
-    random.seed(int(first))
-    np.random.seed(second)
-    torch.default_generator.manual_seed(int(third))
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
-        torch.set_rng_state(own)
-
-
-@contextmanager
 def preserved_rng_state() -> Iterator[None]:
     """Leave every generator as it was: libraries imported on first use draw from Python's."""
     state = rng_state()

@@ -95,13 +95,11 @@ def test_a_plan_may_be_made_of_it_and_a_run_evaluated_on_it(recipe: Recipe, spli
 
 
 def test_workers_read_it_as_well(recipe: Recipe, splits: Splits) -> None:
-    from adaptkit.training.batches import load_batches
+    from adaptkit.data.loading import Loader
 
     data = load_data(recipe, {name: OfTensors(rows) for name, rows in splits.items()})
     batches = [
-        list(
-            load_batches(data.splits["train"], [[3, 1], [2]], lambda samples: {"ids": [s.id for s in samples]}, workers)
-        )
+        list(Loader(data.splits["train"], lambda samples: {"ids": [s.id for s in samples]}, workers)([[3, 1], [2]]))
         for workers in (0, 1)
     ]
     assert batches[0] == batches[1] == [{"ids": ["train-3", "train-1"]}, {"ids": ["train-2"]}]

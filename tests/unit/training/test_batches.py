@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaptkit.training.batches import load_batches
+from adaptkit.data.loading import Loader
 
 
 def drawn(samples: Sequence[int]) -> dict[str, Any]:
@@ -20,13 +23,37 @@ def drawn(samples: Sequence[int]) -> dict[str, Any]:
 
 def of(workers: int, start: int = 0, key: tuple[int, ...] = (5, 2)) -> list[dict[str, Any]]:
     chunks = [[0, 1], [2, 3], [4, 5], [6], [7, 0]]
-    return list(load_batches(range(8), chunks[start:], drawn, workers, start=start, key=key))
+    return list(Loader(range(8), drawn, workers)(chunks[start:], start=start, key=key))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("start", [0, 1, 3])
 def test_whoever_prepares_it_and_wherever_one_begins(workers: int, start: int) -> None:
     assert of(workers, start) == of(0)[start:]
+
+
+def process(samples: Sequence[int]) -> dict[str, Any]:
+    return {"ids": list(samples), "process": os.getpid()}
+
+
+def test_the_same_processes_read_every_epoch_and_end_with_their_loader() -> None:
+    """One that is left in the middle of an epoch begins the next one with its first batch."""
+    chunks = [[number] for number in range(6)]
+    loader = Loader(range(6), process, 2)  # type: ignore[arg-type]
+    first = list(loader(chunks))
+    left = iter(loader(chunks[::-1]))
+    assert next(left)["ids"] == [5]
+    left.close()  # type: ignore[attr-defined]
+    again = list(loader(chunks[1:]))
+    assert [batch["ids"] for batch in again] == chunks[1:]
+    processes = {batch["process"] for batch in first}
+    assert {batch["process"] for batch in again} == processes
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+    assert list(loader([])) == []
+    del loader, left
+    gc.collect()
+    assert not processes & {child.pid for child in multiprocessing.active_children()}
 
 
 def test_other_seeds_and_epochs_draw_other_numbers() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from adaptkit.data.loading import Loader
 from adaptkit.errors import DataError, Problem, RunError
-from adaptkit.training.batches import load_batches
 
 
 def unreadable(samples: Sequence[int]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def dying(samples: Sequence[int]) -> dict[str, Any]:
 
 def batches(collate: Any, workers: int) -> list[Any]:
     chunks = [[0, 1], [2, 3], [4, 5]]
-    return list(load_batches(list(range(6)), chunks, collate, workers))  # type: ignore[arg-type]
+    return list(Loader(list(range(6)), collate, workers)(chunks))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
