@@ -178,6 +178,7 @@ def damages() -> dict[str, tuple[Callable[[Path], Any], str]]:
         "wrong shape": (other_shape, r"does not fit the model.*\(7,\), not"),
         "other backbone": (other_backbone, "belongs to another backbone"),
         "newer format": (lambda a: describe(a, format=99), r"has format 99.*upgrade"),
+        "a seed in words": (lambda a: describe(a, seed="one"), "seed: should be a whole number"),
         "a key that nobody knows": (lambda a: describe(a, surprise=1), r"surprise: .*unknown"),
         "older format": (lambda a: describe(a, format=1), r"has format 1,.*--upgrade"),
         "format that is no number": (lambda a: describe(a, format=True), "has no format number"),

@@ -130,6 +130,13 @@ def test_ties_keeps_the_largest_of_the_sign_that_has_more() -> None:
     assert ties(values, torch.tensor([3.0, 1.0]).double(), 0.5, CHANCE).tolist() == [3.5, -3.0, 0.0, 0.0]
 
 
+def test_ties_counts_ones_as_all_other_numbers() -> None:
+    """Zeros have no sign and no share; the least that is kept may be as large as one that is not."""
+    values = torch.tensor([[1.0, 1.0, -2.0, 0.0], [3.0, -1.0, -2.0, 0.0]], dtype=torch.float64)
+    found = ties(values, ONES, 1.0, CHANCE)
+    torch.testing.assert_close(found, torch.tensor([2.0, 0.0, -2.0, 0.0], dtype=torch.float64))
+
+
 def test_dare_drops_and_scales() -> None:
     values = torch.ones(2, 20_000, dtype=torch.float64)
     found = dare(values, ONES, 0.25, torch.Generator().manual_seed(0))

@@ -151,6 +151,19 @@ def test_outputs_that_differ_are_an_error_and_nothing_is_written(backbone: Path,
     merge_run(artifact, tmp_path / "merged", tolerance=0.0, check=False)
 
 
+def test_every_file_of_a_tokenizer_comes_along(backbone: Path, tmp_path: Path) -> None:
+    artifact = saved(tmp_path / "artifact", tables(backbone, {"kind": "lora", "rank": 2, "at": "attn.q"}), tmp_path)
+    merge_run(artifact, tmp_path / "merged")
+    names = ["vocab.txt", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "spiece.model"]
+    names += ["sentencepiece.bpe.model", "chat_template.jinja", "tokenizer.model"]
+    for name in names:
+        (tmp_path / "merged" / name).write_text(name)
+    (tmp_path / "merged" / "thesis.txt").write_text("mine")
+    unmerge(tmp_path / "merged", tmp_path / "back")
+    assert all((tmp_path / "back" / name).read_text() == name for name in names)
+    assert not (tmp_path / "back" / "thesis.txt").exists()
+
+
 def test_a_changed_model_or_receipt_is_not_unmerged(backbone: Path, tmp_path: Path) -> None:
     artifact = saved(tmp_path / "artifact", tables(backbone, {"kind": "lora", "rank": 2, "at": "attn.q"}), tmp_path)
     merge_run(artifact, tmp_path / "merged")

@@ -179,6 +179,15 @@ def test_what_only_records_is_passed_over(checkpoint: Path, tmp_path: Path) -> N
             convert_peft(checkpoint, tmp_path / "back", force=True)
 
 
+def test_keys_that_only_begin_a_vera_are_passed_over_and_the_name_is_one(tiny_bert: Path, tmp_path: Path) -> None:
+    written(tiny_bert, tmp_path, "vera")
+    folder = export_peft(tmp_path / "ours", tmp_path / "_my adapter (1)", check=False).folder
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {"d_initial": 0.1, "projection_prng_key": 7}))
+    convert_peft(folder, tmp_path / "back")
+    assert load_artifact(tmp_path / "back").plan.recipe.name == "my_adapter__1_"
+
+
 @pytest.mark.parametrize("ending", ["", ".weight"])
 def test_magnitudes_have_had_two_names(tiny_bert: Path, tmp_path: Path, ending: str) -> None:
     model = written(tiny_bert, tmp_path, "dora")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,8 @@ import torch
 
 from adaptkit.artifact import export_adapter, load_artifact, save_artifact
 from adaptkit.artifact.identity import _told, differences, versions
+from adaptkit.artifact.load import RUN_CODE, _refuse_code
+from adaptkit.artifact.models import tokenizer_of
 from adaptkit.artifact.reading import read_artifact
 from adaptkit.artifact.save import fingerprints, used_plugins
 from adaptkit.errors import ArtifactError
@@ -23,7 +26,7 @@ from adaptkit.recipe import parse_recipe
 from tests.fuzz.artifacts import describe
 
 
-def model(tiny_bert: Path, **keys: Any) -> AdaptedModel:
+def model(tiny_bert: Path, adapter: Any = None, modalities: Any = None, **keys: Any) -> AdaptedModel:
     """With a tower, whose table has these keys."""
     vit = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     tower = {"model": "vit", "config": vit | {"image_size": 8, "patch_size": 4}, **keys}
@@ -34,8 +37,9 @@ def model(tiny_bert: Path, **keys: Any) -> AdaptedModel:
         "modality": {
             "question": {"kind": "text", "route": "backbone"},
             "poster": {"kind": "image", "route": "fusion", "tower": tower},
+            **(modalities or {}),
         },
-        "adapter": {"low": {"kind": "lora", "rank": 2, "at": "attn.q"}},
+        "adapter": adapter or {"low": {"kind": "lora", "rank": 2, "at": "attn.q"}},
         "data": {"format": "jsonl"},
         "task": {"y": {"kind": "classification", "labels": ["a", "b"]}},
     }
@@ -109,6 +113,49 @@ def test_a_plugin_that_is_not_here_is_asked_for(tiny_run: Path, tmp_path: Path) 
     describe(artifact, lambda content: content.update(plugins=[plugin]))
     with pytest.raises(ArtifactError, match=r"the plugin ghost \(sha256:55555555\), which is not loaded"):
         load_artifact(artifact)
+
+
+def test_the_tokenizer_is_that_of_the_model_or_the_one_that_the_recipe_names(tiny_bert: Path, tmp_path: Path) -> None:
+    plain = model(tiny_bert)
+    save_artifact(plain, tmp_path / "one")
+    assert read_artifact(tmp_path / "one").description.tokenizer == plain.plan.ref.id
+    other = str(shutil.copytree(tiny_bert, tmp_path / "other"))
+    plain.plan.recipe.backbone.__dict__["tokenizer"] = other
+    save_artifact(plain, tmp_path / "two")
+    assert read_artifact(tmp_path / "two").description.tokenizer == other
+
+
+def test_a_graft_in_a_tower_says_so(tiny_bert: Path) -> None:
+    low = {"kind": "lora", "rank": 2}
+    inside = {"low": {**low, "at": "attn.q"}, "other": {**low, "at": "poster.attn.q"}}
+    grafts = model(tiny_bert, inside).plan.as_dict()["grafts"]
+    assert [graft.get("model") for graft in grafts] == [None, None, "poster"]
+
+
+def test_every_model_has_its_own_tokenizer(tiny_bert: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(tiny_bert, tmp_path / "other")
+    title = {"kind": "text", "route": "fusion", "tower": {"model": str(other)}}
+    adapted = model(tiny_bert, modalities={"title": title})
+    texts = dict(adapted.named_encoders())
+    assert tokenizer_of(adapted, "") is texts["question"].tokenizer
+    assert tokenizer_of(adapted, "title") is texts["title"].tokenizer is not texts["question"].tokenizer
+    assert tokenizer_of(adapted, "poster") is None
+
+
+@pytest.mark.parametrize(("said", "allowed"), [(None, False), ("", False), ("0", False), ("1", True)])
+def test_code_of_an_artifact_runs_where_the_environment_says_so(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, allowed: bool
+) -> None:
+    monkeypatch.delenv(RUN_CODE, raising=False)
+    if said is not None:
+        monkeypatch.setenv(RUN_CODE, said)
+    artifact = read_artifact(tiny_run / "artifact")
+    with nullcontext() if allowed else pytest.raises(ArtifactError, match="Python code that is not part of it"):
+        _refuse_code("./nets.py:build", artifact, None)
+    _refuse_code("bert-base", artifact, None)
+    _refuse_code("./nets.py:build", artifact, True)
+    with pytest.raises(ArtifactError, match="would run now"):
+        _refuse_code("./nets.py:build", artifact, False)
 
 
 def test_versions_are_those_of_the_libraries_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

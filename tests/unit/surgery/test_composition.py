@@ -264,6 +264,15 @@ def test_the_last_block_is_the_last_of_all() -> None:
     assert last_block(model, "layers.0") is model.layers[3]
 
 
+def test_adapters_behind_a_shared_one_are_settled_too() -> None:
+    """DoRA takes its magnitudes from its host: without them it is no identity."""
+    model = BERT.build()
+    plain = last(model)
+    shared = planned(model, kind="bottleneck", at=["mlp.out"], bottleneck=4, share="layers")
+    insert(model, [*shared, *planned(model, name="d", kind="dora", at=["attn.q"], rank=2)])
+    torch.testing.assert_close(last(model), plain, rtol=0, atol=1e-6)
+
+
 def test_a_kind_that_says_nothing_of_sides_reads_none() -> None:
     assert Adapter.needs_sides == (0, 0)
 
