@@ -31,7 +31,8 @@ class Shift(Adapter):
     def delta(self, z, sides):
         return self.shift.expand_as(z)
 '''
-WITHOUT = {"unmerge", "convert", "init", "runs", "compare", "doctor", "version"}  # they name no kinds
+KEPT = {"cache list", "cache prune", "cache verify"}  # activations, whatever kinds they are of
+WITHOUT = {"unmerge", "convert", "init", "runs", "compare", "doctor", "version"} | KEPT  # they name no kinds
 WRONG = {
     "syntax": ("def broken(:\n", "SyntaxError: invalid syntax (mine.py:1)"),
     "raises": ("import adaptkit\n\nraise KeyError('lost')\n", "KeyError: 'lost' (mine.py:3)"),
