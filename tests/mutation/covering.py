@@ -44,7 +44,11 @@ FILES = (
 )
 NOT = ("test_zoo.py", "test_layers.py", "test_ownership.py", "test_bounds.py", "test_compilation.py")
 # What importing does shows in what classes say of themselves, and in the names of packages.
-AT_IMPORT = ("tests/unit/kinds/test_describing.py::test_the_index", "tests/unit/test_lazy.py")
+AT_IMPORT = (
+    "tests/unit/kinds/test_describing.py::test_the_index",
+    "tests/unit/test_lazy.py",
+    "tests/unit/adapters/test_unsaid.py",
+)
 FAMILIES = ("bert", "gpt2", "t5", "timm_resnet")
 LAWS = "tests/laws/test_surgery.py"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit import sides
-from adaptkit.adapters.base import Adapter, Shape
+from adaptkit.adapters.base import Shape
 from adaptkit.anatomy import study
 from adaptkit.errors import SiteError
 from adaptkit.plan.grafting import PlanContext, plan_adapter
@@ -271,10 +271,6 @@ def test_adapters_behind_a_shared_one_are_settled_too() -> None:
     shared = planned(model, kind="bottleneck", at=["mlp.out"], bottleneck=4, share="layers")
     insert(model, [*shared, *planned(model, name="d", kind="dora", at=["attn.q"], rank=2)])
     torch.testing.assert_close(last(model), plain, rtol=0, atol=1e-6)
-
-
-def test_a_kind_that_says_nothing_of_sides_reads_none() -> None:
-    assert Adapter.needs_sides == (0, 0)
 
 
 def test_a_model_that_was_compiled_in_place_is_refused() -> None:

@@ -245,8 +245,7 @@ def test_nothing_is_changed_by_a_beginning_that_does_not_fit(folder: Path) -> No
     each = r"[\w.]+ is \([\d, ]+\) there and \([\d, ]+\) here"
     with pytest.raises(ArtifactError, match=rf"does not fit: {each}(; {each})*( and \d+ more)?\.") as caught:
         initialise(model, sources(plan))
-    shown, more = str(caught.value).count(" there and "), " more." in str(caught.value)
-    assert (shown == 3) if more else (shown <= 3)
+    assert " more" not in str(caught.value)  # of three at most
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
