@@ -28,6 +28,7 @@ from adaptkit.training.schedules import LRSchedule
 
 LAST, PREVIOUS = "last.safetensors", "previous.safetensors"
 BEST, COPY = "best.safetensors", "best.copy.safetensors"
+ROLE = "role"  # in a file: which state it is for
 LOWER_RATE = "Lower train.optimizer.lr, set train.clip = 1.0 or a warm-up, or check the inputs for huge values."
 
 
@@ -275,7 +276,17 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise RunError(f"cannot be read: {error.strerror}.", where=str(path)) from error
-    return unpack(content, where=str(path))
+    state = unpack(content, where=str(path))
+    if (role := state.pop(ROLE, None)) not in (None, role_of(path)):  # none: written before they said it
+        raise DamagedCheckpointError(
+            f"is a checkpoint of the {role} state.", where=str(path), hint="Were files exchanged? Put them back."
+        )
+    return state
+
+
+def role_of(path: Path) -> str:
+    """Which state a file is for, so that one in the place of another is noticed."""
+    return "best" if path.name in (BEST, COPY) else "last"
 
 
 def _write(path: Path, state: dict[str, Any], *, before: Path | None = None) -> None:
@@ -284,4 +295,4 @@ def _write(path: Path, state: dict[str, Any], *, before: Path | None = None) -> 
         kept = f" The last good state is kept in {path}." if path.exists() else ""
         raise Diverged(f"the trained parameters are not finite any more.{kept}", hint=LOWER_RATE)
     with new_file(path, keep=before) as temporary:
-        temporary.write_bytes(pack(state))
+        temporary.write_bytes(pack({**state, ROLE: role_of(path)}))

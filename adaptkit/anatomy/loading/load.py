@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +16,31 @@ from adaptkit.anatomy.model_input import is_own, vocabulary
 from adaptkit.anatomy.tables.aliases import tokenizers
 from adaptkit.errors import ArtifactError, RecipeError
 
+DEEPEST = 4096  # layers of one stack; published models have some hundred
+COUNTS = re.compile(r"(layers?|depths?|blocks?)$")
+
+
+def refuse_depth(settings: Any, key: str = "") -> None:
+    """Raise RecipeError for a number of layers that nobody could build: each is a module, before any weight."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            refuse_depth(value, str(name))
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            refuse_depth(value, key)
+    elif isinstance(settings, int) and settings > DEEPEST and COUNTS.search(key):
+        raise RecipeError(f"config: {key} is more than {DEEPEST:,}.", hint="Write how many layers it has.")
+
 
 def skeleton(ref: ModelRef) -> nn.Module:
     """The backbone on the meta device, from its configuration alone.
 
     Raises:
-        RecipeError: a timm name that does not exist, an unreadable local configuration, or a callable that fails.
+        RecipeError: a timm name that does not exist, an unreadable local configuration, more layers than can be built,
+            or a callable that fails.
         UnavailableError: a hub id that is not cached, without network.
     """
+    refuse_depth(ref.settings if ref.builder is None else None)
     return lengthened(_library(ref).skeleton(ref), ref)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from adaptkit.training.checkpoint import (
     Best,
     Progress,
     Training,
+    _write,
     load_best,
     read_checkpoint,
     save_best,
 )
 from adaptkit.training.machine import build_accelerator
+from adaptkit.training.packing import pack
 from adaptkit.training.schedules import LRSchedule
 
 GOOD = {"weight": torch.ones(3)}
@@ -178,3 +181,17 @@ def test_a_checkpoint_is_due_by_steps_or_by_time(tmp_path: Path, monkeypatch: py
     assert saved_at((3, math.inf), 7) == [3, 6]
     assert saved_at((math.inf, 2.0), 5) == [2, 4]
     assert saved_at((math.inf, math.inf), 3) == []
+
+
+def test_a_file_in_the_place_of_another_is_noticed(tmp_path: Path) -> None:
+    """Each is whole, and would be another state or none at all."""
+    state = {"trainable": {"a": torch.ones(2)}, "progress": 1}
+    for name in (LAST, BEST):
+        _write(tmp_path / name, state)
+    assert all((read_checkpoint(tmp_path / name) or {}).keys() == state.keys() for name in (LAST, BEST))
+    for source, target, told in ((LAST, COPY, "last"), (BEST, PREVIOUS, "best")):
+        shutil.copyfile(tmp_path / source, tmp_path / target)
+        with pytest.raises(RunError, match=f"is a checkpoint of the {told} state"):
+            read_checkpoint(tmp_path / target)
+    (tmp_path / LAST).write_bytes(pack(state))  # of a version that did not say it
+    assert (read_checkpoint(tmp_path / LAST) or {})["progress"] == 1

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -240,3 +241,16 @@ def test_fingerprint_sees_one_bit_and_no_adapters() -> None:
         dense.weight[0, 0] = torch.nextafter(dense.weight[0, 0], torch.tensor(9.0))
     assert fingerprint(model) != before
     assert fingerprint(build("bert").bfloat16()).startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        ("bert", {"num_hidden_layers": 1_048_576}),
+        ("bart", {"encoder_layers": 10**300}),
+        ("timm/convnext_atto", {"depths": [2, 2, 99_999, 2]}),
+    ],
+)
+def test_more_layers_than_anybody_could_build_are_refused_at_once(model: str, config: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=r"(num_hidden_layers|encoder_layers|depths) is more than 4,096"):
+        skeleton(resolve(model, config=config))
